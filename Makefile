@@ -1,0 +1,54 @@
+# Everything is made inside this checkout: .venv (the controller's tools) and .cache (servers).
+PYTHON ?= python3
+DB ?= postgresql
+ROWS ?= 300000
+
+BIN := .venv/bin
+STAMP := .venv/.made-from-requirements
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
+
+.PHONY: help venv demo lint format unit integration test test-matrix bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: $(STAMP)  ## the controller's tools in .venv
+
+$(STAMP): requirements/dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
+	touch $@
+
+demo: venv  ## the whole job on a real server: DB=postgresql|sqlite, ROWS=300000
+	$(BIN)/python -m lab.demo --db $(DB) --rows $(ROWS)
+
+lint: venv  ## ruff, mypy, yamllint, ansible-lint
+	ruff check .
+	ruff format --check .
+	mypy
+	yamllint --strict .
+	ansible-lint --offline
+
+format: venv  ## let ruff lay out the Python
+	ruff check --fix .
+	ruff format .
+
+unit: venv  ## tests that need no server
+	pytest tests/unit
+
+integration: venv  ## tests against real PostgreSQL, SQLite and Prefect
+	pytest tests/integration
+
+test: lint unit integration  ## what CI runs
+
+test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 15 and 18
+	$(BIN)/python -m lab.matrix
+
+bench: venv  ## the benchmarks: ROWS=4000000 for the documented size
+	$(BIN)/python -m benchmarks --rows $(ROWS)
+
+clean:  ## remove everything that was made
+	rm -rf .venv .cache reports .ruff_cache .mypy_cache .pytest_cache .ansible

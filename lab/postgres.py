@@ -1,0 +1,159 @@
+"""A PostgreSQL cluster of one's own, on a free port of 127.0.0.1, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import psycopg2
+
+from . import environments
+
+PASSWORD = "lab-secret"
+_SYSTEM = Path("/usr/lib/postgresql")
+
+
+class Postgres:
+    """A running cluster with the superuser postgres, password authentication over TCP.
+
+    Args:
+        version: "18" is the embedded one; another major version is taken from the system.
+        options: settings of the server, as for its -c.
+        durable: keep fsync on, as in production; off is faster to start.
+    """
+
+    def __init__(
+        self, version: str = "18", options: Mapping[str, str] | None = None, durable: bool = False
+    ) -> None:
+        self.version = version
+        self.port = free_port()
+        self._options = {
+            "listen_addresses": "127.0.0.1",
+            "max_connections": "200",
+            "fsync": "on" if durable else "off",
+            **(options or {}),
+        }
+
+    def __enter__(self) -> Self:
+        self._home = Path(tempfile.mkdtemp(prefix="prefect-lab-postgres-"))
+        self._bin, self._user = self._programs(), None
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root.
+            self._user = pwd.getpwnam("nobody")
+            if self._bin.is_relative_to(environments.CACHE):
+                # The checkout may lie where that account cannot look; libraries stand beside.
+                tree = environments.CACHE / "postgres"
+                shutil.copytree(tree, self._home / "programs", symlinks=True)
+                self._bin = self._home / "programs" / self._bin.relative_to(tree)
+            for path in (self._home, *self._home.rglob("*")):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
+        secret = self._home / "password"
+        secret.write_text(PASSWORD)
+        if self._user:
+            os.chown(secret, self._user.pw_uid, self._user.pw_gid)
+        self.data = self._home / "data"
+        self._run(
+            "initdb", "-D", str(self.data), "-U", "postgres", "-A", "scram-sha-256",
+            f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync",
+        )  # fmt: skip
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if (self.data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self._home)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = " ".join(f"-c {name}={value}" for name, value in self._options.items())
+        self._run(
+            "pg_ctl", "-D", str(self.data), "-l", str(self._home / "log"), "-w", "-t", "60",
+            "-o", f"-p {self.port} -c unix_socket_directories={self._home} {options}", "start",
+        )  # fmt: skip
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server: "smart", "fast" or "immediate"."""
+        self._run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
+
+    def url(self, database: str, user: str = "postgres", password: str = PASSWORD) -> str:
+        """Return the SQLAlchemy URL of a database, with the password percent-encoded."""
+        return (
+            f"postgresql+psycopg2://{user}:{quote(password, safe='')}"
+            f"@127.0.0.1:{self.port}/{database}"
+        )
+
+    def execute(
+        self, sql: str, database: str = "postgres", values: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Carry out a statement as superuser, outside of any transaction."""
+        connection = psycopg2.connect(
+            host="127.0.0.1", port=self.port, user="postgres", password=PASSWORD, dbname=database
+        )
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql, values or None)
+                return list(cursor.fetchall()) if cursor.description else []
+        finally:
+            connection.close()
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Make a database, as a copy of another where one is named; returns its URL."""
+        self.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def log(self) -> str:
+        """Return what the server has logged."""
+        return (self._home / "log").read_text()
+
+    def _programs(self) -> Path:
+        if self.version == "18":
+            return environments.postgres()
+        found = _SYSTEM / self.version / "bin"
+        if not (found / "initdb").exists():
+            raise FileNotFoundError(
+                f"PostgreSQL {self.version} is not installed: there is no {found}/initdb; "
+                f"install your system's package postgresql-{self.version}"
+            )
+        return found
+
+    def _run(self, program: str, *arguments: str) -> None:
+        who = {"user": self._user.pw_uid, "group": self._user.pw_gid} if self._user else {}
+        found = subprocess.run(
+            [self._bin / program, *arguments],
+            cwd=self._home,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            **({**who, "extra_groups": []} if who else {}),  # type: ignore[call-overload]
+        )
+        if found.returncode:
+            log = self._home / "log"
+            told = log.read_text()[-2000:] if log.exists() else ""
+            raise RuntimeError(f"{program} failed: {found.stderr}\n{told}")
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,155 @@
+"""Real Prefect servers, each with its own home, database and port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.error import URLError
+
+from . import environments
+from .postgres import free_port
+
+# Nothing of the server's own may change the rows that a test or a demo watches.
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P3650D",
+    "PREFECT_API_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_API_SERVICES_CANCELLATION_CLEANUP_ENABLED": "false",
+    "PREFECT_API_SERVICES_FOREMAN_ENABLED": "false",
+    "PREFECT_API_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
+    "PREFECT_API_SERVICES_REPOSSESSOR_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED": "false",
+}
+
+
+class PrefectServer:
+    """A running `prefect server start`.
+
+    Args:
+        db_url: a synchronous SQLAlchemy URL of a PostgreSQL or SQLite database.
+        version: which Prefect.
+        environment: more settings for the server, e.g. its auth string.
+    """
+
+    def __init__(
+        self,
+        db_url: str,
+        version: str = environments.NEWEST,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.db_url = db_url
+        self.version = version
+        self.port = free_port()
+        self.api_url = f"http://127.0.0.1:{self.port}/api"
+        self._more = dict(environment or {})
+
+    def __enter__(self) -> Self:
+        self.python = environments.prefect(self.version)
+        self.home = Path(tempfile.mkdtemp(prefix="prefect-lab-server-"))
+        self.log = self.home / "server.log"
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(
+                [self.python.parent / "prefect", "server", "start", "--port", str(self.port)],
+                env=self.environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # The group was made for this process alone, so its id is the process's.
+        for wish in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._process.pid, wish)
+                self._process.wait(10)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the server, and of flows that talk to it."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+        return {
+            **inherited,
+            **QUIET,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_API_DATABASE_CONNECTION_URL": asynchronous(self.db_url),
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_UI_API_URL": self.api_url,
+            **self._more,
+        }
+
+    def run(self, script: Path, *arguments: str) -> str:
+        """Run a script with the server's interpreter against the server; returns its output."""
+        done = subprocess.run(
+            [self.python, script, *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{script.name} failed:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def _wait(self, seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._process.poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"{self.api_url}/health", timeout=2) as answer:
+                    if answer.read() == b"true":
+                        return
+            except (URLError, OSError):
+                time.sleep(0.2)
+        raise RuntimeError(f"the server did not come up:\n{self.log.read_text()[-3000:]}")
+
+
+def migrate(db_url: str, version: str = environments.NEWEST) -> None:
+    """Give a database the schema of a Prefect version."""
+    with tempfile.TemporaryDirectory(prefix="prefect-lab-home-") as home:
+        done = subprocess.run(
+            [environments.prefect(version).parent / "prefect", "server", "database", "upgrade",
+             "-y"],
+            env={
+                **os.environ,
+                "PREFECT_HOME": home,
+                "PREFECT_API_DATABASE_CONNECTION_URL": asynchronous(db_url),
+            },
+            capture_output=True,
+            text=True,
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"the migration failed:\n{done.stdout}\n{done.stderr}")
+
+
+def asynchronous(db_url: str) -> str:
+    """Return a database URL with the driver that Prefect's server wants."""
+    scheme, rest = db_url.split("://", 1)
+    driver = "sqlite+aiosqlite" if scheme.startswith("sqlite") else "postgresql+asyncpg"
+    return f"{driver}://{rest}"

@@ -1,0 +1,198 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the prefect_maintenance authors
+# MIT License (see LICENSE)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: prefect_api_delete
+short_description: Delete old flow runs, task runs and artifacts through the Prefect API
+version_added: "0.1.0"
+description:
+  - Deletes flow runs in the policy's terminal states that are older than their cutoff, whole
+    trees of subflows or none, then other finished task runs and artifacts older than theirs.
+  - Every deletion is guarded by state and age, so that a run that was retried meanwhile survives.
+  - Uses the bulk endpoint where the server has it (Prefect 3.6.16 and newer) and single deletions
+    elsewhere; what the API leaves behind is finished in SQL in the same step.
+  - First proves that the API and the database belong to the same server.
+author:
+  - The prefect_maintenance authors (@prefect-maintenance)
+requirements:
+  - Python 3.11 or newer on the target, with C(prefect), C(sqlalchemy), C(psycopg2-binary)
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and say exactly what it would do, without a write of any
+      kind.
+  diff_mode:
+    support: none
+    description: What goes is counted, not listed.
+  idempotent:
+    support: full
+    description: A second run with the same options changes nothing.
+  platform:
+    platforms: posix
+    support: full
+    description: The platforms on which the module runs.
+options:
+  db_url:
+    description:
+      - URL of Prefect's database in any SQLAlchemy form, for PostgreSQL 14 and newer or SQLite.
+      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own
+        setting.
+    type: str
+  retention_days:
+    description: Days for which every entity is kept that O(retention) does not name; 1 or more.
+    type: int
+    default: 15
+  retention:
+    description:
+      - Days per entity; the keys are V(flow_runs), V(task_runs), V(artifacts), V(logs),
+        V(events).
+    type: dict
+    default: {}
+  states:
+    description:
+      - Terminal states whose flow runs may go; known are V(COMPLETED), V(FAILED), V(CANCELLED),
+        V(CRASHED).
+    type: list
+    elements: str
+    default: [COMPLETED, FAILED, CANCELLED]
+  reference_time:
+    description:
+      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
+        UTC.
+      - When it is not set, the one in O(report) is used, else the present.
+    type: str
+  report:
+    description:
+      - The RV(report) of the steps before in the same run, which this step continues.
+      - In check mode it tells this step what those steps would have deleted.
+    type: dict
+    default: {}
+  lock_timeout:
+    description: Seconds to wait for a lock in the database before giving up.
+    type: float
+    default: 5.0
+  max_runtime:
+    description: Seconds after which the step stops between two batches and fails; V(0) is no
+      limit.
+    type: int
+    default: 0
+  api_url:
+    description:
+      - URL of the Prefect API; it ends in V(/api).
+    type: str
+    default: http://127.0.0.1:4200/api
+  api_auth_string:
+    description: User and password of a server with basic authentication, as C(user:password).
+    type: str
+  api_key:
+    description: Key that is sent as a bearer token.
+    type: str
+  api_headers:
+    description: More headers for every request, for example for a proxy in front of the server.
+    type: dict
+  api_ca_cert:
+    description: File on the target with the certificates of a private authority.
+    type: path
+  api_validate_certs:
+    description: Whether the server's certificate is checked.
+    type: bool
+    default: true
+  batch_size:
+    description: Objects in one batch, 1 to 50; the API's bulk endpoint takes no more.
+    type: int
+    default: 50
+  concurrency:
+    description: Requests at a time where objects are deleted one by one.
+    type: int
+    default: 4
+"""
+
+EXAMPLES = r"""
+- name: Delete what finished more than a month ago, crashed runs included
+  prefect_api_delete:
+    db_url: "{{ vault_prefect_db_url }}"
+    api_url: https://prefect.example.com/api
+    api_auth_string: "{{ vault_prefect_auth_string }}"
+    retention_days: 30
+    states: [COMPLETED, FAILED, CANCELLED, CRASHED]
+"""
+
+RETURN = r"""
+deleted:
+  description: Rows that left each table, however they went; in check mode rows that would go,
+    exactly.
+  returned: unless the step could not begin
+  type: dict
+  sample: {"flow_run": 36000, "flow_run_state": 108000, "task_run": 180000, "task_run_state":
+    540000, "log": 0, "artifact": 200}
+kept:
+  description: Rows older than their cutoff that stay, and the reason.
+  returned: unless the step could not begin
+  type: list
+  elements: dict
+  contains:
+    what:
+      description: The table.
+      type: str
+      returned: always
+      sample: flow_run
+    rows:
+      description: How many rows stay.
+      type: int
+      returned: always
+      sample: 3
+    why:
+      description: The reason.
+      type: str
+      returned: always
+      sample: state CRASHED is not in the policy
+report:
+  description: The report of the run so far, this step included; hand it to the next step.
+  returned: always
+  type: dict
+  sample: {"schema": 1, "host": "prefect-1", "status": "ok", "deleted": {"log": 3600000}}
+summary:
+  description: The report for people, line by line.
+  returned: always
+  type: list
+  elements: str
+  sample: ["Prefect maintenance of prefect-1", "  3,600,000 rows deleted"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.prefect_maintenance_door import answer
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "db_url": {"type": "str", "no_log": True},
+            "retention_days": {"type": "int", "default": 15},
+            "retention": {"type": "dict", "default": {}},
+            "states": {
+                "type": "list",
+                "elements": "str",
+                "default": ["COMPLETED", "FAILED", "CANCELLED"],
+            },
+            "reference_time": {"type": "str"},
+            "report": {"type": "dict", "default": {}},
+            "lock_timeout": {"type": "float", "default": 5.0},
+            "max_runtime": {"type": "int", "default": 0},
+            "api_url": {"type": "str", "default": "http://127.0.0.1:4200/api"},
+            "api_auth_string": {"type": "str", "no_log": True},
+            "api_key": {"type": "str", "no_log": True},
+            "api_headers": {"type": "dict", "no_log": True},
+            "api_ca_cert": {"type": "path"},
+            "api_validate_certs": {"type": "bool", "default": True},
+            "batch_size": {"type": "int", "default": 50},
+            "concurrency": {"type": "int", "default": 4},
+        },
+        supports_check_mode=True,
+    )
+    answer(module, "delete")
+
+
+if __name__ == "__main__":
+    main()

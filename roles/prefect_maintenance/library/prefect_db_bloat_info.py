@@ -1,0 +1,200 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the prefect_maintenance authors
+# MIT License (see LICENSE)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: prefect_db_bloat_info
+short_description: Report sizes, dead tuples and bloat of a Prefect database
+version_added: "0.1.0"
+description:
+  - Measures the tables of a Prefect database apart into heap, TOAST and indexes, with rows, dead
+    tuples, bloat, and the oldest row against the retention policy.
+  - Bloat is measured with C(pgstattuple_approx) where that extension is installed, exactly with
+    C(dbstat) in SQLite, and otherwise estimated; the result names the method.
+  - Writes nothing; works on a standby too.
+author:
+  - The prefect_maintenance authors (@prefect-maintenance)
+requirements:
+  - Python 3.11 or newer on the target, with C(prefect), C(sqlalchemy), C(psycopg2-binary)
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and say exactly what it would do, without a write of any
+      kind.
+  diff_mode:
+    support: none
+    description: Nothing is changed.
+  idempotent:
+    support: full
+    description: A second run with the same options changes nothing.
+  platform:
+    platforms: posix
+    support: full
+    description: The platforms on which the module runs.
+options:
+  db_url:
+    description:
+      - URL of Prefect's database in any SQLAlchemy form, for PostgreSQL 14 and newer or SQLite.
+      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own
+        setting.
+    type: str
+  retention_days:
+    description: Days for which every entity is kept that O(retention) does not name; 1 or more.
+    type: int
+    default: 15
+  retention:
+    description:
+      - Days per entity; the keys are V(flow_runs), V(task_runs), V(artifacts), V(logs),
+        V(events).
+    type: dict
+    default: {}
+  states:
+    description:
+      - Terminal states whose flow runs may go; known are V(COMPLETED), V(FAILED), V(CANCELLED),
+        V(CRASHED).
+    type: list
+    elements: str
+    default: [COMPLETED, FAILED, CANCELLED]
+  reference_time:
+    description:
+      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
+        UTC.
+      - When it is not set, the one in O(report) is used, else the present.
+    type: str
+  report:
+    description:
+      - The RV(report) of the steps before in the same run, which this step continues.
+      - In check mode it tells this step what those steps would have deleted.
+    type: dict
+    default: {}
+  lock_timeout:
+    description: Seconds to wait for a lock in the database before giving up.
+    type: float
+    default: 5.0
+  api_url:
+    description:
+      - URL of the Prefect API; it ends in V(/api).
+      - When it is set, the module first proves that the API and the database belong to the same
+        server.
+    type: str
+  api_auth_string:
+    description: User and password of a server with basic authentication, as C(user:password).
+    type: str
+  api_key:
+    description: Key that is sent as a bearer token.
+    type: str
+  api_headers:
+    description: More headers for every request, for example for a proxy in front of the server.
+    type: dict
+  api_ca_cert:
+    description: File on the target with the certificates of a private authority.
+    type: path
+  api_validate_certs:
+    description: Whether the server's certificate is checked.
+    type: bool
+    default: true
+  growth_drivers:
+    description: Also say which deployments and flows made the most rows since the flow runs'
+      cutoff.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Measure the database of this server
+  prefect_db_bloat_info:
+    db_url: "{{ vault_prefect_db_url }}"
+    growth_drivers: true
+  register: sizes
+
+- name: Show the report
+  ansible.builtin.debug:
+    var: sizes.summary
+"""
+
+RETURN = r"""
+server:
+  description: The Prefect server, when O(api_url) is set, with the settings of its own vacuum
+    service.
+  returned: unless the step could not begin
+  type: dict
+  sample: {"api_url": "http://127.0.0.1:4200/api", "version": "3.8.8", "db_vacuum": null}
+database:
+  description: The database, and its size in bytes.
+  returned: unless the step could not begin
+  type: dict
+  sample: {"dialect": "postgresql", "version": "15.8", "revision": "d4a7e1c93f52", "bytes":
+    107374182400}
+tables:
+  description: Every table that is kept lean; sizes in bytes.
+  returned: unless the step could not begin
+  type: list
+  elements: dict
+  sample:
+    - name: log
+      rows: 4000000
+      rows_method: exact
+      heap_bytes: 1023410176
+      toast_bytes: 8192
+      index_bytes: 600842240
+      bytes: 1624260608
+      dead: 0
+      bloat_bytes: 0
+      bloat_percent: 0.0
+      bloat_method: estimate from planner statistics, indexes and TOAST alike
+      oldest: "2026-05-01T00:00:00Z"
+      cutoff: "2026-10-16T00:00:00Z"
+growth:
+  description: Deployments and flows whose runs made the most rows, with O(growth_drivers).
+  returned: unless the step could not begin
+  type: list
+  elements: dict
+  sample: [{"flow": "etl", "deployment": "nightly", "flow_runs": 900, "task_runs": 40000, "logs":
+    2000000}]
+report:
+  description: The report of the run so far, this step included; hand it to the next step.
+  returned: always
+  type: dict
+  sample: {"schema": 1, "host": "prefect-1", "status": "ok", "deleted": {"log": 3600000}}
+summary:
+  description: The report for people, line by line.
+  returned: always
+  type: list
+  elements: str
+  sample: ["Prefect maintenance of prefect-1", "  3,600,000 rows deleted"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.prefect_maintenance_door import answer
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "db_url": {"type": "str", "no_log": True},
+            "retention_days": {"type": "int", "default": 15},
+            "retention": {"type": "dict", "default": {}},
+            "states": {
+                "type": "list",
+                "elements": "str",
+                "default": ["COMPLETED", "FAILED", "CANCELLED"],
+            },
+            "reference_time": {"type": "str"},
+            "report": {"type": "dict", "default": {}},
+            "lock_timeout": {"type": "float", "default": 5.0},
+            "api_url": {"type": "str"},
+            "api_auth_string": {"type": "str", "no_log": True},
+            "api_key": {"type": "str", "no_log": True},
+            "api_headers": {"type": "dict", "no_log": True},
+            "api_ca_cert": {"type": "path"},
+            "api_validate_certs": {"type": "bool", "default": True},
+            "growth_drivers": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    answer(module, "bloat_info")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the prefect_maintenance authors
+# MIT License (see LICENSE)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: prefect_db_vacuum
+short_description: Vacuum a Prefect database and give its space back
+version_added: "0.1.0"
+description:
+  - Vacuums and analyses the tables of a Prefect database, and rewrites those with C(VACUUM FULL)
+    where that gives back more than both thresholds.
+  - C(VACUUM FULL) keeps everybody out of its table while it lasts, which is in proportion to what
+    the table keeps; it starts only after the room for the copy was proven where that can be
+    known.
+  - On SQLite the whole file is rewritten under the same thresholds, and the write-ahead log
+    emptied.
+  - PostgreSQL only warns and skips a table when the privilege is missing; this module fails.
+author:
+  - The prefect_maintenance authors (@prefect-maintenance)
+requirements:
+  - Python 3.11 or newer on the target, with C(prefect), C(sqlalchemy), C(psycopg2-binary)
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and say exactly what it would do, without a write of any
+      kind.
+  diff_mode:
+    support: none
+    description: What goes is counted, not listed.
+  idempotent:
+    support: full
+    description: A second run with the same options changes nothing.
+  platform:
+    platforms: posix
+    support: full
+    description: The platforms on which the module runs.
+options:
+  db_url:
+    description:
+      - URL of Prefect's database in any SQLAlchemy form, for PostgreSQL 14 and newer or SQLite.
+      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own
+        setting.
+    type: str
+  retention_days:
+    description: Days for which every entity is kept that O(retention) does not name; 1 or more.
+    type: int
+    default: 15
+  retention:
+    description:
+      - Days per entity; the keys are V(flow_runs), V(task_runs), V(artifacts), V(logs),
+        V(events).
+    type: dict
+    default: {}
+  states:
+    description:
+      - Terminal states whose flow runs may go; known are V(COMPLETED), V(FAILED), V(CANCELLED),
+        V(CRASHED).
+    type: list
+    elements: str
+    default: [COMPLETED, FAILED, CANCELLED]
+  reference_time:
+    description:
+      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
+        UTC.
+      - When it is not set, the one in O(report) is used, else the present.
+    type: str
+  report:
+    description:
+      - The RV(report) of the steps before in the same run, which this step continues.
+      - In check mode it tells this step what those steps would have deleted.
+    type: dict
+    default: {}
+  lock_timeout:
+    description: Seconds to wait for a lock in the database before giving up.
+    type: float
+    default: 5.0
+  max_runtime:
+    description: Seconds after which the step stops between two batches and fails; V(0) is no
+      limit.
+    type: int
+    default: 0
+  vacuum:
+    description:
+      - V(auto) and V(full) rewrite above the thresholds and vacuum the rest; V(plain) only
+        vacuums; V(none) only measures.
+      - V(rewrite) and V(repack) are not available yet and are refused.
+    type: str
+    choices: [auto, none, plain, full, rewrite, repack]
+    default: auto
+  vacuum_min_bytes:
+    description: A table is rewritten only when at least so many bytes come back.
+    type: int
+    default: 104857600
+  vacuum_min_percent:
+    description: A table is rewritten only when at least this share of it comes back, in percent.
+    type: int
+    default: 20
+"""
+
+EXAMPLES = r"""
+- name: Vacuum, and rewrite tables that give back at least a gigabyte
+  prefect_db_vacuum:
+    db_url: "{{ vault_prefect_db_url }}"
+    vacuum_min_bytes: "{{ '1G' | ansible.builtin.human_to_bytes }}"
+"""
+
+RETURN = r"""
+tables:
+  description: What became of each table; sizes in bytes.
+  returned: unless the step could not begin
+  type: list
+  elements: dict
+  sample: [{"name": "log", "bytes_after_delete": 1624260608, "bytes_after": 167772160, "reclaim":
+    "full"}]
+bytes_given_back:
+  description: Bytes by which the database became smaller on disk.
+  returned: unless the step could not begin
+  type: int
+  sample: 1456488448
+report:
+  description: The report of the run so far, this step included; hand it to the next step.
+  returned: always
+  type: dict
+  sample: {"schema": 1, "host": "prefect-1", "status": "ok", "deleted": {"log": 3600000}}
+summary:
+  description: The report for people, line by line.
+  returned: always
+  type: list
+  elements: str
+  sample: ["Prefect maintenance of prefect-1", "  3,600,000 rows deleted"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.prefect_maintenance_door import answer
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "db_url": {"type": "str", "no_log": True},
+            "retention_days": {"type": "int", "default": 15},
+            "retention": {"type": "dict", "default": {}},
+            "states": {
+                "type": "list",
+                "elements": "str",
+                "default": ["COMPLETED", "FAILED", "CANCELLED"],
+            },
+            "reference_time": {"type": "str"},
+            "report": {"type": "dict", "default": {}},
+            "lock_timeout": {"type": "float", "default": 5.0},
+            "max_runtime": {"type": "int", "default": 0},
+            "vacuum": {
+                "type": "str",
+                "choices": ["auto", "none", "plain", "full", "rewrite", "repack"],
+                "default": "auto",
+            },
+            "vacuum_min_bytes": {"type": "int", "default": 104857600},
+            "vacuum_min_percent": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
+    )
+    answer(module, "vacuum")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The engine: knows Prefect and its database, and nothing of Ansible."""

@@ -1,0 +1,214 @@
+"""The Prefect API, through Prefect's own client: it knows authentication, CSRF, TLS, retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+from prefect import settings as prefect_settings
+from prefect.client.orchestration import SyncPrefectClient, get_client
+
+from .connection import Database
+from .errors import ApiError, ConnectionFailed, Mismatch, Unsupported
+from .settings import Api, iso
+
+# POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
+BULK_LIMIT = 50
+
+_PROOF = "prefect_maintenance_proof"
+
+
+@dataclass
+class PrefectApi:
+    """An open client; every request goes through `ask`."""
+
+    client: SyncPrefectClient
+    url: str
+    bulk: bool = True
+
+    def ask(self, method: str, path: str, **request: Any) -> Any:
+        """Send a request and return the decoded answer, or None for an empty one.
+
+        Raises:
+            ConnectionFailed: the server cannot be reached or refuses the credentials.
+            ApiError: it answered with an error.
+        """
+        try:
+            answer = self.client.request(method, path, **request)  # type: ignore[arg-type]
+        except httpx.HTTPStatusError as error:
+            raise self._refused(error.response) from None
+        except httpx.HTTPError as error:
+            raise ConnectionFailed(
+                f"cannot reach the Prefect API at {self.url}: {type(error).__name__} {error}; "
+                "check api_url and that the server runs"
+            ) from None
+        if answer.is_error:
+            raise self._refused(answer)
+        return answer.json() if answer.content else None
+
+    def version(self) -> str:
+        """Return the version of the server.
+
+        Raises:
+            Unsupported: it is older than Prefect 3.
+        """
+        version = str(self.ask("GET", "/admin/version"))
+        major = version.split(".", 1)[0]
+        if not major.isdigit() or int(major) < 3:
+            raise Unsupported(
+                f"the Prefect server at {self.url} is {version}; "
+                "this tool supports Prefect 3.4 and newer"
+            )
+        return version
+
+    def vacuum_service(self) -> Mapping[str, Any] | None:
+        """Return the settings of Prefect's own vacuum service (3.6.19 and newer), or None."""
+        answer = self.ask("GET", "/admin/settings")
+        service = answer.get("server", {}).get("services", {}).get("db_vacuum")
+        return service if isinstance(service, dict) else None
+
+    def delete_runs(
+        self, ids: Sequence[str], states: Sequence[str], cutoff: datetime, *, ended: bool
+    ) -> None:
+        """Delete the flow runs among `ids` that still are in `states` and before the cutoff.
+
+        The filter names ids, states and age every time: an empty one would delete anything.
+
+        Args:
+            ids: at most 50 flow runs.
+            states: terminal states of the policy.
+            cutoff: the end time must lie before it.
+            ended: whether the runs have an end time; those without must still have none.
+        """
+        guard = {
+            "operator": "and_",
+            "id": {"any_": list(ids)},
+            "state": {"operator": "and_", "type": {"any_": list(states)}},
+            "end_time": {"before_": iso(cutoff)} if ended else {"is_null_": True},
+        }
+        if self.bulk:
+            try:
+                body = {"flow_runs": guard, "limit": len(ids)}
+                self.ask("POST", "/flow_runs/bulk_delete", json=body)
+                return
+            except ApiError as error:
+                if error.args[-1] not in (404, 405):
+                    raise
+                self.bulk = False
+        for run in self.ask(
+            "POST", "/flow_runs/filter", json={"flow_runs": guard, "limit": len(ids)}
+        ):
+            self.delete("flow_runs", run["id"])
+
+    def delete(self, kind: str, row: str) -> None:
+        """Delete one object; one that is gone already is no error."""
+        try:
+            self.ask("DELETE", f"/{kind}/{row}")
+        except ApiError as error:
+            if error.args[-1] != 404:
+                raise
+
+    def _refused(self, answer: httpx.Response) -> ApiError | ConnectionFailed:
+        status = answer.status_code
+        if status in (401, 403):
+            return ConnectionFailed(
+                f"the Prefect API at {self.url} asks for credentials ({status}); "
+                "set api_auth_string, api_key or api_headers"
+            )
+        return _ApiStatus(
+            f"the Prefect API answered {status} to {answer.request.method} "
+            f"{answer.request.url.path}; check api_url, it ends in /api",
+            status,
+        )
+
+
+class _ApiStatus(ApiError):
+    """An error answer that remembers its status, for those who can go on without."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@contextmanager
+def open_api(api: Api) -> Iterator[PrefectApi]:
+    """Open the client for one step.
+
+    Raises:
+        ConnectionFailed: the server cannot be reached.
+    """
+    updates: dict[Any, Any] = {prefect_settings.PREFECT_API_URL: api.url}
+    if api.auth_string:
+        updates[prefect_settings.PREFECT_API_AUTH_STRING] = api.auth_string
+    if api.key:
+        updates[prefect_settings.PREFECT_API_KEY] = api.key
+    if api.ca_cert:
+        updates[prefect_settings.PREFECT_API_SSL_CERT_FILE] = api.ca_cert
+    if not api.validate_certs:
+        updates[prefect_settings.PREFECT_API_TLS_INSECURE_SKIP_VERIFY] = True
+    with prefect_settings.temporary_settings(updates=updates):
+        try:
+            opened = get_client(
+                sync_client=True, httpx_settings={"headers": dict(api.headers or {})}
+            )
+        except OSError as error:
+            raise ConnectionFailed(
+                f"api_ca_cert {api.ca_cert} cannot be read: {error.strerror}"
+            ) from None
+        with opened as client:
+            yield PrefectApi(client=client, url=api.url)
+
+
+def prove_same_server(api: PrefectApi, database: Database, *, write: bool) -> None:
+    """Make sure that the API speaks for this very database.
+
+    Block types get random ids when a database is made, so two databases never share them,
+    except copies of each other. Only a mark left through the API and read in the database
+    tells a copy; it is removed at once, and not left in check mode.
+
+    Raises:
+        Mismatch: the two belong to different servers.
+    """
+    differ = Mismatch(
+        f"the API at {api.url} and the database {database.url.database!r} belong to different "
+        "servers; nothing was deleted; check api_url and db_url"
+    )
+    shown = {row["id"] for row in api.ask("POST", "/block_types/filter", json={"limit": 200})}
+    there = {str(row[0]) for row in database.rows("SELECT id FROM block_type")}
+    if not shown or not shown <= there:
+        raise differ
+    if not write:
+        return
+    _remove_mark(api)
+    mark = api.ask("POST", "/variables/", json={"name": _PROOF, "value": api.url, "tags": []})
+    try:
+        if not database.scalar("SELECT count(*) FROM variable WHERE id = :id", id=mark["id"]):
+            raise differ
+    finally:
+        _remove_mark(api)
+
+
+def _remove_mark(api: PrefectApi) -> None:
+    api.delete("variables/name", _PROOF)
+
+
+def in_parallel(work: Callable[[str], None], rows: Sequence[str], workers: int) -> list[str]:
+    """Work on each row with bounded concurrency; returns the errors, one line each.
+
+    Raises:
+        ConnectionFailed: the server is gone, so that going on makes no sense.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    def guarded(row: str) -> str | None:
+        try:
+            work(row)
+        except ApiError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        return [error for error in pool.map(guarded, rows) if error]

@@ -1,0 +1,106 @@
+"""Bounded deletion: how a table is cut into pieces, and how one piece is carried out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from . import queries
+from .connection import Database
+
+# SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there
+# and followed by a pause as long as the batch.
+SQLITE_BATCH = 2000
+
+
+def run_batch(database: Database, sql: str, **bound: Any) -> int:
+    """Carry out one batch as one transaction, again when it loses against a lock.
+
+    Raises:
+        LockTimeout: it lost every time.
+    """
+
+    def once() -> int:
+        with database.transaction():
+            return database.run(sql, **bound)
+
+    started = time.monotonic()
+    rows = database.patiently(once)
+    if not database.is_postgresql:
+        time.sleep(time.monotonic() - started)
+    return rows
+
+
+def indexed(database: Database, table: str, column: str) -> bool:
+    """Tell whether a valid index begins with the column: without it every batch would search."""
+    sql = queries.POSTGRESQL_INDEXED if database.is_postgresql else queries.SQLITE_INDEXED
+    return bool(database.scalar(sql, t=table, c=column))
+
+
+def heap_slices(database: Database, table: str, rows: int) -> Iterator[str]:
+    """Cut the heap, as it is now, into conditions on `x` that hold about so many rows each.
+
+    Rows that come later lie behind the end or in freed space; they are too young to go.
+    """
+    if database.is_postgresql:
+        pages, density = database.rows(queries.HEAP_PAGES, t=table)[0]
+        step = max(1, int(rows / max(density, 1)))
+        for page in range(0, pages, step):
+            yield f"x.ctid >= '({page},0)' AND x.ctid < '({page + step},0)'"
+    else:
+        first, last = database.rows(f"SELECT min(rowid), max(rowid) FROM {table}")[0]
+        for start in range(first, last + 1, rows) if last is not None else ():
+            yield f"x.rowid >= {start} AND x.rowid < {start + rows}"
+
+
+def time_slices(
+    database: Database, table: str, age: str, cutoff: datetime, rows: int
+) -> Iterator[tuple[Any, Any]]:
+    """Cut the time before the cutoff into slices of about so many rows, oldest first.
+
+    A slice begins where the one before ended, so nothing that was emptied is read again.
+    """
+    first = database.scalar(f"SELECT min({age}) FROM {table} WHERE {age} < :cutoff", cutoff=cutoff)
+    while first is not None:
+        bound = {"first": first, "cutoff": cutoff}
+        last = database.scalar(
+            f"SELECT {age} FROM {table} WHERE {age} >= :first AND {age} < :cutoff "
+            f"ORDER BY {age} LIMIT 1 OFFSET {rows}",
+            **bound,
+        )
+        if last == first:
+            # More rows than a batch carry the very same instant: they go together.
+            last = database.scalar(
+                f"SELECT min({age}) FROM {table} WHERE {age} > :first AND {age} < :cutoff", **bound
+            )
+        yield first, cutoff if last is None else last
+        first = last
+
+
+@contextmanager
+def doomed(database: Database, sql: str, **bound: Any) -> Iterator[None]:
+    """Lay down what is to be deleted in a temporary table, and remove that afterwards."""
+    database.run(queries.DROP_DOOMED)
+    database.run(sql, **bound)
+    database.run(queries.INDEX_DOOMED)
+    if database.is_postgresql:
+        database.run("ANALYZE prefect_maintenance_doomed")
+    try:
+        yield
+    finally:
+        if not database.connection.invalidated:
+            database.run(queries.DROP_DOOMED)
+
+
+def doomed_count(database: Database) -> int:
+    """Return how many rows the temporary table holds."""
+    return database.scalar("SELECT max(position) FROM prefect_maintenance_doomed") or 0
+
+
+def positions(database: Database, step: int) -> Iterator[tuple[int, int]]:
+    """Cut the temporary table into ranges of positions, first and last included."""
+    for first in range(1, doomed_count(database) + 1, step):
+        yield first, first + step - 1

@@ -1,0 +1,171 @@
+"""Prefect's tables: which are kept lean, by whom, and which are never touched.
+
+Listed by hand on purpose: a table that a new Prefect version brings is unknown here until
+somebody has decided about it, and an unknown table is never written to.
+Source: the models in prefect.server.database.orm_models and the migrations beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column that names a row of another table.
+
+    `enforced` tells whether Prefect's schema declares the foreign key; SQLite enforces it only
+    on connections that ask for it, so orphans of either kind are found there.
+    """
+
+    column: str
+    table: str
+    enforced: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """One of the tables that are kept lean.
+
+    Attributes:
+        age: the column that dates a row, for the oldest row and for what is purged by age.
+        entity: the name in the retention policy, or None where the row goes with its parent.
+        deleted_by: "api", "sql", or "cascade" of its parent.
+        parents: rows it cannot outlive.
+        reclaim: whether a rewrite of the table is considered after the deletion.
+    """
+
+    name: str
+    age: str
+    entity: str | None
+    deleted_by: str
+    parents: tuple[Reference, ...] = ()
+    reclaim: bool = True
+
+
+TABLES = (
+    Table(
+        "log",
+        age="timestamp",
+        entity="logs",
+        deleted_by="sql",
+        parents=(
+            Reference("flow_run_id", "flow_run", enforced=False),
+            Reference("task_run_id", "task_run", enforced=False),
+        ),
+    ),
+    Table("events", age="occurred", entity="events", deleted_by="sql"),
+    Table(
+        "event_resources",
+        age="occurred",
+        entity="events",
+        deleted_by="sql",
+        parents=(Reference("event_id", "events", enforced=False),),
+    ),
+    Table("flow_run", age="end_time", entity="flow_runs", deleted_by="api"),
+    Table(
+        "flow_run_state",
+        age="timestamp",
+        entity=None,
+        deleted_by="cascade",
+        parents=(Reference("flow_run_id", "flow_run", enforced=True),),
+    ),
+    Table(
+        "flow_run_input",
+        age="created",
+        entity=None,
+        deleted_by="cascade",
+        parents=(Reference("flow_run_id", "flow_run", enforced=True),),
+        reclaim=False,
+    ),
+    Table(
+        "task_run",
+        age="end_time",
+        entity="task_runs",
+        deleted_by="api",
+        parents=(Reference("flow_run_id", "flow_run", enforced=True),),
+    ),
+    Table(
+        "task_run_state",
+        age="timestamp",
+        entity=None,
+        deleted_by="cascade",
+        parents=(Reference("task_run_id", "task_run", enforced=True),),
+    ),
+    Table("artifact", age="created", entity="artifacts", deleted_by="api"),
+    Table("artifact_collection", age="created", entity=None, deleted_by="api", reclaim=False),
+)
+
+BY_NAME = {table.name: table for table in TABLES}
+
+EXCLUDED = {
+    "agent": "configuration of the server",
+    "alembic_version": "the schema's revision",
+    "automation": "configuration of the server",
+    "automation_bucket": "kept short by Prefect's triggers service",
+    "automation_event_follower": "kept short by Prefect's triggers service",
+    "automation_held_event": "kept short by Prefect's triggers service",
+    "automation_related_resource": "configuration of the server",
+    "block_document": "configuration of the server; deleting one deletes runs",
+    "block_document_reference": "configuration of the server",
+    "block_schema": "configuration of the server",
+    "block_schema_reference": "configuration of the server",
+    "block_type": "configuration of the server",
+    "composite_trigger_child_firing": "kept short by Prefect's triggers service",
+    "concurrency_limit": "live state of the server",
+    "concurrency_limit_v2": "live state of the server",
+    "configuration": "holds the server's encryption key",
+    "csrf_token": "expired tokens are removed by Prefect",
+    "deployment": "configuration of the server",
+    "deployment_schedule": "configuration of the server",
+    "deployment_version": "configuration of the server",
+    "flow": "deleting a flow deletes its runs and deployments",
+    "flow_run_notification_policy": "configuration of the server, before Prefect 3.4",
+    "flow_run_notification_queue": "live state of the server, before Prefect 3.4",
+    "saved_search": "configuration of the server",
+    "task_run_state_cache": "cached results that runs still rely on",
+    "variable": "configuration of the server",
+    "work_pool": "configuration of the server",
+    "work_queue": "configuration of the server",
+    "worker": "live state of the server",
+}
+
+# Every revision from Prefect 3.4.0 to 3.9.1; the two lists differ because each dialect has its
+# own chain of migrations.
+REVISIONS = {
+    "postgresql": frozenset(
+        {
+            "4160a4841eed",
+            "1c9bb7f78263",
+            "aa1234567890",
+            "3b86c5ea017a",
+            "9e83011d1f2a",
+            "a1b2c3d4e5f6",
+            "09a9e091e578",
+            "7218aad17905",
+            "bad1e352c597",
+            "50737cdaee36",
+            "9e9dadc36797",
+            "c8d5f2a71b3e",
+            "d4a7e1c93f52",
+            "91e2b8f3d6a4",
+        }
+    ),
+    "sqlite": frozenset(
+        {
+            "7655f31c5157",
+            "3c841a1800a1",
+            "bb2345678901",
+            "8bb517bae6f9",
+            "9e83011d1f2a",
+            "a1b2c3d4e5f7",
+            "4dfa692e02a7",
+            "2095de406cbe",
+            "79e7a60e43d8",
+            "14806cb26270",
+            "f416ea180ae1",
+            "a3b9c7d2e5f1",
+            "27d8f4e1a6c9",
+        }
+    ),
+}

@@ -1,0 +1,376 @@
+"""The way to the database: one connection, one transaction at a time, one maintenance run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from .errors import (
+    Busy,
+    ConnectionFailed,
+    LockTimeout,
+    MaintenanceError,
+    PrivilegeError,
+    SettingsError,
+    Unsupported,
+)
+
+# Any constant would do, as long as every version of this tool uses the same one.
+LOCK_KEY = 0x0507_EFEC_7DB0_1EA4
+
+# asyncpg's names of connection options that libpq does not know.
+_ASYNCPG_ONLY = {
+    "prepared_statement_cache_size",
+    "prepared_statement_name_func",
+    "statement_cache_size",
+    "max_cached_statement_lifetime",
+    "max_cacheable_statement_size",
+    "command_timeout",
+    "timeout",
+    "server_settings",
+    "direct_tls",
+}
+_LOCK_ATTEMPTS = 5
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Database:
+    """An open connection to Prefect's database; every statement goes through it.
+
+    Statements outside `transaction` and `snapshot` commit by themselves.
+    """
+
+    connection: sa.Connection
+    url: sa.URL
+    dialect: str
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Tell PostgreSQL from SQLite."""
+        return self.dialect == "postgresql"
+
+    @property
+    def file(self) -> Path:
+        """The file of an SQLite database."""
+        return Path(str(self.url.database))
+
+    def instant(self, value: datetime) -> Any:
+        """Return an instant in the form that Prefect stores it in this dialect.
+
+        SQLite holds times as text in UTC, so they compare as text only in exactly this form.
+        """
+        if self.is_postgresql:
+            return value
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+    def rows(self, sql: str, **values: Any) -> list[Any]:
+        """Return all rows of a query."""
+        return list(self._execute(sql, values).fetchall())
+
+    def scalar(self, sql: str, **values: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        return self._execute(sql, values).scalar()
+
+    def run(self, sql: str, **values: Any) -> int:
+        """Carry out a statement and return the rows it touched."""
+        return max(0, self._execute(sql, values).rowcount)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what happens inside, or nothing of it.
+
+        SQLite takes the write lock at once, because a transaction that reads first and writes
+        later fails immediately when another writer came between.
+        """
+        self._plain("BEGIN" if self.is_postgresql else "BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._rollback()
+            raise
+        self._plain("COMMIT")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See one state of the database throughout, unable to write to it."""
+        if self.is_postgresql:
+            self._plain("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        else:
+            self._plain("BEGIN")
+        try:
+            yield
+        finally:
+            self._rollback()
+
+    def patiently(self, operation: Callable[[], T]) -> T:
+        """Carry out a transaction that may lose against a lock or a deadlock a few times.
+
+        Raises:
+            LockTimeout: it lost every time.
+        """
+        for attempt in range(1, _LOCK_ATTEMPTS):
+            try:
+                return operation()
+            except LockTimeout:
+                time.sleep(0.2 * 2**attempt)
+        return operation()
+
+    def _execute(self, sql: str, values: Mapping[str, Any]) -> sa.CursorResult[Any]:
+        bound = {
+            name: self.instant(value) if isinstance(value, datetime) else value
+            for name, value in values.items()
+        }
+        try:
+            return self.connection.execute(sa.text(sql), bound)
+        except DBAPIError as error:
+            raise _translated(error) from None
+
+    def _plain(self, sql: str) -> None:
+        try:
+            self.connection.exec_driver_sql(sql)
+        except DBAPIError as error:
+            raise _translated(error) from None
+
+    def _rollback(self) -> None:
+        """Roll back; a connection that is gone has rolled back already."""
+        try:
+            self.connection.exec_driver_sql("ROLLBACK")
+        except SQLAlchemyError:
+            self.connection.invalidate()
+
+
+def parse_url(url: str) -> sa.URL:
+    """Read any SQLAlchemy form of a PostgreSQL or SQLite URL and name the synchronous driver.
+
+    A password with an unescaped "@" is understood: the host begins after the last one.
+
+    Raises:
+        SettingsError: it is no database URL.
+        Unsupported: the dialect is neither PostgreSQL nor SQLite.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise SettingsError(
+            "db_url is not a database URL; write postgresql://user:password@host:5432/prefect "
+            "or sqlite:////path/to/prefect.db"
+        ) from None
+    if parsed.host and "@" in parsed.host:
+        extra, _, host = parsed.host.rpartition("@")
+        parsed = parsed.set(password=f"{parsed.password}@{extra}", host=host)
+    dialect = parsed.get_backend_name()
+    if dialect == "sqlite":
+        return parsed.set(drivername="sqlite+pysqlite", query={})
+    if dialect != "postgresql":
+        raise Unsupported(
+            f"db_url names the dialect {dialect!r}; Prefect and this tool know "
+            "postgresql and sqlite"
+        )
+    query = {k: v for k, v in parsed.query.items() if k not in _ASYNCPG_ONLY}
+    mode = query.pop("ssl", None)
+    if isinstance(mode, str):
+        query["sslmode"] = "require" if mode.lower() in ("true", "1", "on") else mode
+    return parsed.set(drivername="postgresql+psycopg2", query=query)
+
+
+def default_url() -> str:
+    """Return the target's own database URL: PREFECT_DB_URL_SYNC, else Prefect's setting."""
+    if url := os.environ.get("PREFECT_DB_URL_SYNC"):
+        return url
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+
+    value = PREFECT_API_DATABASE_CONNECTION_URL.value()
+    url = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+    if not url:
+        raise SettingsError("no db_url: set it, or PREFECT_DB_URL_SYNC on the target")
+    return str(url)
+
+
+@contextmanager
+def connect(db_url: str | None, lock_timeout: float) -> Iterator[Database]:
+    """Open the database for one step and close it afterwards.
+
+    Raises:
+        ConnectionFailed: it cannot be reached or refuses the credentials.
+        Unsupported: it is too old, or of another dialect.
+    """
+    url = parse_url(db_url or default_url())
+    dialect = url.get_backend_name()
+    engine = _postgresql(url) if dialect == "postgresql" else _sqlite(url, lock_timeout)
+    try:
+        connection = engine.connect()
+    except DBAPIError as error:
+        raise _unreachable(url, error) from None
+    try:
+        database = Database(connection=connection, url=url, dialect=dialect)
+        if database.is_postgresql:
+            _prepare_postgresql(database, lock_timeout)
+        else:
+            database._plain("PRAGMA foreign_keys = ON")
+        yield database
+    finally:
+        connection.close()
+        engine.dispose()
+
+
+@contextmanager
+def only_runner(database: Database) -> Iterator[None]:
+    """Hold the one place for a maintenance run on this database.
+
+    Raises:
+        Busy: another run holds it; the text says who and since when.
+    """
+    if database.is_postgresql:
+        if not database.scalar(f"SELECT pg_try_advisory_lock({LOCK_KEY})"):
+            raise Busy(_holder(database))
+        try:
+            yield
+        finally:
+            if not database.connection.closed and not database.connection.invalidated:
+                database.scalar(f"SELECT pg_advisory_unlock({LOCK_KEY})")
+    else:
+        with _lock_file(database.file):
+            yield
+
+
+def application_name() -> str:
+    """Return the name under which other sessions see this run."""
+    return f"prefect-maintenance {socket.gethostname()[:24]} pid {os.getpid()}"
+
+
+def _postgresql(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"application_name": application_name(), "connect_timeout": 10},
+    )
+
+
+def _sqlite(url: sa.URL, lock_timeout: float) -> sa.Engine:
+    if sqlite3.sqlite_version_info < (3, 35):
+        raise Unsupported(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 or newer is needed")
+    path = Path(str(url.database or ""))
+    if not url.database or url.database == ":memory:":
+        raise SettingsError("db_url names an SQLite database in memory; name a file")
+    if not path.is_file():
+        raise ConnectionFailed(f"there is no SQLite database at {path}; check db_url")
+    return sa.create_engine(
+        url,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": lock_timeout},
+    )
+
+
+def _prepare_postgresql(database: Database, lock_timeout: float) -> None:
+    version = int(database.scalar("SHOW server_version_num"))
+    if version < 140000:
+        shown = database.scalar("SHOW server_version")
+        raise Unsupported(f"PostgreSQL {shown} is too old; 14 or newer is needed")
+    database.run(f"SET lock_timeout = '{int(lock_timeout * 1000)}ms'")
+    # A timeout that the role was given for its queries would end counts and VACUUM half-way.
+    database.run("SET statement_timeout = 0")
+    database.run("SET timezone = 'UTC'")
+
+
+def _holder(database: Database) -> str:
+    found = database.rows(
+        """
+        SELECT a.application_name, a.usename, host(a.client_addr), a.backend_start
+        FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND (l.classid::bigint << 32) | l.objid::bigint = :key
+        """,
+        key=LOCK_KEY,
+    )
+    if not found:
+        return "another maintenance run held this database a moment ago; run again"
+    name, user, address, since = found[0]
+    return (
+        f"another maintenance run is at work on this database: {name or 'unnamed'} as {user}"
+        f"{f' from {address}' if address else ''}, since {since:%Y-%m-%d %H:%M:%S} UTC; "
+        "wait for it or stop it"
+    )
+
+
+@contextmanager
+def _lock_file(database: Path) -> Iterator[None]:
+    path = database.with_name(database.name + ".maintenance-lock")
+    try:
+        handle = path.open("a+")
+    except OSError as error:
+        raise PrivilegeError(f"cannot write beside {database}: {error.strerror}") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise Busy(
+                f"another maintenance run is at work on this database: {handle.read().strip()}; "
+                "wait for it or stop it"
+            ) from None
+        # Whoever held it before may have removed the file between our opening and locking it.
+        if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
+            raise Busy("another maintenance run held this database a moment ago; run again")
+        handle.truncate(0)
+        handle.write(f"{application_name()}, since {datetime.now(UTC):%F %T} UTC")
+        handle.flush()
+        try:
+            yield
+        finally:
+            path.unlink()
+
+
+def _unreachable(url: sa.URL, error: DBAPIError) -> MaintenanceError:
+    where = f"{url.host or 'local socket'}:{url.port or 5432}/{url.database}"
+    text = _first_line(error)
+    advice = "check host, port and that the server runs"
+    if "password authentication failed" in text or "no password supplied" in text:
+        advice = "check user and password"
+    elif "does not exist" in text:
+        advice = "check the database and user name"
+    elif "SSL" in text or "certificate" in text:
+        advice = "check sslmode and sslrootcert"
+    if not url.host and url.get_backend_name() == "sqlite":
+        where, advice = str(url.database), "check the path and its permissions"
+    return ConnectionFailed(f"cannot connect to the database {where}: {text}; {advice}")
+
+
+def _translated(error: DBAPIError) -> MaintenanceError:
+    """Turn a driver's error into one line of ours; never the statement, never its values."""
+    text = _first_line(error)
+    code = getattr(error.orig, "pgcode", None) or ""
+    if code == "42501":
+        return PrivilegeError(f"{text}; grant it to the role in db_url")
+    if code in ("55P03", "40P01") or "database is locked" in text:
+        return LockTimeout(f"a lock could not be had in time: {text}; run again in a quieter hour")
+    if code == "53100" or "disk is full" in text:
+        return MaintenanceError(f"the database server's disk is full: {text}")
+    if error.connection_invalidated or code.startswith(("08", "57P")):
+        return ConnectionFailed(f"the connection to the database was lost: {text}; run again")
+    if "readonly database" in text or "read-only" in text:
+        return PrivilegeError(f"the database cannot be written to: {text}")
+    return MaintenanceError(f"the database answered: {text}")
+
+
+def _first_line(error: DBAPIError) -> str:
+    text = re.sub(r"\s+", " ", str(error.orig).strip().partition("\n")[0])
+    return text or type(error.orig).__name__

@@ -1,0 +1,47 @@
+"""Everything the engine raises: one small tree, each message one line that says what to do."""
+
+from __future__ import annotations
+
+
+class MaintenanceError(Exception):
+    """Root of the tree; its text is meant for the person who runs the maintenance."""
+
+
+class SettingsError(MaintenanceError):
+    """The request itself cannot be carried out: a wrong value, a missing setting."""
+
+
+class ConnectionFailed(MaintenanceError):
+    """The database or the API cannot be reached, or refuses the credentials."""
+
+
+class Unsupported(MaintenanceError):
+    """A dialect, version or database that this tool must not touch."""
+
+
+class Mismatch(MaintenanceError):
+    """The API and the database belong to different servers."""
+
+
+class Busy(MaintenanceError):
+    """Another maintenance run is at work on the same database."""
+
+
+class LockTimeout(MaintenanceError):
+    """A lock could not be had in the time allowed."""
+
+
+class PrivilegeError(MaintenanceError):
+    """The database role lacks a privilege that the step needs."""
+
+
+class ApiError(MaintenanceError):
+    """The Prefect API answered with an error, or kept failing."""
+
+
+class Stopped(MaintenanceError):
+    """The run ended between two batches: time budget used up, or asked to stop."""
+
+
+class StepFailed(MaintenanceError):
+    """Some tables failed; the others were done. The text names each table and its reason."""

@@ -1,0 +1,79 @@
+"""What was done so far, kept while a step runs so that nothing is lost however it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .errors import ConnectionFailed, MaintenanceError, StepFailed, Stopped
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """What became of one table: rows that left it, how, in how many seconds, or why not."""
+
+    table: str
+    rows: int
+    strategy: str
+    seconds: float
+    error: str | None
+
+
+@dataclass
+class Ledger:
+    """Rows that left each table in this step; one entry a table."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    _strategies: dict[str, str] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _errors: dict[str, str] = field(default_factory=dict)
+
+    def add(self, table: str, rows: int, strategy: str) -> None:
+        """Count rows that left a table, and how they went."""
+        self.rows[table] = self.rows.get(table, 0) + rows
+        if rows:
+            self._strategies.setdefault(table, strategy)
+
+    @contextmanager
+    def working_on(self, table: str) -> Iterator[None]:
+        """Time the work on a table, and keep its failure from ending the work on the others.
+
+        Raises:
+            Stopped: as the work did; it ends the whole step.
+            ConnectionFailed: likewise.
+        """
+        started = time.monotonic()
+        self.add(table, 0, "")
+        try:
+            yield
+        except (Stopped, ConnectionFailed):
+            raise
+        except MaintenanceError as error:
+            self._errors[table] = str(error)
+        finally:
+            spent = time.monotonic() - started
+            self._seconds[table] = self._seconds.get(table, 0.0) + spent
+
+    def results(self) -> tuple[TableResult, ...]:
+        """Return one result a table, in the order in which they were worked on."""
+        return tuple(
+            TableResult(
+                table=table,
+                rows=rows,
+                strategy=self._strategies.get(table, "none"),
+                seconds=round(self._seconds.get(table, 0.0), 3),
+                error=self._errors.get(table),
+            )
+            for table, rows in self.rows.items()
+        )
+
+    def raise_failures(self) -> None:
+        """Fail when a table failed, after the others were done.
+
+        Raises:
+            StepFailed: the text names each table and its reason.
+        """
+        if self._errors:
+            raise StepFailed("; ".join(f"{table}: {why}" for table, why in self._errors.items()))

@@ -1,0 +1,68 @@
+"""Between two batches one place decides: go on, or stop and say why."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from .errors import Stopped
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a step has done so far: rows of a table, of how many in all when that is known."""
+
+    table: str
+    rows: int
+    of: int | None
+
+
+def silently(progress: Progress) -> None:
+    """Show nothing of the progress: the default of every door."""
+
+
+@dataclass
+class Pace:
+    """Called between two batches, never inside one."""
+
+    max_runtime: int = 0
+    show: Callable[[Progress], None] = silently
+    _started: float = field(default_factory=time.monotonic)
+    _asked: str | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Show the progress, then go on.
+
+        Raises:
+            Stopped: the time budget is used up, or somebody asked to stop.
+        """
+        self.show(progress)
+        if self._asked:
+            raise Stopped(f"stopped by {self._asked} while at {progress.table}; run again to go on")
+        if self.max_runtime and time.monotonic() - self._started >= self.max_runtime:
+            raise Stopped(
+                f"the time budget of {self.max_runtime} s was used up while at "
+                f"{progress.table}; run again to go on"
+            )
+
+    def stop(self, reason: str) -> None:
+        """Ask for a stop before the next batch."""
+        self._asked = reason
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT end the run at the next batch instead of in the middle."""
+
+        def heed(number: int, _frame: FrameType | None) -> None:
+            self.stop(signal.Signals(number).name)
+
+        before = {n: signal.signal(n, heed) for n in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,148 @@
+"""What would go: exact counts, taken in one snapshot, without a write of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import queries
+from .catalogue import BY_NAME, TABLES
+from .connection import Database
+from .queries import Rules
+from .settings import Cutoffs
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rows that are old enough to go and stay all the same, and the reason."""
+
+    what: str
+    rows: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows that go, per table, cascades included."""
+
+    rows: Mapping[str, int]
+    kept: tuple[Kept, ...]
+
+
+def plan_purge(database: Database, rules: Rules, cutoffs: Cutoffs, unforced: set[str]) -> Plan:
+    """Count what the purge by SQL removes: rows by age, and orphans.
+
+    Args:
+        database: where to count.
+        rules: the policy as SQL.
+        cutoffs: the instants to count from.
+        unforced: tables whose foreign keys the database does not enforce.
+    """
+    bound = _bound(cutoffs)
+    with database.snapshot():
+        rows = {name: _aged(database, rules, name, cutoffs) for name in AGED}
+        for column in ("flow_run_id", "task_run_id"):
+            rows["log"] += database.scalar(
+                f"WITH RECURSIVE {queries.gone_runs(column)} "
+                + queries.COUNT_GONE_LOGS.format(
+                    column=column,
+                    only="AND x.flow_run_id IS NULL" if column == "task_run_id" else "",
+                ),
+                orphans=bound["orphans"],
+                logs=bound["logs"],
+            )
+        rows["event_resources"] += database.scalar(
+            queries.COUNT_GONE_RESOURCES, events=bound["events"]
+        )
+        for table in sorted(unforced):
+            rows[table] = database.scalar(
+                queries.COUNT_UNFORCED.format(
+                    table=table, orphaned=queries.orphaned(BY_NAME[table])
+                )
+            )
+        rows["artifact_collection"] = database.scalar(queries.COUNT_EMPTY_COLLECTIONS)
+        live = database.scalar(
+            queries.COUNT_AGED_KEPT.format(live=rules.live("x")), cutoff=bound["logs"]
+        )
+    return Plan(rows=rows, kept=_kept({"log": live}))
+
+
+def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: bool) -> Plan:
+    """Count what the deletion through the API removes, and what hangs on it.
+
+    Args:
+        database: where to count.
+        rules: the policy as SQL.
+        cutoffs: the instants to count from.
+        purged: logs older than their own cutoff count as gone already.
+    """
+    bound = _bound(cutoffs)
+    runs = f"WITH RECURSIVE {rules.doomed_runs}"
+    only_runs = {"flow_runs": bound["flow_runs"]}
+    goes = rules.task_run_goes(after_runs=True)
+    with database.snapshot():
+        counted = database.rows(f"{runs} {queries.COUNT_RUNS}", **only_runs)[0]
+        rows = dict(zip(queries.RUN_TABLES, counted, strict=True))
+        rows["log"] = database.scalar(
+            f"{runs} {queries.COUNT_RUN_LOGS}", **only_runs, purged=purged, logs=bound["logs"]
+        )
+        rows["log"] += database.scalar(
+            f"{runs} {queries.COUNT_TASK_LOGS.format(goes=goes)}",
+            **only_runs,
+            **{name: bound[name] for name in ("task_runs", "logs")},
+            purged=purged,
+        )
+        rows["log"] += database.scalar(
+            f"{runs} {queries.COUNT_STRAY_LOGS}",
+            **only_runs,
+            **{name: bound[name] for name in ("logs", "orphans")},
+            purged=purged,
+        )
+        alone, states = database.rows(
+            f"{runs} {queries.COUNT_TASK_RUNS.format(goes=goes)}",
+            **only_runs,
+            task_runs=bound["task_runs"],
+        )[0]
+        rows["task_run"] += alone
+        rows["task_run_state"] += states
+        artifacts = {"artifacts": bound["artifacts"]}
+        not_live = rules.not_live("x")
+        rows["artifact"] = database.scalar(
+            queries.COUNT_ARTIFACTS.format(not_live=not_live), **artifacts
+        )
+        rows["artifact_collection"] = database.scalar(
+            queries.COUNT_COLLECTIONS.format(not_live=not_live), **artifacts
+        )
+        kept = [
+            Kept("flow_run", count, why)
+            for why, count in database.rows(f"{runs} {queries.kept_runs(rules)}", **only_runs)
+        ]
+        live = database.scalar(
+            queries.COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts
+        )
+    return Plan(rows=rows, kept=(*kept, *_kept({"artifact": live})))
+
+
+AGED = tuple(table.name for table in TABLES if table.deleted_by == "sql")
+
+
+def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> int:
+    sql = queries.COUNT_AGED.format(
+        table=table, age=BY_NAME[table].age, condition=rules.aged(table)
+    )
+    count: int = database.scalar(sql, cutoff=getattr(cutoffs, str(BY_NAME[table].entity)))
+    return count
+
+
+def _kept(live: Mapping[str, int]) -> tuple[Kept, ...]:
+    return tuple(
+        Kept(table, rows, "their flow run is not finished") for table, rows in live.items() if rows
+    )
+
+
+def _bound(cutoffs: Cutoffs) -> dict[str, Any]:
+    return {
+        name: getattr(cutoffs, name)
+        for name in ("flow_runs", "task_runs", "artifacts", "logs", "events", "orphans")
+    }

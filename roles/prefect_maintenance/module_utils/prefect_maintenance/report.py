@@ -1,0 +1,212 @@
+"""The report: what changed, what was kept and why. One dataclass, its JSON, its screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any
+
+from .inspect import Server, TableSize
+from .ledger import TableResult
+from .plan import Kept
+from .reclaim import WHOLE_FILE, Choice
+from .settings import Settings, iso
+
+SCHEMA = 1
+# Counted in every report, also when nothing of them went.
+DELETED = ("flow_run", "task_run", "artifact", "log", "events", "event_resources")
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """One table through the run: before, after the deletion, after the reclaim.
+
+    Bytes count heap, TOAST and indexes; None stands for a moment that was not measured.
+    """
+
+    name: str
+    rows_before: int | None = None
+    rows_after_delete: int | None = None
+    rows_after: int | None = None
+    rows_method: str = ""
+    bytes_before: int | None = None
+    bytes_after_delete: int | None = None
+    bytes_after: int | None = None
+    heap_bytes: int | None = None
+    toast_bytes: int | None = None
+    index_bytes: int | None = None
+    dead_before: int | None = None
+    dead_after_delete: int | None = None
+    dead_after: int | None = None
+    bloat_bytes: int | None = None
+    bloat_percent: float | None = None
+    bloat_method: str = ""
+    oldest_after: str | None = None
+    cutoff: str | None = None
+    strategy: str = "none"
+    reclaim: str = "none"
+    reclaim_why: str = ""
+    seconds: float = 0.0
+    lock_ms_max: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole run, over all its steps."""
+
+    schema: int
+    host: str
+    check_mode: bool
+    status: str
+    started: str
+    seconds: float
+    reference_time: str
+    server: Mapping[str, Any]
+    database: Mapping[str, Any]
+    policy: Mapping[str, Any]
+    cutoffs: Mapping[str, str]
+    deleted: Mapping[str, int]
+    kept: tuple[Kept, ...]
+    tables: tuple[TableReport, ...]
+    steps: tuple[str, ...]
+    warnings: tuple[str, ...]
+    errors: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def resume(cls, settings: Settings, started: datetime) -> Report:
+        """Go on with the report of the earlier steps, or begin one."""
+        so_far = settings.report
+        known = {f.name for f in fields(TableReport)}
+        return cls(
+            schema=SCHEMA,
+            host=str(so_far.get("host", "")),
+            check_mode=settings.check,
+            status=str(so_far.get("status", "ok")),
+            started=str(so_far.get("started") or iso(started)),
+            seconds=float(so_far.get("seconds", 0.0)),
+            reference_time=iso(settings.cutoffs.reference),
+            server=dict(so_far.get("server", {})),
+            database=dict(so_far.get("database", {})),
+            policy=settings.policy.as_report(),
+            cutoffs=settings.cutoffs.as_report(),
+            deleted={**dict.fromkeys(DELETED, 0), **so_far.get("deleted", {})},
+            kept=tuple(Kept(**kept) for kept in so_far.get("kept", ())),
+            tables=tuple(
+                TableReport(**{k: v for k, v in table.items() if k in known})
+                for table in so_far.get("tables", ())
+            ),
+            steps=tuple(so_far.get("steps", ())),
+            warnings=tuple(so_far.get("warnings", ())),
+            errors=tuple(so_far.get("errors", ())),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain data; keys may be added over time, never renamed."""
+        return asdict(self)
+
+    def with_server(self, server: Server, size: int) -> Report:
+        """Note the database as the first step found it."""
+        database = {
+            "dialect": server.dialect,
+            "version": server.version,
+            "revision": server.revision,
+            "bytes_before": size,
+            "bytes_after": size,
+            **self.database,
+        }
+        return replace(self, database=database).with_warnings(server.warnings)
+
+    def with_api(self, url: str, version: str, vacuum_service: Mapping[str, Any] | None) -> Report:
+        """Note the server that the API speaks for."""
+        server = {"api_url": url, "version": version, "db_vacuum": vacuum_service}
+        return replace(self, server=server)
+
+    def with_bytes_after(self, size: int) -> Report:
+        """Note the size of the whole database at this moment."""
+        return replace(self, database={**self.database, "bytes_after": size})
+
+    def with_warnings(self, warnings: Iterable[str]) -> Report:
+        """Add warnings, each once."""
+        return replace(self, warnings=tuple(dict.fromkeys((*self.warnings, *warnings))))
+
+    def with_kept(self, kept: Iterable[Kept]) -> Report:
+        """Add what stays although it is old enough."""
+        return replace(self, kept=tuple(dict.fromkeys((*self.kept, *kept))))
+
+    def with_deleted(self, rows: Mapping[str, int]) -> Report:
+        """Add rows that left the tables, or would."""
+        deleted = dict(self.deleted)
+        for table, count in rows.items():
+            deleted[table] = deleted.get(table, 0) + count
+        return replace(self, deleted=deleted)
+
+    def with_sizes(self, moment: str, sizes: Iterable[TableSize]) -> Report:
+        """Note the sizes at a moment: "before", "after_delete" or "after".
+
+        The first measurement stands for all later moments until they are measured too.
+        """
+        known = {table.name: table for table in self.tables}
+        later = {
+            "before": ("before", "after_delete", "after"),
+            "after_delete": ("after_delete", "after"),
+            "after": ("after",),
+        }[moment]
+        for size in sizes:
+            changes: dict[str, Any] = {
+                f"{what}_{when}": value
+                for when in later
+                for what, value in (("rows", size.rows), ("bytes", size.bytes), ("dead", size.dead))
+            }
+            known[size.name] = replace(
+                known.get(size.name, TableReport(size.name)),
+                **changes,
+                rows_method=size.rows_method,
+                heap_bytes=size.heap_bytes,
+                toast_bytes=size.toast_bytes,
+                index_bytes=size.index_bytes,
+                bloat_bytes=size.bloat_bytes,
+                bloat_percent=round(100 * size.bloat_bytes / size.bytes, 1) if size.bytes else 0.0,
+                bloat_method=size.bloat_method,
+                oldest_after=iso(size.oldest) if size.oldest else None,
+            )
+        return replace(self, tables=tuple(known.values()))
+
+    def with_table(self, name: str, **changes: Any) -> Report:
+        """Note something about one table."""
+        known = {table.name: table for table in self.tables}
+        known[name] = replace(known.get(name, TableReport(name)), **changes)
+        return replace(self, tables=tuple(known.values()))
+
+    def with_result(self, result: TableResult) -> Report:
+        """Note how rows left a table."""
+        before = next((t for t in self.tables if t.name == result.table), TableReport(result.table))
+        return self.with_table(
+            result.table,
+            strategy=result.strategy if result.strategy != "none" else before.strategy,
+            seconds=round(before.seconds + result.seconds, 3),
+            error=result.error or before.error,
+        )
+
+    def with_choice(
+        self, choice: Choice | None, locked: float, result: TableResult | None
+    ) -> Report:
+        """Note what the reclaim did with a table, or with an SQLite file as a whole."""
+        told: dict[str, Any] = {"lock_ms_max": int(1000 * locked)}
+        if choice:
+            told |= {"reclaim": choice.action, "reclaim_why": choice.why}
+        if result:
+            told |= {"error": result.error}
+        table = choice.table if choice else str(result and result.table)
+        if table == WHOLE_FILE:
+            return replace(self, database={**self.database, **told})
+        return self.with_table(table, **told)
+
+    def finished(self, step: str, seconds: float, error: Exception | None = None) -> Report:
+        """Close a step: its time, and how the run stands."""
+        done = replace(self, steps=(*self.steps, step), seconds=round(self.seconds + seconds, 3))
+        if error is None:
+            return done
+        status = "partial" if any(self.deleted.values()) and not self.check_mode else "failed"
+        return replace(done, status=status, errors=(*self.errors, f"{step}: {error}"))

@@ -1,0 +1,281 @@
+"""What the user asked for, checked once and never changed afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from .errors import SettingsError
+
+ENTITIES = ("flow_runs", "task_runs", "artifacts", "logs", "events")
+
+# Prefect: StateType in prefect.client.schemas.objects; TERMINAL_STATES beside it.
+TERMINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+UNFINISHED_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
+
+VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "repack")
+PURGE_STRATEGIES = ("auto", "delete", "rewrite")
+
+# An orphaned log younger than this may belong to a run whose row is still on its way.
+ORPHAN_GRACE = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long each entity is kept, in days, and which terminal states may go."""
+
+    days: Mapping[str, int]
+    states: tuple[str, ...]
+
+    def as_report(self) -> dict[str, Any]:
+        """Return the policy as it stands in the JSON report."""
+        return {"retention_days": dict(self.days), "states": list(self.states)}
+
+
+@dataclass(frozen=True)
+class Cutoffs:
+    """The instants, in UTC, before which each entity may go; all counted from `reference`."""
+
+    reference: datetime
+    flow_runs: datetime
+    task_runs: datetime
+    artifacts: datetime
+    logs: datetime
+    events: datetime
+    orphans: datetime
+
+    @classmethod
+    def of(cls, policy: Policy, reference: datetime) -> Cutoffs:
+        """Count every cutoff of the policy back from one instant."""
+        at = {entity: reference - timedelta(days=policy.days[entity]) for entity in ENTITIES}
+        return cls(reference=reference, orphans=reference - ORPHAN_GRACE, **at)
+
+    def as_report(self) -> dict[str, str]:
+        """Return the cutoffs as ISO 8601 texts in UTC."""
+        return {entity: iso(getattr(self, entity)) for entity in ENTITIES}
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where the Prefect API is and how to be let in; unset fields fall back to Prefect's own."""
+
+    url: str
+    auth_string: str | None = None
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
+    ca_cert: str | None = None
+    validate_certs: bool = True
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step."""
+
+    batch_size: int
+    concurrency: int
+    lock_timeout: float
+    max_runtime: int
+
+
+@dataclass(frozen=True)
+class Reclaim:
+    """How space is given back, and the two thresholds below which a table is left alone."""
+
+    mode: str
+    min_bytes: int
+    min_percent: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One request to the engine."""
+
+    db_url: str | None
+    api: Api | None
+    policy: Policy
+    cutoffs: Cutoffs
+    limits: Limits
+    reclaim: Reclaim
+    purge_strategy: str
+    growth_drivers: bool
+    check: bool
+    own_flow_run: str | None
+    report: Mapping[str, Any]
+
+    @classmethod
+    def parse(
+        cls, request: Mapping[str, Any], *, check: bool, now: datetime | None = None
+    ) -> Settings:
+        """Check a flat request, as a module's options or a flow's parameters give it.
+
+        Raises:
+            SettingsError: a value is out of range, of the wrong kind, or unknown.
+        """
+        report = request.get("report") or {}
+        policy = parse_policy(request)
+        asked = request.get("reference_time") or report.get("reference_time")
+        reference = parse_instant(asked) if asked else now or datetime.now(UTC)
+        return cls(
+            db_url=request.get("db_url") or None,
+            api=_parse_api(request),
+            policy=policy,
+            cutoffs=Cutoffs.of(policy, reference),
+            limits=Limits(
+                batch_size=_integer(request.get("batch_size") or 20000, "batch_size", least=1),
+                concurrency=_integer(request.get("concurrency") or 4, "concurrency", least=1),
+                lock_timeout=_seconds(request.get("lock_timeout", 5.0)),
+                max_runtime=_integer(request.get("max_runtime") or 0, "max_runtime", least=0),
+            ),
+            reclaim=Reclaim(
+                mode=_one_of(request.get("vacuum") or "auto", VACUUM_MODES, "vacuum"),
+                min_bytes=_integer(
+                    request.get("vacuum_min_bytes", 100 * 2**20), "vacuum_min_bytes", least=0
+                ),
+                min_percent=_integer(
+                    request.get("vacuum_min_percent", 20), "vacuum_min_percent", least=0
+                ),
+            ),
+            purge_strategy=_one_of(
+                request.get("purge_strategy") or "auto", PURGE_STRATEGIES, "purge_strategy"
+            ),
+            growth_drivers=bool(request.get("growth_drivers")),
+            check=check,
+            own_flow_run=os.environ.get("PREFECT__FLOW_RUN_ID") or None,
+            report=report,
+        )
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every text that must never be shown, in each form it may take."""
+        found: set[str] = set()
+        if self.db_url:
+            found |= url_secrets(self.db_url)
+        if self.api:
+            values = [self.api.auth_string, self.api.key, *(self.api.headers or {}).values()]
+            found |= {str(value) for value in values if value}
+            if self.api.auth_string and ":" in self.api.auth_string:
+                found.add(self.api.auth_string.split(":", 1)[1])
+        return tuple(sorted(found, key=len, reverse=True))
+
+
+def url_secrets(url: str) -> set[str]:
+    """Return the password of a database URL as written, decoded and encoded; or nothing."""
+    from .connection import parse_url
+
+    try:
+        password = parse_url(url).password
+    except SettingsError:
+        return {url}
+    if not password:
+        return set()
+    return {str(password), quote(str(password), safe="")}
+
+
+def parse_policy(request: Mapping[str, Any]) -> Policy:
+    """Check retention and states.
+
+    Raises:
+        SettingsError: retention is not a whole number of days from 1, its entity is unknown,
+            or a state is unknown or not terminal.
+    """
+    everywhere = _integer(request.get("retention_days", 15), "retention_days", least=1, unit="days")
+    own = request.get("retention") or {}
+    if not isinstance(own, Mapping):
+        raise SettingsError("retention must map entities to days, e.g. {logs: 7}")
+    unknown = sorted(set(own) - set(ENTITIES))
+    if unknown:
+        raise SettingsError(
+            f"retention names an unknown entity: {', '.join(map(str, unknown))}; "
+            f"known are {', '.join(ENTITIES)}"
+        )
+    days = {
+        entity: _integer(own[entity], f"retention.{entity}", least=1, unit="days")
+        if entity in own
+        else everywhere
+        for entity in ENTITIES
+    }
+    return Policy(days=days, states=_parse_states(request.get("states")))
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an ISO 8601 instant; without an offset it is taken as UTC.
+
+    Raises:
+        SettingsError: the text is not an instant.
+    """
+    try:
+        instant = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        raise SettingsError(
+            f"reference_time {text!r} is not an ISO 8601 time, e.g. 2026-01-31T03:00:00Z"
+        ) from None
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return instant.astimezone(UTC)
+
+
+def iso(instant: datetime) -> str:
+    """Write an instant as the report does: UTC, ending in Z."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _parse_states(value: Any) -> tuple[str, ...]:
+    names = ["COMPLETED", "FAILED", "CANCELLED"] if value is None else value
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
+        raise SettingsError("states must be a list of terminal states, e.g. [COMPLETED, FAILED]")
+    for name in names:
+        if name in UNFINISHED_STATES:
+            raise SettingsError(
+                f"state {name} is not terminal and is never deleted; "
+                f"terminal are {', '.join(TERMINAL_STATES)}"
+            )
+        if name not in TERMINAL_STATES:
+            raise SettingsError(
+                f"unknown state {name!r}; terminal states are {', '.join(TERMINAL_STATES)}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _parse_api(request: Mapping[str, Any]) -> Api | None:
+    url = request.get("api_url")
+    if not url:
+        return None
+    if not str(url).startswith(("http://", "https://")):
+        raise SettingsError(f"api_url {url!r} must start with http:// or https:// and end in /api")
+    headers = request.get("api_headers")
+    return Api(
+        url=str(url).rstrip("/"),
+        auth_string=request.get("api_auth_string") or None,
+        key=request.get("api_key") or None,
+        headers={str(k): str(v) for k, v in headers.items()} if headers else None,
+        ca_cert=request.get("api_ca_cert") or None,
+        validate_certs=request.get("api_validate_certs") is not False,
+    )
+
+
+def _integer(value: Any, name: str, *, least: int, unit: str = "") -> int:
+    wanted = f"a whole number{f' of {unit}' if unit else ''}, {least} or more"
+    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"lock_timeout must be seconds, more than 0, not {value!r}") from None
+    if not 0 < seconds < 86400:
+        raise SettingsError(f"lock_timeout must be seconds, more than 0, not {value!r}")
+    return seconds
+
+
+def _one_of(value: Any, choices: tuple[str, ...], name: str) -> str:
+    if value not in choices:
+        raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return str(value)

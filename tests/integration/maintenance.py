@@ -1,0 +1,64 @@
+"""What the integration tests share: clearing a database, and the steps as the role runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from prefect_maintenance.pace import Pace
+from prefect_maintenance.settings import Settings
+from prefect_maintenance.steps import STEPS, Outcome
+from world import TABLES
+
+from lab.server import PrefectServer
+
+FLOW = "11111111-1111-4111-8111-111111111111"
+
+
+def engine_for(url: str) -> sa.Engine:
+    return sa.create_engine(url, poolclass=sa.NullPool)
+
+
+def clear(engine: sa.Engine) -> None:
+    """Empty every table that tests fill, and put the one flow there that runs need."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text(f"TRUNCATE {', '.join(TABLES)} CASCADE"))
+        else:
+            connection.execute(sa.text("PRAGMA foreign_keys = OFF"))
+            for table in TABLES:
+                connection.execute(sa.text(f"DELETE FROM {table}"))
+        connection.execute(sa.text("DELETE FROM flow WHERE id = :id"), {"id": FLOW})
+        connection.execute(
+            sa.text("INSERT INTO flow (id, name) VALUES (:id, 'oracle')"), {"id": FLOW}
+        )
+
+
+def run_step(
+    step: str, request: Mapping[str, Any], *, check: bool = False, pace: Pace | None = None
+) -> Outcome:
+    """Carry out one step of the engine; its failure is raised."""
+    outcome = STEPS[step](Settings.parse(request, check=check), pace or Pace())
+    if outcome.error:
+        raise outcome.error
+    return outcome
+
+
+def run_all(
+    server: PrefectServer, request: Mapping[str, Any], *, check: bool = False
+) -> list[Outcome]:
+    """Carry out the steps in the role's order, each continuing the report."""
+    asked = {"db_url": server.db_url, "api_url": server.api_url, **request}
+    report: dict[str, Any] = {"host": "test"}
+    outcomes = []
+    for step, options in (
+        ("bloat_info", {}),
+        ("purge", {"batch_size": 50}),
+        ("delete", {"batch_size": 5, "concurrency": 2}),
+        ("vacuum", {}),
+    ):
+        outcome = run_step(step, {**asked, **options, "report": report}, check=check)
+        report = outcome.report.as_json()
+        outcomes.append(outcome)
+    return outcomes

@@ -1,0 +1,85 @@
+"""What must survive and what must go, decided by an oracle that shares no code with the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+from maintenance import FLOW, clear, engine_for, run_all
+from world import TABLES, Dump, Policy, World, dump, insert, make_world, survivors
+
+from lab.server import PrefectServer
+
+NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
+SAME = dict.fromkeys(("flow_runs", "task_runs", "artifacts", "logs", "events"), 15)
+POLICIES = (
+    Policy(NOW, SAME),
+    Policy(NOW, {**SAME, "logs": 40, "artifacts": 3}, ("COMPLETED", "CRASHED")),
+    Policy(NOW, {**SAME, "task_runs": 5, "logs": 2, "events": 30}),
+)
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def server(request: pytest.FixtureRequest) -> PrefectServer:
+    name = "shared_server" if request.param == "postgresql" else "shared_sqlite_server"
+    found: PrefectServer = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+def engine(server: PrefectServer) -> Iterator[sa.Engine]:
+    engine = engine_for(server.db_url)
+    clear(engine)
+    yield engine
+    engine.dispose()
+
+
+def filled(engine: sa.Engine, policy: Policy, seed: int) -> World:
+    postgresql = engine.dialect.name == "postgresql"
+    world = make_world(policy, seed, flow=FLOW, size=60, foreign_keys=postgresql)
+    insert(engine, world)
+    return world
+
+
+def ours(found: Dump) -> Dump:
+    """Leave out the events that the running server makes by itself."""
+    events = {i: r for i, r in found["events"].items() if r["event"] == "e"}
+    resources = {i: r for i, r in found["event_resources"].items() if r["resource_role"] == "x"}
+    return {**found, "events": events, "event_resources": resources}
+
+
+def compare(found: Dump, wanted: Dump) -> None:
+    for table, rows in wanted.items():
+        assert set(found[table]) - set(rows) == set(), f"{table}: should have gone"
+        assert set(rows) - set(found[table]) == set(), f"{table}: should have survived"
+        if table == "artifact_collection":
+            for key, row in rows.items():
+                assert str(found[table][key]["latest_id"]) in row["latest_id"], key
+        else:
+            assert found[table] == rows, f"{table}: a survivor was changed"
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=("same", "long logs", "short task runs"))
+@pytest.mark.parametrize("seed", range(4))
+def test_exactly_the_rows_of_the_contract_go_and_check_mode_foretold_their_number(
+    server: PrefectServer, engine: sa.Engine, policy: Policy, seed: int
+) -> None:
+    filled(engine, policy, seed)
+    before = ours(dump(engine))
+    wanted = survivors(before, policy)
+
+    checked = run_all(server, policy.request(), check=True)
+    assert ours(dump(engine)) == before, "check mode changed a row"
+
+    done = run_all(server, policy.request())
+    compare(ours(dump(engine)), wanted)
+    foretold, deleted = checked[-1].report.deleted, done[-1].report.deleted
+    assert {t: foretold.get(t, 0) for t in TABLES} == {t: deleted.get(t, 0) for t in TABLES}
+    gone = {table: len(before[table]) - len(wanted[table]) for table in TABLES}
+    assert {t: deleted.get(t, 0) for t in TABLES} == gone
+
+    again = run_all(server, policy.request())
+    assert [outcome.changed for outcome in again] == [False] * 4
+    compare(ours(dump(engine)), wanted)

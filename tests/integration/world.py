@@ -1,0 +1,388 @@
+"""A small random Prefect world, its dump, and an oracle that knows only the written contract.
+
+The oracle is plain Python over the dumped rows. It shares no code with the engine on purpose:
+what it says must go is what DESIGN and README promise, row by row.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+TERMINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
+MICROSECOND = timedelta(microseconds=1)
+KEYS = {"artifact_collection": "key"}
+TABLES = (
+    "flow_run",
+    "flow_run_state",
+    "flow_run_input",
+    "task_run",
+    "task_run_state",
+    "log",
+    "artifact",
+    "artifact_collection",
+    "events",
+    "event_resources",
+)
+
+Row = dict[str, Any]
+Dump = dict[str, dict[str, Row]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the tests ask the engine for, in the tests' own words."""
+
+    now: datetime
+    days: Mapping[str, int]
+    states: tuple[str, ...] = ("COMPLETED", "FAILED", "CANCELLED")
+
+    def cutoff(self, entity: str) -> datetime:
+        return self.now - timedelta(days=self.days[entity])
+
+    def request(self) -> dict[str, Any]:
+        return {
+            "reference_time": self.now.isoformat(),
+            "retention": dict(self.days),
+            "states": list(self.states),
+        }
+
+
+@dataclass
+class World:
+    """Rows to insert, table by table."""
+
+    policy: Policy
+    seed: int
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in TABLES})
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def new_id(self) -> str:
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    def instant(self, entity: str) -> datetime:
+        """Choose an instant around the entity's cutoff, often exactly on the edge."""
+        cutoff = self.policy.cutoff(entity)
+        return self.random.choice(
+            (
+                cutoff,
+                cutoff - MICROSECOND,
+                cutoff + MICROSECOND,
+                cutoff - timedelta(hours=self.random.randint(1, 900)),
+                cutoff + timedelta(minutes=self.random.randint(1, 600)),
+                self.policy.now - timedelta(minutes=self.random.choice((59, 60, 61))),
+            )
+        )
+
+    def run(self, table: str, entity: str, **columns: Any) -> str:
+        """Add a flow run or task run whose age stands in a random one of the four columns."""
+        state = self.random.choice((*TERMINAL, *TERMINAL, *UNFINISHED, None))
+        at = self.instant(entity)
+        ages: Row = dict.fromkeys(
+            ("end_time", "state_timestamp", "start_time", "expected_start_time")
+        )
+        names = list(ages)
+        first = self.random.randint(0, 3) if self.random.random() < 0.4 else 0
+        ages[names[first]] = at
+        for later in names[first + 1 :]:
+            if self.random.random() < 0.7:
+                ages[later] = at + timedelta(days=self.random.choice((-40, 40)))
+        if self.random.random() < 0.03:
+            ages = dict.fromkeys(ages)
+        row = {"id": self.new_id(), "name": "r", "state_type": state, **ages, **columns}
+        self.rows[table].append({**row, "created": at, "updated": at})
+        return str(row["id"])
+
+
+def make_world(policy: Policy, seed: int, *, flow: str, size: int, foreign_keys: bool) -> World:
+    """Make trees of runs and everything that may hang on them or float free."""
+    w = World(policy, seed)
+    gone_run, gone_task, gone_event = w.new_id(), w.new_id(), w.new_id()
+    runs: list[str] = []
+    tasks: list[str] = []
+    for _ in range(size):
+        parent = w.random.choice(tasks) if tasks and w.random.random() < 0.4 else None
+        run = w.run("flow_run", "flow_runs", flow_id=flow, parent_task_run_id=parent)
+        runs.append(run)
+        for n in range(w.random.randint(0, 3)):
+            tasks.append(
+                w.run("task_run", "task_runs", flow_run_id=run, task_key="t", dynamic_key=str(n))
+            )
+        if w.random.random() < 0.3:
+            stamp = w.instant("flow_runs")
+            w.rows["flow_run_input"].append(
+                {"id": w.new_id(), "key": "k", "value": "v", "flow_run_id": run, "created": stamp}
+            )
+    for n in range(size // 4):
+        tasks.append(
+            w.run("task_run", "task_runs", flow_run_id=None, task_key="t", dynamic_key=f"free{n}")
+        )
+    for table, parents in (("flow_run_state", runs), ("task_run_state", tasks)):
+        column = table.removesuffix("_state") + "_id"
+        loose = [] if foreign_keys else [w.new_id()]
+        for parent in [*parents, *loose]:
+            for n in range(w.random.randint(1, 2)):
+                stamp = w.instant("flow_runs") + timedelta(seconds=n)
+                w.rows[table].append(
+                    {
+                        "id": w.new_id(),
+                        "type": "COMPLETED",
+                        "timestamp": stamp,
+                        "name": "s",
+                        column: parent,
+                    }
+                )
+    for _ in range(size * 4):
+        run_or_none = w.random.choice((None, gone_run, *w.random.choices(runs, k=4)))
+        own = [t["id"] for t in w.rows["task_run"] if t["flow_run_id"] == run_or_none]
+        task = w.random.choice((None, gone_task, *w.random.choices(own or [None], k=2)))
+        if run_or_none is None and w.random.random() < 0.5:
+            task = w.random.choice(tasks)
+        w.rows["log"].append(
+            {
+                "id": w.new_id(),
+                "name": "l",
+                "level": 20,
+                "message": "m",
+                "timestamp": w.instant("logs"),
+                "flow_run_id": run_or_none,
+                "task_run_id": task,
+            }
+        )
+    keys = [f"key-{n}" for n in range(max(3, size // 8))]
+    for _ in range(size):
+        w.rows["artifact"].append(
+            {
+                "id": w.new_id(),
+                "key": w.random.choice((None, *keys)),
+                "type": "markdown",
+                "created": w.instant("artifacts"),
+                "flow_run_id": w.random.choice((None, gone_run, *w.random.choices(runs, k=4))),
+                "task_run_id": w.random.choice((None, gone_task, w.random.choice(tasks))),
+            }
+        )
+    for key in keys:
+        own = [a for a in w.rows["artifact"] if a["key"] == key]
+        newest = max(own, key=lambda a: (a["created"], a["id"]), default=None)
+        stale = newest is None or w.random.random() < 0.2
+        latest = w.new_id() if stale else newest and newest["id"]
+        w.rows["artifact_collection"].append(
+            {"id": w.new_id(), "key": key, "latest_id": latest, "type": "markdown"}
+        )
+    for _ in range(size * 2):
+        event = w.new_id()
+        occurred = w.instant("events")
+        w.rows["events"].append(
+            {
+                "id": event,
+                "occurred": occurred,
+                "received": occurred,
+                "recorded": occurred,
+                "event": "e",
+                "resource_id": "r",
+                "resource": {},
+                "payload": {},
+            }
+        )
+        for _ in range(w.random.randint(0, 2)):
+            w.rows["event_resources"].append(
+                {
+                    "id": w.new_id(),
+                    "occurred": occurred if w.random.random() < 0.9 else w.instant("events"),
+                    "resource_id": "r",
+                    "resource_role": "x",
+                    "resource": {},
+                    "event_id": gone_event if w.random.random() < 0.1 else event,
+                }
+            )
+    return w
+
+
+def insert(engine: sa.Engine, world: World) -> None:
+    """Write the world down, with foreign keys asleep: runs and tasks refer to each other."""
+    metadata = sa.MetaData()
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+        else:
+            # The column's default in SQLite is a text that Prefect itself cannot read back.
+            for row in (*world.rows["flow_run"], *world.rows["task_run"]):
+                row["total_run_time"] = "1970-01-01 00:00:00.000000"
+        for table in TABLES:
+            if not world.rows[table]:
+                continue
+            shape = sa.Table(table, metadata, autoload_with=connection, resolve_fks=False)
+            names = {name for row in world.rows[table] for name in row} & set(shape.columns.keys())
+            complete = [
+                {n: as_stored(engine, row.get(n)) for n in names} for row in world.rows[table]
+            ]
+            connection.execute(
+                sa.text(
+                    f"INSERT INTO {table} ({', '.join(sorted(names))}) "
+                    f"VALUES ({', '.join(_bind(engine, n, shape) for n in sorted(names))})"
+                ),
+                complete,
+            )
+
+
+def _bind(engine: sa.Engine, name: str, shape: sa.Table) -> str:
+    if engine.dialect.name != "postgresql":
+        return f":{name}"
+    kind = shape.columns[name].type.compile(engine.dialect)
+    return f"CAST(:{name} AS {kind})"
+
+
+def as_stored(engine: sa.Engine, value: Any) -> Any:
+    """Write a value as Prefect stores it in this dialect."""
+    if isinstance(value, dict):
+        return "{}"
+    if isinstance(value, datetime) and engine.dialect.name == "sqlite":
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return value
+
+
+def dump(engine: sa.Engine, tables: Iterable[str] = TABLES) -> Dump:
+    """Read every row of the tables, keyed by id, with times as instants in UTC."""
+    found: Dump = {}
+    with engine.connect() as connection:
+        for table in tables:
+            key = KEYS.get(table, "id")
+            result = connection.execute(sa.text(f"SELECT * FROM {table}"))
+            found[table] = {}
+            for record in result.mappings():
+                row = {name: _read(name, value) for name, value in record.items()}
+                found[table][str(row[key])] = row
+    return found
+
+
+TIMES = (
+    "created updated timestamp occurred received recorded end_time state_timestamp start_time "
+    "expected_start_time next_scheduled_start_time"
+)
+
+
+def _read(name: str, value: Any) -> Any:
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if name in TIMES.split() and isinstance(value, str):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return value
+
+
+def survivors(before: Dump, policy: Policy) -> Dump:
+    """Say which rows must be left, and what the artifact collections must point to."""
+    runs, tasks = before["flow_run"], before["task_run"]
+
+    def old(row: Row, entity: str) -> bool:
+        for column in ("end_time", "state_timestamp", "start_time", "expected_start_time"):
+            if row[column] is not None:
+                return bool(row[column] < policy.cutoff(entity))
+        return False
+
+    def unfinished(run: str | None) -> bool:
+        return run in runs and runs[run]["state_type"] not in TERMINAL
+
+    def live(row: Row) -> bool:
+        run = row["flow_run_id"]
+        if run is None and row["task_run_id"] in tasks:
+            run = tasks[row["task_run_id"]]["flow_run_id"]
+        return unfinished(run)
+
+    # Trees, by walking from each run to every run it hangs together with.
+    near: dict[str, set[str]] = {run: set() for run in runs}
+    for run, row in runs.items():
+        task = tasks.get(row["parent_task_run_id"])
+        if task and task["flow_run_id"] in runs:
+            near[run].add(task["flow_run_id"])
+            near[task["flow_run_id"]].add(run)
+    doomed: set[str] = set()
+    seen: set[str] = set()
+    for start in runs:
+        if start in seen:
+            continue
+        tree, todo = {start}, [start]
+        while todo:
+            for other in near[todo.pop()] - tree:
+                tree.add(other)
+                todo.append(other)
+        seen |= tree
+        if all(runs[r]["state_type"] in policy.states and old(runs[r], "flow_runs") for r in tree):
+            doomed |= tree
+
+    holding = {row["parent_task_run_id"] for run, row in runs.items() if run not in doomed}
+
+    def task_goes(task: str, row: Row) -> bool:
+        if row["flow_run_id"] in doomed:
+            return True
+        return (
+            row["state_type"] in TERMINAL
+            and old(row, "task_runs")
+            and not unfinished(row["flow_run_id"])
+            and task not in holding
+        )
+
+    left: Dump = {"flow_run": {r: row for r, row in runs.items() if r not in doomed}}
+    left["task_run"] = {t: row for t, row in tasks.items() if not task_goes(t, row)}
+    for table, parent in (
+        ("flow_run_state", "flow_run"),
+        ("flow_run_input", "flow_run"),
+        ("task_run_state", "task_run"),
+    ):
+        column = f"{parent}_id"
+        left[table] = {i: r for i, r in before[table].items() if r[column] in left[parent]}
+
+    hour = policy.now - timedelta(hours=1)
+
+    def log_goes(row: Row) -> bool:
+        if live(row):
+            return False
+        if row["timestamp"] < policy.cutoff("logs") or row["flow_run_id"] in doomed:
+            return True
+        task = tasks.get(row["task_run_id"])
+        if (
+            task
+            and task["flow_run_id"] not in doomed
+            and row["task_run_id"] not in left["task_run"]
+        ):
+            return True
+        if row["flow_run_id"] is not None:
+            gone = row["flow_run_id"] not in runs
+        else:
+            gone = row["task_run_id"] is not None and row["task_run_id"] not in left["task_run"]
+        return bool(gone and row["timestamp"] < hour)
+
+    left["log"] = {i: r for i, r in before["log"].items() if not log_goes(r)}
+
+    def artifact_goes(row: Row) -> bool:
+        run, task = row["flow_run_id"], tasks.get(row["task_run_id"])
+        if run is None and task:
+            run = task["flow_run_id"]
+        return row["created"] < policy.cutoff("artifacts") and not unfinished(run)
+
+    left["artifact"] = {i: r for i, r in before["artifact"].items() if not artifact_goes(r)}
+    left["artifact_collection"] = {}
+    for key, row in before["artifact_collection"].items():
+        own = [a for a in left["artifact"].values() if a["key"] == key]
+        if own:
+            newest = max(a["created"] for a in own)
+            allowed = {str(a["id"]) for a in own if a["created"] == newest}
+            if str(row["latest_id"]) in left["artifact"]:
+                allowed = {str(row["latest_id"])}
+            left["artifact_collection"][key] = {**row, "latest_id": allowed}
+    events = before["events"]
+    left["events"] = {i: r for i, r in events.items() if r["occurred"] >= policy.cutoff("events")}
+    left["event_resources"] = {
+        i: r
+        for i, r in before["event_resources"].items()
+        if r["occurred"] >= policy.cutoff("events") and str(r["event_id"]) in left["events"]
+    }
+    return left
