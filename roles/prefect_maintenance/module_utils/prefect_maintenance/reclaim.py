@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import humanize
+
 from .catalogue import BY_NAME, TABLES
 from .connection import Database
 from .errors import LockTimeout, MaintenanceError, PrivilegeError
@@ -105,11 +107,11 @@ def choose(size: TableSize, deleted: int, wish: Reclaim) -> Choice:
             size.name,
             "plain",
             0,
-            f"a rewrite would give back {free} bytes, {percent:.0f} %: below "
-            f"{wish.min_bytes} bytes or {wish.min_percent} %",
+            f"a rewrite would give back {_size(free)}, {percent:.0f} %: below "
+            f"{_size(wish.min_bytes)} or {wish.min_percent} %",
         )
     return Choice(
-        size.name, "full", free, f"a rewrite gives back {free} bytes, {percent:.0f} % of the table"
+        size.name, "full", free, f"a rewrite gives back {_size(free)}, {percent:.0f} % of it"
     )
 
 
@@ -171,6 +173,10 @@ def _reclaim_file(job: Reclaiming) -> None:
     )
 
 
+def _size(value: int) -> str:
+    return str(humanize.naturalsize(value, binary=True))
+
+
 def _timed(database: Database, sql: str) -> float:
     started = time.monotonic()
     database.run(sql)
@@ -207,7 +213,7 @@ def _require_room(directory: Path, survivors: int, what: str) -> None:
     free, needed = shutil.disk_usage(directory).free, int(ROOM * survivors)
     if free < needed:
         raise MaintenanceError(
-            f"no room to rewrite {what}: {needed} bytes needed, {free} free; "
+            f"no room to rewrite {what}: {_size(needed)} needed, {_size(free)} free; "
             "free some disk or purge more first"
         )
 
