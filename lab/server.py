@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 from . import environments
 from .postgres import free_port
@@ -124,10 +124,21 @@ class PrefectServer:
             try:
                 with urllib.request.urlopen(f"{self.api_url}/health", timeout=2) as answer:
                     if answer.read() == b"true":
-                        return
+                        return self._check_routes()
             except (URLError, OSError):
                 time.sleep(0.2)
         raise RuntimeError(f"the server did not come up:\n{self.log.read_text()[-3000:]}")
+
+    def _check_routes(self) -> None:
+        # With a fastapi it does not fit, a server is healthy and answers 500 everywhere else.
+        try:
+            with urllib.request.urlopen(f"{self.api_url}/admin/version", timeout=10):
+                return
+        except HTTPError as error:
+            if error.code >= 500:
+                raise RuntimeError(
+                    f"the server is up but broken:\n{self.log.read_text()[-3000:]}"
+                ) from error
 
 
 def migrate(db_url: str, version: str = environments.NEWEST) -> None:

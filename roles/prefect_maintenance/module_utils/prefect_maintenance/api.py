@@ -16,9 +16,6 @@ from .connection import Database
 from .errors import ApiError, ConnectionFailed, Mismatch, Unsupported
 from .settings import Api, iso
 
-# POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
-BULK_LIMIT = 50
-
 _PROOF = "prefect_maintenance_proof"
 
 

@@ -46,6 +46,10 @@ _ASYNCPG_ONLY = {
 }
 _LOCK_ATTEMPTS = 5
 
+# Foreign keys are off by default; NORMAL is what Prefect's server itself sets; and a
+# page cache that keeps the upper levels of the indexes.
+_SQLITE_PRAGMAS = ("foreign_keys = ON", "synchronous = NORMAL", "cache_size = -32000")
+
 T = TypeVar("T")
 
 
@@ -222,7 +226,8 @@ def connect(db_url: str | None, lock_timeout: float) -> Iterator[Database]:
         if database.is_postgresql:
             _prepare_postgresql(database, lock_timeout)
         else:
-            database._plain("PRAGMA foreign_keys = ON")
+            for pragma in _SQLITE_PRAGMAS:
+                database._plain(f"PRAGMA {pragma}")
         yield database
     finally:
         connection.close()

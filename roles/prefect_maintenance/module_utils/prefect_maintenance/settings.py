@@ -20,6 +20,9 @@ UNFINISHED_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "repack")
 PURGE_STRATEGIES = ("auto", "delete", "rewrite")
 
+# POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
+BULK_LIMIT = 50
+
 # An orphaned log younger than this may belong to a run whose row is still on its way.
 ORPHAN_GRACE = timedelta(hours=1)
 

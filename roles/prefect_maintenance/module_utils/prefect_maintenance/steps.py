@@ -26,7 +26,7 @@ from .queries import Rules
 from .reclaim import Reclaiming, foreseen, reclaim
 from .render import render, render_sizes
 from .report import Report
-from .settings import Settings
+from .settings import BULK_LIMIT, Settings
 
 if TYPE_CHECKING:
     from .api import PrefectApi
@@ -125,36 +125,40 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
     Raises:
         MaintenanceError: the deletion could not begin.
     """
-    from .api import BULK_LIMIT, open_api
-    from .delete import Delete, delete
-
     if settings.api is None:
         raise SettingsError("api_url is missing: runs are deleted through the API")
     if not 1 <= settings.limits.batch_size <= BULK_LIMIT:
         raise SettingsError(
             f"batch_size must be between 1 and {BULK_LIMIT}: the API deletes no more at once"
         )
-    with _begun(settings) as (database, server, report, clock), open_api(settings.api) as api:
-        report = _proven(api, database, report, write=not settings.check)
+    with _begun(settings) as (database, server, report, clock):
         require_writable(database, server, [table.name for table in TABLES])
         rules = _rules(settings, server)
         with nullcontext() if settings.check else only_runner(database):
             purged = settings.check and "purge" in report.steps
             plan = plan_delete(database, rules, settings.cutoffs, purged=purged)
-            if settings.check:
+            if not any(plan.rows.values()) and report.server.get("api_url") == settings.api.url:
+                # Nothing goes, and the step before has proved whose database this is.
                 return _planned("delete", report, plan, clock())
-            job = Delete(
-                api=api,
-                database=database,
-                rules=rules,
-                cutoffs=settings.cutoffs,
-                plan=plan,
-                batch_size=settings.limits.batch_size,
-                concurrency=settings.limits.concurrency,
-                pace=pace,
-                ledger=Ledger(),
-            )
-            error = _carried_out(lambda: delete(job), job.ledger)
+            from .api import open_api
+            from .delete import Delete, delete
+
+            with open_api(settings.api) as api:
+                report = _proven(api, database, report, write=not settings.check)
+                if settings.check:
+                    return _planned("delete", report, plan, clock())
+                job = Delete(
+                    api=api,
+                    database=database,
+                    rules=rules,
+                    cutoffs=settings.cutoffs,
+                    plan=plan,
+                    batch_size=settings.limits.batch_size,
+                    concurrency=settings.limits.concurrency,
+                    pace=pace,
+                    ledger=Ledger(),
+                )
+                error = _carried_out(lambda: delete(job), job.ledger)
             return _deleted("delete", database, report, plan, job.ledger, clock(), error)
 
 

@@ -1,0 +1,106 @@
+"""Decisions of the engine that need no database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prefect_maintenance.errors import ConnectionFailed, LockTimeout, StepFailed, Stopped
+from prefect_maintenance.inspect import TableSize
+from prefect_maintenance.ledger import Ledger
+from prefect_maintenance.pace import Pace, Progress
+from prefect_maintenance.reclaim import choose
+from prefect_maintenance.settings import Cutoffs, Reclaim, Settings, parse_policy
+
+MIB = 2**20
+NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
+
+
+def table(total: int, bloat: int = 0, rows: int = 1000) -> TableSize:
+    return TableSize("log", rows, "exact", total, 0, 0, total, 0, bloat, "test", None)
+
+
+@pytest.mark.parametrize(
+    ("size", "deleted", "mode", "action"),
+    [
+        (table(1000 * MIB, 500 * MIB), 0, "auto", "full"),
+        (table(1000 * MIB, 500 * MIB), 0, "full", "full"),
+        (table(1000 * MIB, 500 * MIB), 0, "plain", "plain"),
+        (table(1000 * MIB, 500 * MIB), 0, "none", "none"),
+        (table(1000 * MIB, 199 * MIB), 0, "auto", "plain"),
+        (table(110 * MIB, 99 * MIB), 0, "auto", "plain"),
+        (table(1000 * MIB), 900, "auto", "full"),
+        (table(1000 * MIB), 100, "auto", "plain"),
+        (table(0, rows=0), 0, "auto", "plain"),
+    ],
+)
+def test_a_table_is_rewritten_only_above_both_thresholds(
+    size: TableSize, deleted: int, mode: str, action: str
+) -> None:
+    assert choose(size, deleted, Reclaim(mode, 100 * MIB, 20)).action == action
+
+
+def test_every_cutoff_is_counted_from_one_instant() -> None:
+    policy = parse_policy({"retention_days": 10, "retention": {"logs": "3"}})
+    cutoffs = Cutoffs.of(policy, NOW)
+    assert cutoffs.flow_runs == NOW - timedelta(days=10)
+    assert cutoffs.logs == NOW - timedelta(days=3)
+    assert cutoffs.orphans == NOW - timedelta(hours=1)
+
+
+def test_a_later_step_counts_from_the_instant_of_the_first() -> None:
+    first = Settings.parse({"reference_time": "2026-06-30T19:00:00+07:00"}, check=False)
+    assert first.cutoffs.reference == NOW
+    again = Settings.parse({"report": {"reference_time": "2026-06-30T12:00:00Z"}}, check=False)
+    assert again.cutoffs == first.cutoffs
+
+
+def test_secrets_are_known_in_every_form_they_take() -> None:
+    asked = {
+        "db_url": "postgresql://u:p%40ss@h/d",
+        "api_url": "http://h/api",
+        "api_auth_string": "admin:pw-1",
+        "api_key": "key-2",
+        "api_headers": {"X-Auth": "token-3"},
+    }
+    known = set(Settings.parse(asked, check=False).secrets())
+    assert {"p@ss", "p%40ss", "admin:pw-1", "pw-1", "key-2", "token-3"} <= known
+
+
+def test_a_failed_table_is_reported_after_the_others_were_done() -> None:
+    ledger = Ledger()
+    with ledger.working_on("log"):
+        ledger.add("log", 5, "delete")
+        raise LockTimeout("no lock")
+    with ledger.working_on("events"):
+        ledger.add("events", 7, "delete")
+    assert [(r.table, r.rows, r.error) for r in ledger.results()] == [
+        ("log", 5, "no lock"),
+        ("events", 7, None),
+    ]
+    with pytest.raises(StepFailed, match="log: no lock"):
+        ledger.raise_failures()
+
+
+@pytest.mark.parametrize("error", [Stopped("enough"), ConnectionFailed("gone")])
+def test_a_stop_or_a_lost_connection_ends_the_step_and_keeps_the_count(error: Exception) -> None:
+    ledger = Ledger()
+
+    def work() -> None:
+        with ledger.working_on("log"):
+            ledger.add("log", 5, "delete")
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
+    assert ledger.rows == {"log": 5}
+
+
+def test_the_pace_goes_on_until_it_is_asked_to_stop() -> None:
+    shown: list[Progress] = []
+    pace = Pace(show=shown.append)
+    pace(Progress("log", 1, 2))
+    pace.stop("SIGTERM")
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        pace(Progress("log", 2, 2))
+    assert len(shown) == 2
