@@ -24,8 +24,8 @@ attributes:
     description: Can run in C(check_mode) and say exactly what it would do, without a write of any
       kind.
   diff_mode:
-    support: none
-    description: What goes is counted, not listed.
+    support: full
+    description: Shows per table the rows that are due, and those left of them.
   idempotent:
     support: full
     description: A second run with the same options changes nothing.

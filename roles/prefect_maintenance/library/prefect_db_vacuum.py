@@ -26,8 +26,8 @@ attributes:
     description: Can run in C(check_mode) and say exactly what it would do, without a write of any
       kind.
   diff_mode:
-    support: none
-    description: What goes is counted, not listed.
+    support: full
+    description: Shows per table its bytes before and after.
   idempotent:
     support: full
     description: A second run with the same options changes nothing.

@@ -44,6 +44,8 @@ def answer(module: AnsibleModule, step: str) -> None:
         "summary": outcome.summary,
         **outcome.answers,
     }
+    if module._diff:
+        result["diff"] = {"before": outcome.before, "after": outcome.after}
     for warning in outcome.report.warnings:
         if warning not in report.get("warnings", ()):
             module.warn(warning)

@@ -34,12 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended: whether it changed anything, the report, its own answers, its failure."""
+    """How a step ended: whether it changed anything, the report, its own answers, its failure.
+
+    `before` and `after` tell a person the difference per table: rows that are due, or bytes.
+    """
 
     changed: bool
     report: Report
     summary: list[str]
     answers: Mapping[str, Any]
+    before: Mapping[str, int]
+    after: Mapping[str, int]
     error: MaintenanceError | None = None
 
 
@@ -86,7 +91,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
         ],
         "growth": drivers,
     }
-    return Outcome(False, report, render_sizes(report, drivers), answers)
+    return Outcome(False, report, render_sizes(report, drivers), answers, {}, {})
 
 
 def purge_rows(settings: Settings, pace: Pace) -> Outcome:
@@ -258,7 +263,8 @@ def _planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
             report = report.with_table(table, strategy=f"{step} (planned)")
     report = report.finished(step, seconds)
     answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
-    return Outcome(any(plan.rows.values()), report, render(report), answers)
+    due = {table: rows for table, rows in plan.rows.items() if rows}
+    return Outcome(bool(due), report, render(report), answers, due, dict.fromkeys(due, 0))
 
 
 def _deleted(
@@ -278,7 +284,10 @@ def _deleted(
         report = report.with_bytes_after(database_bytes(database))
     report = report.finished(step, seconds, error)
     answers = {"deleted": dict(ledger.rows), "kept": [asdict(kept) for kept in plan.kept]}
-    return Outcome(any(ledger.rows.values()), report, render(report), answers, error)
+    due = {table: rows for table, rows in plan.rows.items() if rows}
+    left = {table: max(0, rows - ledger.rows.get(table, 0)) for table, rows in due.items()}
+    changed = any(ledger.rows.values())
+    return Outcome(changed, report, render(report), answers, due, left, error)
 
 
 def _vacuumed(
@@ -292,4 +301,6 @@ def _vacuumed(
         "tables": [asdict(table) for table in report.tables],
         "bytes_given_back": max(0, given_back),
     }
-    return Outcome(rewritten, report, render(report), answers, error)
+    before = {table.name: table.bytes_after_delete or 0 for table in report.tables}
+    after = {table.name: table.bytes_after or 0 for table in report.tables}
+    return Outcome(rewritten, report, render(report), answers, before, after, error)

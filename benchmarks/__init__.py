@@ -1,0 +1,1 @@
+"""Benchmarks: the project and what it is measured against, interleaved in one run."""
