@@ -105,8 +105,14 @@ def test_a_missing_sqlite_file_is_not_created(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql://u:p@h/d", "oracle://u:p@h/d"])
-def test_other_dialects_are_refused(url: str) -> None:
+def test_other_dialects_are_refused_and_their_secrets_known(url: str) -> None:
     refused("purge", request(url), Unsupported, "postgresql and sqlite")
+    assert Settings.parse(request(url), check=False).secrets() == (url,)
+
+
+def test_a_password_in_the_address_of_the_api_is_refused_unshown(filled: str) -> None:
+    asked = request(filled, api_url="http://admin:hunter2@127.0.0.1:4200/api")
+    assert "hunter2" not in refused("purge", asked, SettingsError, "use api_auth_string")
 
 
 def test_what_is_no_url_is_not_echoed() -> None:
@@ -182,7 +188,8 @@ def test_a_role_that_may_not_delete_is_told_which_tables(
 ) -> None:
     name, url = limited
     cluster.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO limited", name)
-    text = refused("purge", request(url), PrivilegeError, "log, events, event_resources")
+    said = ("DELETE on log", "DELETE on event_resources", "DELETE and UPDATE on artifact_coll")
+    text = refused("purge", request(url), PrivilegeError, *said)
     assert "p@ss" not in text
 
 

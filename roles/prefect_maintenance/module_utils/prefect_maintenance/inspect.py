@@ -97,7 +97,7 @@ def examine(database: Database) -> Server:
 
 
 def require_writable(database: Database, server: Server, tables: Iterable[str]) -> None:
-    """Make sure that rows of the tables may be read and deleted.
+    """Make sure that rows of the tables may be read and deleted, and collections re-pointed.
 
     Raises:
         Unsupported: the database is a standby or read-only.
@@ -107,19 +107,16 @@ def require_writable(database: Database, server: Server, tables: Iterable[str]) 
         raise Unsupported("the database is a read-only standby; name the primary in db_url")
     if not database.is_postgresql:
         return
-    lacking = [
-        table
-        for table in tables
-        if not database.scalar(
-            "SELECT has_table_privilege(CAST(:t AS text), 'SELECT') "
-            "AND has_table_privilege(CAST(:t AS text), 'DELETE')",
-            t=table,
-        )
-    ]
+    lacking = []
+    for table in tables:
+        # A collection whose artifact goes is pointed to another one.
+        needed = ["SELECT", "DELETE", *(["UPDATE"] if table == "artifact_collection" else [])]
+        sql = "SELECT has_table_privilege(CAST(:t AS text), :p)"
+        missing = [right for right in needed if not database.scalar(sql, t=table, p=right)]
+        lacking += [f"{' and '.join(missing)} on {table}"] if missing else []
     if lacking:
         raise PrivilegeError(
-            f"the role in db_url may not SELECT and DELETE on {', '.join(lacking)}; "
-            "grant it as the owner of the tables"
+            f"the role in db_url lacks {', '.join(lacking)}; grant it as the owner of the tables"
         )
 
 

@@ -20,11 +20,17 @@ def render(report: Report) -> list[str]:
     if report.kept:
         lines += ["", "  kept although older than the cutoff:"]
         lines += [f"    {humanize.intcomma(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
-    rewritten = [t for t in report.tables if t.reclaim == "full"]
+    rewritten = [
+        f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
+        for t in report.tables
+        if t.reclaim == "full"
+    ]
+    if report.database.get("reclaim") == "full":
+        why, locked = report.database["reclaim_why"], report.database["lock_ms_max"]
+        rewritten.append(f"    the whole file: {why}{_locked(locked)}")
     if rewritten:
         would = "would be rewritten" if report.check_mode else "rewritten"
-        lines += ["", f"  {would}:"]
-        lines += [f"    {t.name}: {t.reclaim_why}{_locked(t)}" for t in rewritten]
+        lines += ["", f"  {would}:", *rewritten]
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
     return [*lines, "", f"  {_verdict(report)}"]
@@ -94,8 +100,8 @@ def _would(report: Report) -> str:
     return "would go" if report.check_mode else "deleted"
 
 
-def _locked(table: TableReport) -> str:
-    return f"; locked for {table.lock_ms_max} ms" if table.lock_ms_max else ""
+def _locked(milliseconds: int) -> str:
+    return f"; locked for {milliseconds} ms" if milliseconds else ""
 
 
 def _verdict(report: Report) -> str:

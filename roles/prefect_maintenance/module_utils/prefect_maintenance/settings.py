@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from .errors import SettingsError
+from .errors import MaintenanceError, SettingsError
 
 ENTITIES = ("flow_runs", "task_runs", "artifacts", "logs", "events")
 
@@ -170,7 +170,7 @@ def url_secrets(url: str) -> set[str]:
 
     try:
         password = parse_url(url).password
-    except SettingsError:
+    except MaintenanceError:
         return {url}
     if not password:
         return set()
@@ -248,6 +248,10 @@ def _parse_api(request: Mapping[str, Any]) -> Api | None:
         return None
     if not str(url).startswith(("http://", "https://")):
         raise SettingsError(f"api_url {url!r} must start with http:// or https:// and end in /api")
+    if "@" in str(url).split("//", 1)[1].split("/", 1)[0]:
+        raise SettingsError(
+            "api_url holds a user or password, which reports would show; use api_auth_string"
+        )
     headers = request.get("api_headers")
     return Api(
         url=str(url).rstrip("/"),

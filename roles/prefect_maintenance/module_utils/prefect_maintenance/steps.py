@@ -20,7 +20,7 @@ from .errors import ConnectionFailed, MaintenanceError, SettingsError
 from .inspect import Server, database_bytes, examine, growth, measure, require_writable
 from .ledger import Ledger
 from .pace import Pace
-from .plan import Plan, plan_delete, plan_purge
+from .plan import AGED, Plan, plan_delete, plan_purge
 from .purge import Purge, purge
 from .queries import Rules
 from .reclaim import Reclaiming, foreseen, reclaim
@@ -104,7 +104,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         raise SettingsError("purge_strategy rewrite is not available yet; use auto or delete")
     with _begun(settings) as (database, server, report, clock):
         report = _with_api(settings, database, report, write=not settings.check)
-        require_writable(database, server, _tables("sql"))
+        require_writable(database, server, [*AGED, "artifact_collection", *server.unforced])
         rules = _rules(settings, server)
         with nullcontext() if settings.check else only_runner(database):
             plan = plan_purge(database, rules, settings.cutoffs, set(server.unforced))
@@ -214,10 +214,6 @@ def _begun(settings: Settings) -> Iterator[tuple[Database, Server, Report, Any]]
         report = Report.resume(settings, datetime.now(UTC))
         report = report.with_server(server, database_bytes(database))
         yield database, server, report, lambda: time.monotonic() - started
-
-
-def _tables(deleted_by: str) -> list[str]:
-    return [table.name for table in TABLES if table.deleted_by == deleted_by]
 
 
 def _rules(settings: Settings, server: Server) -> Rules:
