@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import psycopg2
 from prefect_maintenance.pace import Pace
@@ -53,10 +54,13 @@ def run(rows: int, repetitions: int, gone: float = 0.9) -> list[Trial]:
     return trials
 
 
-def project(cluster: Postgres, database: str, cutoff: datetime) -> dict[str, float]:
+def project(
+    cluster: Postgres, database: str, cutoff: datetime, strategy: str = "delete"
+) -> dict[str, float]:
     """Purge and reclaim with the engine, plan included."""
     asked = {
         "db_url": cluster.url(database),
+        "purge_strategy": strategy,
         "retention_days": 1,
         "reference_time": (cutoff + timedelta(days=1)).isoformat(),
     }
@@ -86,7 +90,11 @@ def loop(cluster: Postgres, database: str, cutoff: datetime) -> dict[str, float]
     return _figures(started, purged, ended)
 
 
-CONTENDERS: dict[str, Contender] = {"project": project, "usual loop": loop}
+CONTENDERS: dict[str, Contender] = {
+    "project": project,
+    "project, rewrite": partial(project, strategy="rewrite"),
+    "usual loop": loop,
+}
 
 
 def _figures(started: float, purged: float, ended: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import backlog, environments
+from . import backlog, end_orderly, environments
 from .postgres import Postgres
 from .server import PrefectServer, migrate
 
@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--db", choices=("postgresql", "sqlite"), default="postgresql")
     parser.add_argument("--rows", type=int, default=300_000)
     asked = parser.parse_args()
+    end_orderly()
     started = time.monotonic()
 
     def say(text: str) -> None:
@@ -39,8 +40,8 @@ def main() -> int:
         say(f"a real Prefect {environments.NEWEST} server on {asked.db}")
         with PrefectServer(url) as server:
             say(f"running real flows against {server.api_url}")
-            server.run(ROOT / "lab" / "flows.py", "3")
-            time.sleep(3)  # the server writes events in the background, every few seconds
+            server.run(ROOT / "lab" / "flows.py", "2")
+            backlog.settle(url)
             say(f"ageing and multiplying them into about {asked.rows:,} rows over 180 days")
             made = backlog.age_and_multiply(url, asked.rows)
             print("   ", ", ".join(f"{n:,} {table}" for table, n in made.rows.items()))
@@ -92,10 +93,17 @@ def _maintain(server: PrefectServer, *options: str) -> str:
     )
     printed = []
     assert process.stdout is not None
-    for line in process.stdout:
-        printed.append(line)
-        print(line, end="", flush=True)
-    if process.wait():
+    try:
+        for line in process.stdout:
+            printed.append(line)
+            print(line, end="", flush=True)
+        process.wait()
+    except BaseException:
+        # It ends its workers itself, and they the modules, while there still is a database.
+        process.terminate()
+        process.wait()
+        raise
+    if process.returncode:
         raise SystemExit(f"the playbook failed with exit code {process.returncode}")
     return "".join(printed)
 

@@ -45,27 +45,13 @@ class Postgres:
 
     def __enter__(self) -> Self:
         self._home = Path(tempfile.mkdtemp(prefix="prefect-lab-postgres-"))
-        self._bin, self._user = self._programs(), None
-        if os.geteuid() == 0:
-            # PostgreSQL refuses to run as root.
-            self._user = pwd.getpwnam("nobody")
-            if self._bin.is_relative_to(environments.CACHE):
-                # The checkout may lie where that account cannot look; libraries stand beside.
-                tree = environments.CACHE / "postgres"
-                shutil.copytree(tree, self._home / "programs", symlinks=True)
-                self._bin = self._home / "programs" / self._bin.relative_to(tree)
-            for path in (self._home, *self._home.rglob("*")):
-                os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
-        secret = self._home / "password"
-        secret.write_text(PASSWORD)
-        if self._user:
-            os.chown(secret, self._user.pw_uid, self._user.pw_gid)
         self.data = self._home / "data"
-        self._run(
-            "initdb", "-D", str(self.data), "-U", "postgres", "-A", "scram-sha-256",
-            f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync",
-        )  # fmt: skip
-        self.start()
+        try:
+            self._make()
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -90,6 +76,11 @@ class Postgres:
         """Stop the server: "smart", "fast" or "immediate"."""
         self._run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
 
+    def restart(self) -> None:
+        """Stop the server, whoever is connected to it, and start it again."""
+        self.stop()
+        self.start()
+
     def url(self, database: str, user: str = "postgres", password: str = PASSWORD) -> str:
         """Return the SQLAlchemy URL of a database, with the password percent-encoded."""
         return (
@@ -98,7 +89,7 @@ class Postgres:
         )
 
     def execute(
-        self, sql: str, database: str = "postgres", values: Sequence[Any] = ()
+        self, sql: str, database: str = "postgres", values: Sequence[Any] | Mapping[str, Any] = ()
     ) -> list[tuple[Any, ...]]:
         """Carry out a statement as superuser, outside of any transaction."""
         connection = psycopg2.connect(
@@ -121,9 +112,34 @@ class Postgres:
         """Remove a database, whoever is connected to it."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def program(self, name: str) -> str:
+        """Return the path of one of PostgreSQL's programs, of the server's own version."""
+        return str(self._bin / name)
+
     def log(self) -> str:
         """Return what the server has logged."""
         return (self._home / "log").read_text()
+
+    def _make(self) -> None:
+        self._bin, self._user = self._programs(), None
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root.
+            self._user = pwd.getpwnam("nobody")
+            if self._bin.is_relative_to(environments.CACHE):
+                # The checkout may lie where that account cannot look; libraries stand beside.
+                tree = environments.CACHE / "postgres"
+                shutil.copytree(tree, self._home / "programs", symlinks=True)
+                self._bin = self._home / "programs" / self._bin.relative_to(tree)
+            for path in (self._home, *self._home.rglob("*")):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
+        secret = self._home / "password"
+        secret.write_text(PASSWORD)
+        if self._user:
+            os.chown(secret, self._user.pw_uid, self._user.pw_gid)
+        self._run(
+            "initdb", "-D", str(self.data), "-U", "postgres", "-A", "scram-sha-256",
+            f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync",
+        )  # fmt: skip
 
     def _programs(self) -> Path:
         if self.version == "18":

@@ -22,6 +22,8 @@ from .postgres import free_port
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P3650D",
+    # Otherwise heartbeats are deleted after a week, however long other events are kept.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_EVENT_RETENTION_OVERRIDES": "{}",
     "PREFECT_API_SERVICES_LATE_RUNS_ENABLED": "false",
     "PREFECT_API_SERVICES_CANCELLATION_CLEANUP_ENABLED": "false",
     "PREFECT_API_SERVICES_FOREMAN_ENABLED": "false",
@@ -89,6 +91,11 @@ class PrefectServer:
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
         shutil.rmtree(self.home, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        """The id of the server's process and of its group."""
+        return self._process.pid
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the server, and of flows that talk to it."""

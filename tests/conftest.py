@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import environments
+from lab import end_orderly, environments
 from lab.postgres import Postgres
 from lab.server import PrefectServer, migrate
 
@@ -19,6 +19,10 @@ PREFECT = os.environ.get("LAB_PREFECT", environments.NEWEST)
 POSTGRES = os.environ.get("LAB_POSTGRES", "18")
 
 StartServer = Callable[..., PrefectServer]
+
+
+def pytest_configure() -> None:
+    end_orderly()
 
 
 @pytest.fixture(scope="session")

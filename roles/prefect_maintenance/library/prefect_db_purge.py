@@ -104,7 +104,10 @@ options:
   purge_strategy:
     description:
       - V(auto) and V(delete) delete in bounded transactions.
-      - V(rewrite), the online rewrite of the survivors, is not available yet and is refused.
+      - V(rewrite) copies the rows that are kept beside the table, follows what changes meanwhile,
+        and swaps the two under a lock of milliseconds; the disk space comes back at once. A table
+        with something that a swap would lose, such as a view or a foreign key, is purged by
+        deletes, and a warning says why. On SQLite it means V(delete).
     type: str
     choices: [auto, delete, rewrite]
     default: auto

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from .errors import (
@@ -144,6 +144,8 @@ class Database:
             return self.connection.execute(sa.text(sql), bound)
         except DBAPIError as error:
             raise _translated(error) from None
+        except PendingRollbackError:
+            raise ConnectionFailed("the connection to the database is lost; run again") from None
 
     def _plain(self, sql: str) -> None:
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from . import queries
+from . import queries, room
 from .batches import (
     SQLITE_BATCH,
     doomed,
@@ -17,11 +17,13 @@ from .batches import (
 )
 from .catalogue import BY_NAME
 from .connection import Database
+from .errors import LockTimeout
 from .inspect import Server
 from .ledger import Ledger
 from .pace import Pace, Progress
 from .plan import AGED, Plan
 from .queries import Rules
+from .rewrite import Refused, Rewrite, clean_up, rewrite
 from .settings import Cutoffs
 
 # From this share on, reading the whole heap once in order is cheaper than walking the index.
@@ -32,16 +34,25 @@ PARENTS_A_BATCH = 100
 
 @dataclass(frozen=True)
 class Purge:
-    """One purge: where, by which rules, and how much at a time."""
+    """One purge: where, by which rules, how and how much at a time; and what it met.
+
+    Attributes:
+        locked: seconds for which a rewrite kept everybody out of a table.
+        warnings: what a person should know.
+    """
 
     database: Database
     server: Server
     rules: Rules
     cutoffs: Cutoffs
     plan: Plan
+    strategy: str
     batch_size: int
+    lock_timeout: float
     pace: Pace
     ledger: Ledger
+    locked: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def purge(job: Purge) -> None:
@@ -65,6 +76,8 @@ def purge(job: Purge) -> None:
 
 def _dated(job: Purge, table: str) -> None:
     """Purge a table by age, then its orphans."""
+    if job.database.is_postgresql:
+        clean_up(_rewrite(job, table))
     if not job.plan.rows[table]:
         return
     if table == "log":
@@ -76,7 +89,9 @@ def _dated(job: Purge, table: str) -> None:
 
 
 def _aged(job: Purge, table: str) -> None:
-    """Delete the rows of a table that are older than the cutoff."""
+    """Purge the rows of a table that are older than the cutoff."""
+    if job.strategy == "rewrite" and _rewritten(job, table):
+        return
     database, age = job.database, BY_NAME[table].age
     cutoff = getattr(job.cutoffs, str(BY_NAME[table].entity))
     total = job.plan.rows[table]
@@ -93,6 +108,35 @@ def _aged(job: Purge, table: str) -> None:
     for first, last in time_slices(database, table, age, cutoff, _batch_size(job)):
         bound = {"first": first, "last": last, "cutoff": cutoff}
         _batch(job, table, "delete by time range", sql, **bound)
+
+
+def _rewrite(job: Purge, table: str) -> Rewrite:
+    return Rewrite(
+        database=job.database,
+        table=table,
+        keeps=job.rules.keeps(BY_NAME[table]),
+        bound={"cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity))},
+        patience=job.lock_timeout,
+    )
+
+
+def _rewritten(job: Purge, table: str) -> bool:
+    """Purge a table by an online rewrite; false when it has to be done by deletes."""
+    if not job.database.is_postgresql:
+        return False
+    try:
+        kept = max(0.0, 1 - job.plan.rows[table] / _estimated_rows(job.database, table))
+        total = job.database.scalar("SELECT pg_total_relation_size(to_regclass(:t))", t=table)
+        warnings = room.prove(job.database, table, int(kept * total))
+        done = rewrite(_rewrite(job, table))
+    except (Refused, LockTimeout, room.NoRoom) as error:
+        job.warnings.append(f"{error}; {table} was purged by deletes")
+        return False
+    job.warnings.extend(warnings)
+    job.locked[table] = done.locked
+    job.ledger.add(table, done.rows, "rewrite")
+    job.pace(Progress(table, done.rows, job.plan.rows[table]))
+    return True
 
 
 def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> None:
@@ -184,4 +228,8 @@ def _batch_size(job: Purge) -> int:
 def _large(database: Database, table: str, rows: int) -> bool:
     if not database.is_postgresql:
         return False
-    return bool(rows > HEAP_SHARE * database.scalar(queries.ESTIMATED_ROWS, t=table))
+    return rows > HEAP_SHARE * _estimated_rows(database, table)
+
+
+def _estimated_rows(database: Database, table: str) -> float:
+    return float(database.scalar(queries.ESTIMATED_ROWS, t=table))

@@ -66,13 +66,13 @@ _TASK_RUN_GOES = """(
     AND NOT EXISTS (SELECT 1 FROM flow_run c WHERE c.parent_task_run_id = t.id {unless_doomed})
 )"""
 
-# Of an unfinished flow run, whether the row names the run itself or only one of its task runs.
-_LIVE = """(
-    EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {x}.flow_run_id AND {unfinished_f})
-    OR ({x}.flow_run_id IS NULL AND {x}.task_run_id IS NOT NULL AND EXISTS (
+# Of an unfinished flow run: the row names the run itself, or only one of its task runs.
+_LIVE = (
+    "EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {x}.flow_run_id AND {unfinished_f})",
+    """({x}.flow_run_id IS NULL AND {x}.task_run_id IS NOT NULL AND EXISTS (
         SELECT 1 FROM task_run t JOIN flow_run f ON f.id = t.flow_run_id
-        WHERE t.id = {x}.task_run_id AND {unfinished_f}))
-)"""
+        WHERE t.id = {x}.task_run_id AND {unfinished_f}))""",
+)
 # The same, negated and with the common half as an anti-join of its own, which is what lets the
 # planner hash the few unfinished runs instead of probing once a row.
 _NOT_LIVE = """
@@ -162,7 +162,20 @@ class Rules:
 
     def live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to an unfinished flow run."""
-        return _LIVE.format(x=alias, unfinished_f=self.is_unfinished("f"))
+        return f"({' OR '.join(self._live(alias))})"
+
+    def keeps(self, table: Table) -> tuple[str, ...]:
+        """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
+
+        Apart from each other, because each can use an index of its own. Bind :cutoff.
+        """
+        young = f"x.{table.age} >= :cutoff"
+        if table.name != "log":
+            return (young,)
+        return (young, *(f"x.{table.age} < :cutoff AND {live}" for live in self._live("x")))
+
+    def _live(self, alias: str) -> tuple[str, ...]:
+        return tuple(part.format(x=alias, unfinished_f=self.is_unfinished("f")) for part in _LIVE)
 
     def not_live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to no unfinished flow run."""

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import humanize
-
+from . import room, sizes
 from .catalogue import BY_NAME, TABLES
 from .connection import Database
-from .errors import LockTimeout, MaintenanceError, PrivilegeError
+from .errors import LockTimeout, PrivilegeError
 from .inspect import TableSize, database_bytes, may_vacuum, measure, sqlite_free_bytes
 from .ledger import Ledger
 from .pace import Pace, Progress
 from .settings import Reclaim
 
-# A rewrite writes the survivors once into the new files and once into the WAL.
-ROOM = 2.0
 _CHECKPOINT_ATTEMPTS = 10
 # Stands in a table's place where SQLite knows only its file.
 WHOLE_FILE = "(file)"
@@ -107,11 +102,11 @@ def choose(size: TableSize, deleted: int, wish: Reclaim) -> Choice:
             size.name,
             "plain",
             0,
-            f"a rewrite would give back {_size(free)}, {percent:.0f} %: below "
-            f"{_size(wish.min_bytes)} or {wish.min_percent} %",
+            f"a rewrite would give back {room.shown(free)}, {percent:.0f} %: below "
+            f"{room.shown(wish.min_bytes)} or {wish.min_percent} %",
         )
     return Choice(
-        size.name, "full", free, f"a rewrite gives back {_size(free)}, {percent:.0f} % of it"
+        size.name, "full", free, f"a rewrite gives back {room.shown(free)}, {percent:.0f} % of it"
     )
 
 
@@ -137,7 +132,7 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
             f"the role in db_url may not VACUUM {table}; make it the owner, "
             "or grant MAINTAIN (PostgreSQL 17 and newer)"
         )
-    if job.deleted.get(table):
+    if job.deleted.get(table) or not database.scalar(sizes.ANALYSED, t=table):
         # The choice rests on how many rows are left; only fresh statistics know.
         _vacuum(database, f"ANALYZE {table}")
     if BY_NAME[table].reclaim:
@@ -146,7 +141,8 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
         choice = Choice(table, "plain", 0, "never large")
     job.choices[table] = choice
     if choice.action == "full":
-        job.warnings.extend(_prove_room(database, table, choice))
+        total = int(database.scalar("SELECT pg_total_relation_size(to_regclass(:t))", t=table))
+        job.warnings.extend(room.prove(database, table, total - choice.gives_back))
         job.locked[table] = _vacuum(database, f"VACUUM (FULL) {table}")
     _vacuum(database, f"VACUUM (ANALYZE) {table}")
 
@@ -161,7 +157,7 @@ def _reclaim_file(job: Reclaiming) -> None:
     job.choices[WHOLE_FILE] = choice
     if choice.action == "full":
         live = database.file.stat().st_size - sqlite_free_bytes(database)
-        _require_room(database.file.parent, live, "the SQLite file")
+        room.require(database.file.parent, live, "the SQLite file")
         job.locked[WHOLE_FILE] = _timed(database, "VACUUM")
     for _ in range(_CHECKPOINT_ATTEMPTS):
         if not database.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
@@ -171,10 +167,6 @@ def _reclaim_file(job: Reclaiming) -> None:
         "the write-ahead log could not be emptied because a reader holds it; "
         "the space comes back at the next checkpoint"
     )
-
-
-def _size(value: int) -> str:
-    return str(humanize.naturalsize(value, binary=True))
 
 
 def _timed(database: Database, sql: str) -> float:
@@ -193,45 +185,3 @@ def _vacuum(database: Database, sql: str) -> float:
     if skipped:
         raise PrivilegeError(skipped[0].strip().removeprefix("WARNING:").strip())
     return seconds
-
-
-def _prove_room(database: Database, table: str, choice: Choice) -> list[str]:
-    """Make sure that the copy fits, where the server's disk can be seen from here.
-
-    Raises:
-        MaintenanceError: there is no room.
-    """
-    directory = _data_directory(database)
-    if directory is None:
-        return [f"free disk of the database server is unknown from here; {table} was rewritten"]
-    survivors = _total_bytes(database, table) - choice.gives_back
-    _require_room(directory, survivors, table)
-    return []
-
-
-def _require_room(directory: Path, survivors: int, what: str) -> None:
-    free, needed = shutil.disk_usage(directory).free, int(ROOM * survivors)
-    if free < needed:
-        raise MaintenanceError(
-            f"no room to rewrite {what}: {_size(needed)} needed, {_size(free)} free; "
-            "free some disk or purge more first"
-        )
-
-
-def _data_directory(database: Database) -> Path | None:
-    """Return the server's data directory when it is on this machine and may be looked at."""
-    host = database.url.host or database.url.query.get("host") or ""
-    if str(host) not in ("127.0.0.1", "localhost", "::1") and not str(host).startswith("/"):
-        return None
-    try:
-        directory = Path(str(database.scalar("SHOW data_directory")))
-        # The same path on this machine must hold this very server's files.
-        started = database.scalar("SELECT pg_postmaster_start_time()")
-        written = (directory / "postmaster.pid").stat().st_mtime
-    except (MaintenanceError, OSError):
-        return None
-    return directory if abs(started.timestamp() - written) < 60 else None
-
-
-def _total_bytes(database: Database, table: str) -> int:
-    return int(database.scalar("SELECT pg_total_relation_size(to_regclass(:t))", t=table))

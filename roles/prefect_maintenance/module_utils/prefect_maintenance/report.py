@@ -193,14 +193,16 @@ class Report:
         self, choice: Choice | None, locked: float, result: TableResult | None
     ) -> Report:
         """Note what the reclaim did with a table, or with an SQLite file as a whole."""
-        told: dict[str, Any] = {"lock_ms_max": int(1000 * locked)}
+        told: dict[str, Any] = {}
+        if locked:
+            told |= {"lock_ms_max": int(1000 * locked)}
         if choice:
             told |= {"reclaim": choice.action, "reclaim_why": choice.why}
         if result:
             told |= {"error": result.error}
         table = choice.table if choice else str(result and result.table)
         if table == WHOLE_FILE:
-            return replace(self, database={**self.database, **told})
+            return replace(self, database={"lock_ms_max": 0, **self.database, **told})
         return self.with_table(table, **told)
 
     def finished(self, step: str, seconds: float, error: Exception | None = None) -> Report:

@@ -100,8 +100,6 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
     Raises:
         MaintenanceError: the purge could not begin.
     """
-    if settings.purge_strategy == "rewrite":
-        raise SettingsError("purge_strategy rewrite is not available yet; use auto or delete")
     with _begun(settings) as (database, server, report, clock):
         report = _with_api(settings, database, report, write=not settings.check)
         require_writable(database, server, [*AGED, "artifact_collection", *server.unforced])
@@ -116,11 +114,16 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
                 rules=rules,
                 cutoffs=settings.cutoffs,
                 plan=plan,
+                strategy=settings.purge_strategy,
                 batch_size=settings.limits.batch_size,
+                lock_timeout=settings.limits.lock_timeout,
                 pace=pace,
                 ledger=Ledger(),
             )
             error = _carried_out(lambda: purge(job), job.ledger)
+            report = report.with_warnings(job.warnings)
+            for table, locked in job.locked.items():
+                report = report.with_table(table, lock_ms_max=int(1000 * locked))
             return _deleted("purge", database, report, plan, job.ledger, clock(), error)
 
 

@@ -1,0 +1,294 @@
+"""Purge a table online at the cost of what it keeps: copy, follow, swap.
+
+The survivors are copied beside the table while everybody goes on working. A row trigger writes
+down the id of every row that is inserted, updated or deleted meanwhile; those rows are settled in
+the copy, the last of them under the lock in which copy and table change names. That lock lasts
+for some renames and the last few rows, whatever the size of the table.
+
+Nothing is deleted before the swap and the swap is one transaction, so an interruption leaves
+either the old table whole or the new one; the next run removes what lies beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from . import relations
+from .connection import Database
+from .errors import ConnectionFailed, LockTimeout, MaintenanceError
+
+# While the lock is asked for, everybody queues behind the asker; this is how long at a time.
+ATTEMPT_MS = 50
+# Settled without a lock until at most so many changes are left for the swap.
+FEW_CHANGES = 200
+_ROUNDS = 100
+_MEMORY = "256MB"
+
+
+class Refused(MaintenanceError):
+    """The table has something that a swap would not carry over; it is purged by deletes."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What a rewrite did: rows that are gone, and for how long it kept everybody out."""
+
+    rows: int
+    locked: float
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One rewrite.
+
+    Attributes:
+        keeps: conditions on `x`, exclusive of each other; a row that meets one is kept.
+        bound: values of the conditions.
+        patience: seconds in which each lock must be had, in attempts of some milliseconds.
+    """
+
+    database: Database
+    table: str
+    keeps: tuple[str, ...]
+    bound: dict[str, object]
+    patience: float
+
+    @property
+    def copy(self) -> str:
+        """The table that takes the place of the old one."""
+        return f"{self.table}__maintenance_new"
+
+    @property
+    def old(self) -> str:
+        """The old table after the swap."""
+        return f"{self.table}__maintenance_old"
+
+    @property
+    def changes(self) -> str:
+        """The ids of rows that changed since the copy began."""
+        return f"{self.table}__maintenance_changes"
+
+    @property
+    def function(self) -> str:
+        """The function of the trigger that follows."""
+        return f"{self.table}__maintenance_follow"
+
+
+def rewrite(job: Rewrite) -> Rewritten:
+    """Replace a table by a copy of the rows that it keeps.
+
+    Raises:
+        Refused: the table has something that would be lost; nothing was changed.
+        LockTimeout: somebody holds the table or an old snapshot; nothing was changed.
+    """
+    database = job.database
+    clean_up(job)
+    if reasons := relations.refusals(database, job.table):
+        raise Refused(f"{job.table} cannot be swapped: {', '.join(reasons)}")
+    memory = database.scalar("SHOW maintenance_work_mem")
+    database.run(f"SET maintenance_work_mem = '{_MEMORY}'")
+    try:
+        _follow(job)
+        _copy(job)
+        _catch_up(job)
+        locked = _swap(job)
+    except ConnectionFailed:
+        raise
+    except BaseException:
+        clean_up(job)
+        raise
+    finally:
+        if not database.connection.invalidated:
+            database.run(f"SET maintenance_work_mem = '{memory}'")
+    keeps = " OR ".join(f"({keep})" for keep in job.keeps)
+    gone = f"SELECT count(*) FROM {job.old} x WHERE ({keeps}) IS NOT TRUE"
+    rows = int(database.scalar(gone, **job.bound))
+    clean_up(job)
+    return Rewritten(rows=rows, locked=locked)
+
+
+def clean_up(job: Rewrite) -> None:
+    """Remove what an interrupted rewrite left beside the table.
+
+    Raises:
+        LockTimeout: the table could not be locked to take the trigger away.
+    """
+    database = job.database
+    if not database.scalar(relations.LEFT_OVER, pattern=f"{job.table}\\_\\_maintenance\\_%"):
+        return
+    if database.scalar(relations.FOLLOWED, t=job.table):
+        with database.transaction(), _locked(job, "ACCESS EXCLUSIVE"):
+            database.run(f"DROP TRIGGER IF EXISTS {job.function} ON {job.table}")
+            database.run(f"DROP TRIGGER IF EXISTS {job.function}_all ON {job.table}")
+    for table in (job.copy, job.changes, job.old):
+        database.run(f"DROP TABLE IF EXISTS {table}")
+    database.run(f"DROP FUNCTION IF EXISTS {job.function}()")
+
+
+def _follow(job: Rewrite) -> None:
+    """Begin to write down changes.
+
+    The lock waits for every writer to end, so that whoever wrote without being followed has
+    committed before the copy begins.
+    """
+    database = job.database
+    with database.transaction():
+        database.run(f"CREATE UNLOGGED TABLE {job.changes} (id uuid)")
+        database.run(
+            f"""
+            CREATE FUNCTION {job.function}() RETURNS trigger LANGUAGE plpgsql
+            SECURITY DEFINER SET search_path FROM CURRENT AS $follow$
+            BEGIN
+                IF TG_OP = 'TRUNCATE' THEN
+                    INSERT INTO {job.changes} VALUES (NULL);
+                    RETURN NULL;
+                END IF;
+                IF TG_OP IN ('DELETE', 'UPDATE') THEN
+                    INSERT INTO {job.changes} VALUES (OLD.id);
+                END IF;
+                IF TG_OP IN ('INSERT', 'UPDATE') THEN
+                    INSERT INTO {job.changes} VALUES (NEW.id);
+                END IF;
+                RETURN NULL;
+            END $follow$
+            """
+        )
+        with _locked(job, "SHARE ROW EXCLUSIVE"):
+            database.run(
+                f"CREATE TRIGGER {job.function} AFTER INSERT OR UPDATE OR DELETE ON {job.table} "
+                f"FOR EACH ROW EXECUTE FUNCTION {job.function}()"
+            )
+            database.run(
+                f"CREATE TRIGGER {job.function}_all AFTER TRUNCATE ON {job.table} "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION {job.function}()"
+            )
+
+
+def _copy(job: Rewrite) -> None:
+    database = job.database
+    database.run(f"CREATE TABLE {job.copy} (LIKE {job.table} INCLUDING ALL EXCLUDING INDEXES)")
+    for statement in relations.likeness(database, job.table, job.copy):
+        database.run(statement)
+    for keep in job.keeps:
+        sql = f"INSERT INTO {job.copy} SELECT x.* FROM {job.table} x WHERE {keep}"
+        database.run(sql, **job.bound)
+    for index in relations.indexes(database, job.table):
+        database.run(index.on(job.copy))
+        if index.primary:
+            database.run(
+                f"ALTER TABLE {job.copy} ADD CONSTRAINT {index.temporary} "
+                f"PRIMARY KEY USING INDEX {index.temporary}"
+            )
+        for statement in index.likeness:
+            database.run(statement)
+    # Statistics and the visibility map are to be there when the first query comes.
+    database.run(f"VACUUM (FREEZE, ANALYZE) {job.copy}")
+
+
+def _settle(job: Rewrite) -> int:
+    """Bring the rows that changed up to date in the copy; returns how many."""
+    database = job.database
+    database.run("CREATE TEMPORARY TABLE prefect_maintenance_settled (id uuid) ON COMMIT DROP")
+    count = database.run(
+        f"WITH d AS (DELETE FROM {job.changes} RETURNING id) "
+        "INSERT INTO prefect_maintenance_settled SELECT DISTINCT id FROM d"
+    )
+    if not count:
+        return 0
+    if database.scalar("SELECT count(*) FROM prefect_maintenance_settled WHERE id IS NULL"):
+        raise Refused(f"{job.table} was truncated meanwhile")
+    chosen = "IN (SELECT s.id FROM prefect_maintenance_settled s)"
+    database.run(f"DELETE FROM {job.copy} x WHERE x.id {chosen}")
+    keeps = " OR ".join(f"({keep})" for keep in job.keeps)
+    database.run(
+        f"INSERT INTO {job.copy} SELECT x.* FROM {job.table} x WHERE x.id {chosen} AND ({keeps})",
+        **job.bound,
+    )
+    return count
+
+
+def _catch_up(job: Rewrite) -> None:
+    """Settle without a lock until little is left.
+
+    Raises:
+        LockTimeout: rows change faster than they can be settled.
+    """
+    for _ in range(_ROUNDS):
+        with job.database.transaction():
+            if _settle(job) <= FEW_CHANGES:
+                return
+    raise LockTimeout(f"{job.table} changes faster than its copy can follow; run at a quieter hour")
+
+
+def _swap(job: Rewrite) -> float:
+    """Let the copy take the place of the table; returns the seconds of the lock."""
+    database = job.database
+    with database.transaction(), _locked(job, "SHARE UPDATE EXCLUSIVE"):
+        # Whoever would change the table's shape is kept out by the lock that is held now.
+        there, made = (relations.shape(database, t) for t in (job.table, job.copy))
+        if there != made:
+            raise Refused(f"the copy of {job.table} differs from it in {_difference(there, made)}")
+        names = [(i.name, i.temporary) for i in relations.indexes(database, job.table)]
+        _settle(job)
+        database.run("DROP TABLE prefect_maintenance_settled")
+        with _locked(job, "ACCESS EXCLUSIVE"):
+            began = time.monotonic()
+            if holder := database.scalar(relations.OLD_SNAPSHOT):
+                raise LockTimeout(
+                    f"{holder} is in a transaction whose snapshot would see {job.table} empty; "
+                    "end it and run again"
+                )
+            _settle(job)
+            database.run(f"DROP TRIGGER {job.function} ON {job.table}")
+            database.run(f"DROP TRIGGER {job.function}_all ON {job.table}")
+            database.run(f"ALTER TABLE {job.table} RENAME TO {job.old}")
+            for name, _ in names:
+                database.run(f"ALTER INDEX {name} RENAME TO {_beside(name)}")
+            database.run(f"ALTER TABLE {job.copy} RENAME TO {job.table}")
+            for name, temporary in names:
+                database.run(f"ALTER INDEX {temporary} RENAME TO {name}")
+    return time.monotonic() - began
+
+
+def _beside(name: str) -> str:
+    return f"o__{name}"[:63]
+
+
+def _difference(there: dict[str, str], made: dict[str, str]) -> str:
+    return ", ".join(sorted(key for key in there if there[key] != made.get(key)))
+
+
+@contextmanager
+def _locked(job: Rewrite, mode: str) -> Iterator[None]:
+    """Take a lock for the rest of the transaction without making others wait long.
+
+    SHARE UPDATE EXCLUSIVE comes first: it lets readers and writers pass and makes autovacuum
+    give way, which it does only for somebody who waits longer than deadlock_timeout. Only then
+    is the stronger lock asked for, a few milliseconds at a time.
+
+    Raises:
+        LockTimeout: it could not be had in the time allowed.
+    """
+    database = job.database
+    database.run(f"SET LOCAL lock_timeout = '{int(max(job.patience, 2.0) * 1000)}ms'")
+    database.run(f"LOCK TABLE {job.table} IN SHARE UPDATE EXCLUSIVE MODE")
+    if mode != "SHARE UPDATE EXCLUSIVE":
+        database.run(f"SET LOCAL lock_timeout = '{ATTEMPT_MS}ms'")
+        until = time.monotonic() + job.patience
+        while True:
+            database.run("SAVEPOINT attempt")
+            try:
+                database.run(f"LOCK TABLE {job.table} IN {mode} MODE")
+                break
+            except LockTimeout:
+                database.run("ROLLBACK TO SAVEPOINT attempt")
+                if time.monotonic() > until:
+                    raise LockTimeout(
+                        f"the lock on {job.table} could not be had in {job.patience:g} s: "
+                        f"{relations.holders(database, job.table)}"
+                    ) from None
+                time.sleep(0.2)
+    yield
