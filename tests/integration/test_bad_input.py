@@ -271,6 +271,15 @@ def test_an_api_that_is_down_is_named_and_nothing_goes(filled: str) -> None:
     assert dump(engine_for(filled)) == before
 
 
+def test_an_address_that_is_not_the_apis_is_named(
+    shared_server: PrefectServer, filled: str
+) -> None:
+    before = dump(engine_for(filled))
+    url = shared_server.api_url.removesuffix("/api")
+    refused("purge", request(filled, api_url=url), ApiError, "api_url", "ends in /api")
+    assert dump(engine_for(filled)) == before
+
+
 def test_an_api_of_another_server_is_found_out_before_anything_goes(
     shared_server: PrefectServer, cluster: Postgres, filled: str
 ) -> None:
