@@ -61,25 +61,41 @@ def compare(found: Dump, wanted: Dump) -> None:
             assert found[table] == rows, f"{table}: a survivor was changed"
 
 
+BY_API = {"run_delete_via": "api", "purge_strategy": "delete"}
+BY_SQL = {"run_delete_via": "sql", "purge_strategy": "rewrite"}
+
+
 @pytest.mark.parametrize("policy", POLICIES, ids=("same", "long logs", "short task runs"))
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("seed", "ways"),
+    [(0, BY_API), (1, BY_API), (2, BY_API), (0, BY_SQL), (3, BY_SQL), (4, BY_SQL)],
+    ids=lambda value: value["run_delete_via"] if isinstance(value, dict) else str(value),
+)
 def test_exactly_the_rows_of_the_contract_go_and_check_mode_foretold_their_number(
-    server: PrefectServer, engine: sa.Engine, policy: Policy, seed: int
+    server: PrefectServer,
+    engine: sa.Engine,
+    policy: Policy,
+    seed: int,
+    ways: dict[str, str],
 ) -> None:
     filled(engine, policy, seed)
-    before = ours(dump(engine))
+    there = dump(engine)
+    before = ours(there)
     wanted = survivors(before, policy)
 
-    checked = run_all(server, policy.request(), check=True)
+    asked = {**policy.request(), **ways}
+    checked = run_all(server, asked, check=True)
     assert ours(dump(engine)) == before, "check mode changed a row"
 
-    done = run_all(server, policy.request())
-    compare(ours(dump(engine)), wanted)
+    done = run_all(server, asked)
+    left = dump(engine)
+    compare(ours(left), wanted)
     foretold, deleted = checked[-1].report.deleted, done[-1].report.deleted
     assert {t: foretold.get(t, 0) for t in TABLES} == {t: deleted.get(t, 0) for t in TABLES}
-    gone = {table: len(before[table]) - len(wanted[table]) for table in TABLES}
+    # Events of the server itself may be orphans too: their event went with an earlier test.
+    gone = {table: len(set(there[table]) - set(left[table])) for table in TABLES}
     assert {t: deleted.get(t, 0) for t in TABLES} == gone
 
-    again = run_all(server, policy.request())
+    again = run_all(server, asked)
     assert [outcome.changed for outcome in again] == [False] * 4
     compare(ours(dump(engine)), wanted)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prefect_maintenance.choices import Decision, Situation, choose, decide
 from prefect_maintenance.errors import ConnectionFailed, LockTimeout, StepFailed, Stopped
 from prefect_maintenance.inspect import TableSize
 from prefect_maintenance.ledger import Ledger
 from prefect_maintenance.pace import Pace, Progress
-from prefect_maintenance.reclaim import choose
 from prefect_maintenance.settings import Cutoffs, Reclaim, Settings, parse_policy
 
 MIB = 2**20
@@ -20,16 +20,22 @@ def table(total: int, bloat: int = 0, rows: int = 1000) -> TableSize:
     return TableSize("log", rows, "exact", total, 0, 0, total, 0, bloat, "test", None)
 
 
+AUTO = Reclaim("auto", 100 * MIB, 20)
+FOREIGN_KEY = ("a foreign key leads to or from it",)
+
+
 @pytest.mark.parametrize(
     ("size", "deleted", "mode", "action"),
     [
-        (table(1000 * MIB, 500 * MIB), 0, "auto", "full"),
+        (table(1000 * MIB, 500 * MIB), 0, "auto", "rewrite"),
+        (table(1000 * MIB, 500 * MIB), 0, "rewrite", "rewrite"),
+        (table(1000 * MIB, 500 * MIB), 0, "repack", "rewrite"),
         (table(1000 * MIB, 500 * MIB), 0, "full", "full"),
         (table(1000 * MIB, 500 * MIB), 0, "plain", "plain"),
         (table(1000 * MIB, 500 * MIB), 0, "none", "none"),
         (table(1000 * MIB, 199 * MIB), 0, "auto", "plain"),
         (table(110 * MIB, 99 * MIB), 0, "auto", "plain"),
-        (table(1000 * MIB), 900, "auto", "full"),
+        (table(1000 * MIB), 900, "auto", "rewrite"),
         (table(1000 * MIB), 100, "auto", "plain"),
         (table(0, rows=0), 0, "auto", "plain"),
     ],
@@ -37,7 +43,81 @@ def table(total: int, bloat: int = 0, rows: int = 1000) -> TableSize:
 def test_a_table_is_rewritten_only_above_both_thresholds(
     size: TableSize, deleted: int, mode: str, action: str
 ) -> None:
-    assert choose(size, deleted, Reclaim(mode, 100 * MIB, 20)).action == action
+    assert choose(size, deleted, Reclaim(mode, 100 * MIB, 20), ()).action == action
+
+
+@pytest.mark.parametrize(
+    ("mode", "action"),
+    [("auto", "full"), ("full", "full"), ("rewrite", "plain"), ("repack", "repack")],
+)
+def test_a_table_that_cannot_be_swapped_is_rewritten_as_the_mode_allows(
+    mode: str, action: str
+) -> None:
+    wish = Reclaim(mode, 100 * MIB, 20)
+    assert choose(table(1000 * MIB, 500 * MIB), 0, wish, FOREIGN_KEY).action == action
+
+
+def decided(
+    share: float,
+    total: int = 2000 * MIB,
+    *,
+    asked: str = "auto",
+    wish: Reclaim = AUTO,
+    ordered: float = 1.0,
+    obstacles: tuple[str, ...] = (),
+) -> Decision:
+    rows = total // 400
+    heap, index = total * 6 // 10, total * 4 // 10
+    size = TableSize("log", rows, "exact", heap, 0, index, total, 0, 0, "test", None)
+    return decide(Situation(size, int(share * rows), ordered, obstacles), asked, wish)
+
+
+@pytest.mark.parametrize(
+    ("share", "wish", "strategy"),
+    [
+        (0.01, AUTO, "delete"),
+        (0.15, AUTO, "delete"),
+        # From here on the space is to come back, and what stays is copied either way.
+        (0.25, AUTO, "rewrite"),
+        (0.99, AUTO, "rewrite"),
+        # Nobody wants the space: only the price counts.
+        (0.25, Reclaim("plain", 0, 0), "delete"),
+        (0.99, Reclaim("plain", 0, 0), "rewrite"),
+        (0.99, Reclaim("none", 0, 0), "rewrite"),
+    ],
+)
+def test_the_cheaper_way_is_chosen_unless_the_copy_is_made_anyhow(
+    share: float, wish: Reclaim, strategy: str
+) -> None:
+    assert decided(share, wish=wish).strategy == strategy
+
+
+def test_a_small_table_is_purged_by_deletes() -> None:
+    assert decided(0.9, total=4 * MIB).strategy == "delete"
+
+
+def test_what_is_asked_for_is_done_unless_something_is_in_the_way() -> None:
+    assert decided(0.99, asked="delete").strategy == "delete"
+    assert decided(0.01, asked="rewrite").strategy == "rewrite"
+    refused = decided(0.99, asked="rewrite", obstacles=FOREIGN_KEY)
+    assert refused.strategy == "delete"
+    assert FOREIGN_KEY[0] in refused.why
+
+
+def test_the_price_of_a_rewrite_follows_what_is_kept_and_that_of_deletes_what_goes() -> None:
+    plain = Reclaim("plain", 0, 0)
+    few, many = decided(0.5, wish=plain).costs, decided(0.99, wish=plain).costs
+    assert many["rewrite"].wal_bytes < few["rewrite"].wal_bytes / 40
+    assert many["rewrite"].extra_bytes < few["rewrite"].extra_bytes / 40
+    assert many["delete"].wal_bytes > few["delete"].wal_bytes
+    assert many["rewrite"].lock_seconds == few["rewrite"].lock_seconds
+    full = decided(0.5, wish=Reclaim("full", 0, 0)).costs["delete"]
+    assert full.lock_seconds > 100 * few["rewrite"].lock_seconds
+
+
+def test_deletes_that_are_scattered_over_the_heap_write_more() -> None:
+    side_by_side, anywhere = decided(0.1), decided(0.1, ordered=0.0)
+    assert anywhere.costs["delete"].wal_bytes > 3 * side_by_side.costs["delete"].wal_bytes
 
 
 def test_every_cutoff_is_counted_from_one_instant() -> None:
@@ -68,7 +148,7 @@ def test_secrets_are_known_in_every_form_they_take() -> None:
 
 
 def test_a_failed_table_is_reported_after_the_others_were_done() -> None:
-    ledger = Ledger()
+    ledger = Ledger(lambda: 0)
     with ledger.working_on("log"):
         ledger.add("log", 5, "delete")
         raise LockTimeout("no lock")
@@ -84,7 +164,7 @@ def test_a_failed_table_is_reported_after_the_others_were_done() -> None:
 
 @pytest.mark.parametrize("error", [Stopped("enough"), ConnectionFailed("gone")])
 def test_a_stop_or_a_lost_connection_ends_the_step_and_keeps_the_count(error: Exception) -> None:
-    ledger = Ledger()
+    ledger = Ledger(lambda: 0)
 
     def work() -> None:
         with ledger.working_on("log"):

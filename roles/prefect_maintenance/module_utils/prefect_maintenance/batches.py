@@ -11,6 +11,9 @@ from typing import Any
 from . import queries
 from .connection import Database
 
+# From this share on, reading the whole heap once in order is cheaper than walking the index.
+HEAP_SHARE = 0.25
+
 # SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there
 # and followed by a pause as long as the batch.
 SQLITE_BATCH = 2000

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from .errors import (
     Busy,
     ConnectionFailed,
+    DiskFull,
     LockTimeout,
     MaintenanceError,
     PrivilegeError,
@@ -121,6 +122,12 @@ class Database:
             yield
         finally:
             self._rollback()
+
+    def wal_bytes(self) -> int:
+        """Return how much WAL the whole server has ever written; 0 on SQLite."""
+        if not self.is_postgresql:
+            return 0
+        return int(self.scalar("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"))
 
     def patiently(self, operation: Callable[[], T]) -> T:
         """Carry out a transaction that may lose against a lock or a deadlock a few times.
@@ -370,7 +377,7 @@ def _translated(error: DBAPIError) -> MaintenanceError:
     if code in ("55P03", "40P01") or "database is locked" in text:
         return LockTimeout(f"a lock could not be had in time: {text}; run again in a quieter hour")
     if code == "53100" or "disk is full" in text:
-        return MaintenanceError(f"the database server's disk is full: {text}")
+        return DiskFull(f"the database server's disk is full: {text}")
     if error.connection_invalidated or code.startswith(("08", "57P")):
         return ConnectionFailed(f"the connection to the database was lost: {text}; run again")
     if "readonly database" in text or "read-only" in text:

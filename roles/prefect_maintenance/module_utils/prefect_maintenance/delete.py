@@ -1,12 +1,12 @@
-"""Delete orchestration objects through the API, and finish in SQL what it leaves behind."""
+"""Delete orchestration objects, and finish in SQL what the API leaves behind."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from . import queries
-from .api import PrefectApi, in_parallel
 from .batches import doomed, doomed_count, positions, run_batch
 from .connection import Database
 from .errors import ApiError
@@ -16,6 +16,7 @@ from .plan import Plan
 from .purge import PARENTS_A_BATCH, purge_logs_of_gone_tasks, settle_collections
 from .queries import Rules
 from .settings import Cutoffs
+from .ways import Way
 
 # A server that fails this many batches in a row will not come round by being asked more.
 FAILURES_IN_A_ROW = 3
@@ -23,24 +24,30 @@ FAILURES_IN_A_ROW = 3
 
 @dataclass(frozen=True)
 class Delete:
-    """One deletion: through which API, in which database, by which rules, how much at a time."""
+    """One deletion: in which way, in which database, by which rules."""
 
-    api: PrefectApi
+    way: Way
     database: Database
     rules: Rules
     cutoffs: Cutoffs
     plan: Plan
-    batch_size: int
-    concurrency: int
     pace: Pace
     ledger: Ledger
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What one batch did: rows that left each table, and errors."""
+
+    gone: Mapping[str, int]
+    errors: Sequence[str]
 
 
 def delete(job: Delete) -> None:
     """Delete artifacts, then flow runs with all that hangs on them, then other task runs.
 
-    Artifacts come first because each deleted run leaves the server some work in the background
-    that makes other deletions wait.
+    Artifacts come first because each run deleted through the API leaves the server some work in
+    the background that makes other deletions wait.
 
     Raises:
         Stopped: between two batches; the ledger says how far.
@@ -60,46 +67,34 @@ def delete(job: Delete) -> None:
 
 
 def _flow_runs(job: Delete) -> None:
-    database, cutoff = job.database, job.cutoffs.flow_runs
+    database, bound = job.database, {"flow_runs": job.cutoffs.flow_runs}
     lay_down = queries.DOOMED_RUNS.format(ctes=job.rules.doomed_runs_in_trees)
-    still = queries.STILL_DOOMED_RUNS.format(goes=job.rules.run_goes)
-    with doomed(database, lay_down, flow_runs=cutoff):
+    with doomed(database, lay_down, **bound):
         database.run(queries.INDEX_DOOMED_TOP)
-        failures = _Failures()
+
+        def once(first: int, last: int) -> _Batch:
+            with job.way.unit():
+                rows = job.way.doomed_runs(job.rules, first=first, last=last, **bound)
+                return _delete_runs(job, rows) if rows else _Batch({}, ())
+
         try:
-            for first, last in positions(database, job.batch_size):
-                # Asked again right before the deletion: a run that was retried since the plan
-                # keeps its whole tree.
-                rows = database.rows(still, first=first, last=last, flow_runs=cutoff)
-                for ended in (True, False):
-                    ids = [run for run, has_end in rows if bool(has_end) is ended]
-                    if ids:
-                        _delete_runs(job, ids, ended=ended, failures=failures)
-                done = job.ledger.rows["flow_run"]
-                job.pace(Progress("flow_run", done, job.plan.rows["flow_run"]))
+            _batches(job, "flow_run", job.way.runs_a_batch, once)
         finally:
             # Servers before 3.4.9 leave the logs, newer ones remove them in the background and
             # forget about it when they are restarted.
             for first, last in positions(database, PARENTS_A_BATCH):
                 run_batch(database, queries.DELETE_LOGS_OF_DELETED, first=first, last=last)
-    failures.raise_any()
 
 
-def _delete_runs(job: Delete, ids: list[str], *, ended: bool, failures: _Failures) -> None:
+def _delete_runs(job: Delete, rows: Sequence[tuple[str, bool]]) -> _Batch:
+    ids = [run for run, _ in rows]
     before = _hanging_on(job.database, ids)
-    try:
-        job.api.delete_runs(ids, job.rules.states, job.cutoffs.flow_runs, ended=ended)
-    except ApiError as error:
-        failures.another([str(error)])
-    else:
-        failures.none()
-    left = queries.SURVIVORS.format(table="flow_run", ids=_listed(ids))
-    survivors = [row[0] for row in job.database.rows(left)]
+    errors = job.way.runs(rows)
+    survivors = _survivors(job.database, "flow_run", ids)
     after = _hanging_on(job.database, survivors) if survivors else (0,) * len(before)
     tables = (*queries.RUN_TABLES, "log")
-    for table, had, has in zip(tables, before, after, strict=True):
-        strategy = "api" if table == "flow_run" else "cascade"
-        job.ledger.add(table, had - has, strategy)
+    gone = {t: had - has for t, had, has in zip(tables, before, after, strict=True)}
+    return _Batch(gone, errors)
 
 
 def _task_runs(job: Delete) -> None:
@@ -108,9 +103,8 @@ def _task_runs(job: Delete) -> None:
     lay_down = queries.DOOMED_ROWS.format(
         ctes="", table="task_run", alias="t", order="end_time", goes=goes
     )
-    still = queries.STILL_DOOMED_ROWS.format(table="task_run", alias="t", goes=goes)
     with doomed(job.database, lay_down, **bound):
-        _one_by_one(job, "task_run", still, bound, ("task_run_state", "log"))
+        _rows(job, "task_run", "t", goes, bound, ("task_run_state", "log"))
 
 
 def _artifacts(job: Delete) -> None:
@@ -119,61 +113,81 @@ def _artifacts(job: Delete) -> None:
     lay_down = queries.DOOMED_ROWS.format(
         ctes="", table="artifact", alias="x", order="created", goes=goes
     )
-    still = queries.STILL_DOOMED_ROWS.format(table="artifact", alias="x", goes=goes)
     with doomed(job.database, lay_down, **bound):
-        keys = queries.KEYS_OF_DOOMED
         job.database.run(queries.DROP_KEYS)
-        job.database.run(keys)
+        job.database.run(queries.KEYS_OF_DOOMED)
         collections = job.database.scalar(queries.COLLECTIONS_OF_KEYS)
         try:
-            _one_by_one(job, "artifact", still, bound, ())
+            _rows(job, "artifact", "x", goes, bound, ())
         finally:
             settle_collections(job.database, job.cutoffs)
             gone = collections - job.database.scalar(queries.COLLECTIONS_OF_KEYS)
-            job.ledger.add("artifact_collection", gone, "api")
+            job.ledger.add("artifact_collection", gone, job.way.name)
             job.database.run(queries.DROP_KEYS)
 
 
-def _one_by_one(
-    job: Delete, table: str, still: str, bound: Mapping[str, object], children: Sequence[str]
+def _rows(
+    job: Delete,
+    table: str,
+    alias: str,
+    goes: str,
+    bound: Mapping[str, object],
+    children: Sequence[str],
 ) -> None:
-    """Delete the doomed rows of a table, one request each, some at a time.
+    """Delete the doomed rows of a table.
 
     Args:
         job: the deletion.
         table: its rows go.
-        still: says which of a batch may still go; binds :first, :last and `bound`.
+        alias: its name in `goes`.
+        goes: says whether a row of a batch still may go; binds `bound`.
         bound: cutoffs.
         children: tables whose rows name one of the table and go with it.
     """
-    database, total = job.database, doomed_count(job.database)
-    failures = _Failures()
-    # SQLite has one writer: requests side by side only make each other fail and wait.
-    workers = job.concurrency if database.is_postgresql else 1
-    for first, last in positions(database, job.batch_size):
-        ids = [row[0] for row in database.rows(still, first=first, last=last, **bound)]
-        if not ids:
-            continue
-        before = [_children(database, child, table, ids) for child in children]
-        errors = in_parallel(lambda row: job.api.delete(f"{table}s", row), ids, workers)
-        if errors:
-            failures.another(errors)
-        else:
-            failures.none()
-        left = queries.SURVIVORS.format(table=table, ids=_listed(ids))
-        survivors = {row[0] for row in database.rows(left)}
-        gone = [row for row in ids if row not in survivors]
-        if "log" in children and gone:
-            run_batch(database, queries.DELETE_LOGS_OF_TASKS.format(ids=_listed(gone)))
-        job.ledger.add(table, len(gone), "api")
-        for child, had in zip(children, before, strict=True):
-            job.ledger.add(child, had - _children(database, child, table, ids), "cascade")
+    database = job.database
+
+    def once(first: int, last: int) -> _Batch:
+        with job.way.unit():
+            ids = job.way.doomed_rows(table, alias, goes, first=first, last=last, **bound)
+            if not ids:
+                return _Batch({}, ())
+            before = [_children(database, child, table, ids) for child in children]
+            errors = job.way.rows(table, ids)
+            survivors = set(_survivors(database, table, ids))
+            gone = [row for row in ids if row not in survivors]
+            if "log" in children and gone:
+                job.way.logs_of_tasks(gone)
+            after = [_children(database, child, table, ids) for child in children]
+            left = {c: had - has for c, had, has in zip(children, before, after, strict=True)}
+            return _Batch({table: len(gone), **left}, errors)
+
+    _batches(job, table, job.way.rows_a_batch, once)
+
+
+def _batches(job: Delete, table: str, step: int, once: Callable[[int, int], _Batch]) -> None:
+    """Carry out the batches of a table, and give up when too many fail in a row.
+
+    Raises:
+        ApiError: deletions failed.
+        Stopped: between two batches.
+    """
+    total, failures = doomed_count(job.database), _Failures()
+    for first, last in positions(job.database, step):
+        done = job.database.patiently(partial(once, first, last))
+        for left, rows in done.gone.items():
+            job.ledger.add(left, rows, job.way.name if left == table else "cascade")
+        failures.note(done.errors)
         job.pace(Progress(table, job.ledger.rows[table], total))
     failures.raise_any()
 
 
+def _survivors(database: Database, table: str, ids: Sequence[str]) -> list[str]:
+    sql = queries.SURVIVORS.format(table=table, ids=queries.listed(ids))
+    return [row[0] for row in database.rows(sql)]
+
+
 def _children(database: Database, child: str, parent: str, ids: Sequence[str]) -> int:
-    sql = queries.CHILDREN.format(table=child, column=f"{parent}_id", ids=_listed(ids))
+    sql = queries.CHILDREN.format(table=child, column=f"{parent}_id", ids=queries.listed(ids))
     count: int = database.scalar(sql)
     return count
 
@@ -186,10 +200,10 @@ class _Failures:
         self._count = 0
         self._first = ""
 
-    def none(self) -> None:
-        self._row = 0
-
-    def another(self, errors: Sequence[str]) -> None:
+    def note(self, errors: Sequence[str]) -> None:
+        if not errors:
+            self._row = 0
+            return
         self._row += 1
         self._count += len(errors)
         self._first = self._first or errors[0]
@@ -202,9 +216,4 @@ class _Failures:
 
 
 def _hanging_on(database: Database, ids: Sequence[str]) -> tuple[int, ...]:
-    return tuple(database.rows(queries.CHILDREN_OF_RUNS.format(ids=_listed(ids)))[0])
-
-
-def _listed(ids: Sequence[str]) -> str:
-    """Write ids that came out of the database as an SQL list."""
-    return "(" + ", ".join(f"'{row}'" for row in ids) + ")"
+    return tuple(database.rows(queries.CHILDREN_OF_RUNS.format(ids=queries.listed(ids)))[0])

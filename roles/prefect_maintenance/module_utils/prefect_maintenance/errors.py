@@ -31,6 +31,10 @@ class LockTimeout(MaintenanceError):
     """A lock could not be had in the time allowed."""
 
 
+class DiskFull(MaintenanceError):
+    """The disk of the database server is full."""
+
+
 class PrivilegeError(MaintenanceError):
     """The database role lacks a privilege that the step needs."""
 

@@ -151,12 +151,32 @@ def database_bytes(database: Database) -> int:
     return sum(side.stat().st_size for side in sides if side.exists())
 
 
-def measure(database: Database, only: str | None = None) -> tuple[TableSize, ...]:
-    """Measure every table of the catalogue, or only one."""
+def total_bytes(database: Database, table: str) -> int:
+    """Return the size of one table on PostgreSQL, indexes and TOAST included."""
+    return int(database.scalar("SELECT pg_total_relation_size(to_regclass(:t))", t=table))
+
+
+def measure(
+    database: Database, only: str | None = None, *, count: bool = True
+) -> tuple[TableSize, ...]:
+    """Measure every table of the catalogue, or only one.
+
+    Args:
+        database: where.
+        only: the name of the one table.
+        count: count the rows of tables that are not too large for it; else trust the planner's
+            number where it has one.
+    """
     names = [table.name for table in TABLES if only in (None, table.name)]
     if database.is_postgresql:
-        return tuple(_measure_postgresql(database, name) for name in names)
+        return tuple(_measure_postgresql(database, name, count=count) for name in names)
     return _measure_sqlite(database, names)
+
+
+def ordered(database: Database, table: str) -> float:
+    """Return how closely the age of a table's rows follows their place on disk, from 0 to 1."""
+    found = database.scalar(sizes.CORRELATION, t=table, c=BY_NAME[table].age)
+    return abs(float(found or 0.0))
 
 
 def oldest(database: Database, table: str) -> datetime | None:
@@ -224,10 +244,10 @@ def _writable(database: Database) -> bool:
     )
 
 
-def _measure_postgresql(database: Database, name: str) -> TableSize:
+def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableSize:
     heap, toast, index, estimate, dead = database.rows(sizes.POSTGRESQL_TABLE, t=name)[0]
     total = heap + toast + index
-    exact = total < EXACT_BELOW_BYTES
+    exact = total < EXACT_BELOW_BYTES and (count or not estimate)
     rows = database.scalar(f"SELECT count(*) FROM {name}") if exact else int(estimate)
     free, method = _free_in_heap(database, name, rows)
     # Nothing short of a full read tells how full indexes and TOAST are; they lose their rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,22 +12,33 @@ from .errors import ConnectionFailed, MaintenanceError, StepFailed, Stopped
 
 @dataclass(frozen=True)
 class TableResult:
-    """What became of one table: rows that left it, how, in how many seconds, or why not."""
+    """What became of one table: rows that left it, how, at what price, or why not.
+
+    Attributes:
+        wal_bytes: WAL that the whole server wrote meanwhile.
+    """
 
     table: str
     rows: int
     strategy: str
     seconds: float
+    wal_bytes: int
     error: str | None
 
 
 @dataclass
 class Ledger:
-    """Rows that left each table in this step; one entry a table."""
+    """Rows that left each table in this step; one entry a table.
 
+    Attributes:
+        wal: says how much WAL the server has ever written.
+    """
+
+    wal: Callable[[], int]
     rows: dict[str, int] = field(default_factory=dict)
     _strategies: dict[str, str] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
+    _wal: dict[str, int] = field(default_factory=dict)
     _errors: dict[str, str] = field(default_factory=dict)
 
     def add(self, table: str, rows: int, strategy: str) -> None:
@@ -44,17 +55,23 @@ class Ledger:
             Stopped: as the work did; it ends the whole step.
             ConnectionFailed: likewise.
         """
-        started = time.monotonic()
+        started, written = time.monotonic(), self.wal()
         self.add(table, 0, "")
         try:
-            yield
-        except (Stopped, ConnectionFailed):
+            try:
+                yield
+            finally:
+                spent = time.monotonic() - started
+                self._seconds[table] = self._seconds.get(table, 0.0) + spent
+        except ConnectionFailed:
             raise
         except MaintenanceError as error:
+            self._wal[table] = self._wal.get(table, 0) + self.wal() - written
+            if isinstance(error, Stopped):
+                raise
             self._errors[table] = str(error)
-        finally:
-            spent = time.monotonic() - started
-            self._seconds[table] = self._seconds.get(table, 0.0) + spent
+        else:
+            self._wal[table] = self._wal.get(table, 0) + self.wal() - written
 
     def results(self) -> tuple[TableResult, ...]:
         """Return one result a table, in the order in which they were worked on."""
@@ -64,6 +81,7 @@ class Ledger:
                 rows=rows,
                 strategy=self._strategies.get(table, "none"),
                 seconds=round(self._seconds.get(table, 0.0), 3),
+                wal_bytes=self._wal.get(table, 0),
                 error=self._errors.get(table),
             )
             for table, rows in self.rows.items()

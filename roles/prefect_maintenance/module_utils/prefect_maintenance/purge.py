@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import queries, room
 from .batches import (
+    HEAP_SHARE,
     SQLITE_BATCH,
     doomed,
     heap_slices,
@@ -16,18 +18,17 @@ from .batches import (
     time_slices,
 )
 from .catalogue import BY_NAME
+from .choices import Decision, Situation, decide
 from .connection import Database
-from .errors import LockTimeout
-from .inspect import Server
+from .errors import DiskFull, LockTimeout
+from .inspect import Server, measure, ordered
 from .ledger import Ledger
 from .pace import Pace, Progress
 from .plan import AGED, Plan
 from .queries import Rules
-from .rewrite import Refused, Rewrite, clean_up, rewrite
-from .settings import Cutoffs
+from .rewrite import Refused, Rewrite, Rewritten, clean_up, obstacles, rewrite
+from .settings import Cutoffs, Reclaim
 
-# From this share on, reading the whole heap once in order is cheaper than walking the index.
-HEAP_SHARE = 0.25
 # Parents of orphans whose rows go in one transaction.
 PARENTS_A_BATCH = 100
 
@@ -37,7 +38,8 @@ class Purge:
     """One purge: where, by which rules, how and how much at a time; and what it met.
 
     Attributes:
-        locked: seconds for which a rewrite kept everybody out of a table.
+        decisions: how the rows of each table go.
+        rewritten: what the rewrites did, by table.
         warnings: what a person should know.
     """
 
@@ -46,13 +48,38 @@ class Purge:
     rules: Rules
     cutoffs: Cutoffs
     plan: Plan
-    strategy: str
+    decisions: Mapping[str, Decision]
     batch_size: int
     lock_timeout: float
     pace: Pace
     ledger: Ledger
-    locked: dict[str, float] = field(default_factory=dict)
+    rewritten: dict[str, Rewritten] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+
+def decisions(database: Database, plan: Plan, asked: str, wish: Reclaim) -> dict[str, Decision]:
+    """Decide for each table that is purged by age how its rows go; writes nothing.
+
+    Args:
+        database: where.
+        plan: the rows that go.
+        asked: "auto", "delete" or "rewrite".
+        wish: what becomes of the space afterwards.
+    """
+    decided = {}
+    for table in AGED if database.is_postgresql else ():
+        if not plan.rows[table]:
+            continue
+        found = Situation(
+            size=measure(database, only=table, count=False)[0],
+            goes=plan.rows[table],
+            ordered=ordered(database, table),
+            obstacles=(),
+        )
+        if asked != "delete":
+            found = replace(found, obstacles=obstacles(database, table, found.kept_bytes))
+        decided[table] = decide(found, asked, wish)
+    return decided
 
 
 def purge(job: Purge) -> None:
@@ -82,7 +109,7 @@ def _dated(job: Purge, table: str) -> None:
         return
     if table == "log":
         _logs(job)
-    else:
+    elif not _rewritten(job, table):
         _aged(job, table)
     if table == "event_resources":
         _orphaned_resources(job)
@@ -90,8 +117,6 @@ def _dated(job: Purge, table: str) -> None:
 
 def _aged(job: Purge, table: str) -> None:
     """Purge the rows of a table that are older than the cutoff."""
-    if job.strategy == "rewrite" and _rewritten(job, table):
-        return
     database, age = job.database, BY_NAME[table].age
     cutoff = getattr(job.cutoffs, str(BY_NAME[table].entity))
     total = job.plan.rows[table]
@@ -116,24 +141,25 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         table=table,
         keeps=job.rules.keeps(BY_NAME[table]),
         bound={"cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity))},
+        age=str(BY_NAME[table].age),
         patience=job.lock_timeout,
+        pace=job.pace,
     )
 
 
 def _rewritten(job: Purge, table: str) -> bool:
     """Purge a table by an online rewrite; false when it has to be done by deletes."""
-    if not job.database.is_postgresql:
+    decided = job.decisions.get(table)
+    if decided is None or decided.strategy != "rewrite":
         return False
     try:
-        kept = max(0.0, 1 - job.plan.rows[table] / _estimated_rows(job.database, table))
-        total = job.database.scalar("SELECT pg_total_relation_size(to_regclass(:t))", t=table)
-        warnings = room.prove(job.database, table, int(kept * total))
         done = rewrite(_rewrite(job, table))
-    except (Refused, LockTimeout, room.NoRoom) as error:
+    except (Refused, LockTimeout, DiskFull) as error:
         job.warnings.append(f"{error}; {table} was purged by deletes")
         return False
-    job.warnings.extend(warnings)
-    job.locked[table] = done.locked
+    if not room.is_known(job.database):
+        job.warnings.append("free disk of the database server is unknown from here")
+    job.rewritten[table] = done
     job.ledger.add(table, done.rows, "rewrite")
     job.pace(Progress(table, done.rows, job.plan.rows[table]))
     return True
@@ -147,11 +173,13 @@ def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> Non
 def _logs(job: Purge) -> None:
     """Purge logs by age, then those whose run is gone.
 
-    The hop over the distinct runs has to come before the purge by age: afterwards the index is
-    full of dead entries.
+    Deletes leave the index full of dead entries, so the hop over the distinct runs has to come
+    before them; a rewrite leaves it small, so there it comes after.
     """
+    packed = _rewritten(job, "log")
     with doomed(job.database, _gone_runs("flow_run_id")):
-        _aged(job, "log")
+        if not packed:
+            _aged(job, "log")
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
             _batch(job, "log", "delete by run", queries.DELETE_GONE_LOGS["flow_run_id"], **bound)

@@ -196,6 +196,11 @@ def gone_runs(column: str) -> str:
     return _GONE_FLOW_RUNS if column == "flow_run_id" else _GONE_TASK_RUNS
 
 
+def listed(ids: Iterable[str]) -> str:
+    """Write ids that came out of the database as an SQL list."""
+    return f"({_words(ids)})"
+
+
 def _words(values: Iterable[str]) -> str:
     """Quote words that were checked against a list or are ids; nothing else comes here."""
     return ", ".join(f"'{value}'" for value in values)
@@ -255,9 +260,7 @@ WHERE EXISTS (SELECT 1 FROM artifact x WHERE x.key = c.key)
     WHERE x.key = c.key AND (x.created < :artifacts AND {not_live}) IS NOT TRUE)
 """
 
-COUNT_AGED = "SELECT count(*) FROM {table} x WHERE x.{age} < :cutoff AND {condition}"
-
-COUNT_AGED_KEPT = "SELECT count(*) FROM log x WHERE x.timestamp < :cutoff AND {live}"
+COUNT_ROWS = "SELECT count(*) FROM {table} x WHERE {condition}"
 
 # Logs that outlived their run and are not old enough to go by age.
 COUNT_GONE_LOGS = """
@@ -341,11 +344,28 @@ WHERE d.position BETWEEN :first AND :last AND NOT EXISTS (
 ORDER BY d.position
 """
 
+# The same in one step with their locks. Trees are not cut by the batch; one that is not had
+# whole, because a run is held by somebody or goes no more, is left out.
+LOCKED_DOOMED_RUNS = """
+WITH tree AS (
+    SELECT m.id, m.top, m.ended FROM prefect_maintenance_doomed m
+    WHERE m.top IN (SELECT d.top FROM prefect_maintenance_doomed d
+                    WHERE d.position BETWEEN :first AND :last)
+),
+had AS MATERIALIZED (
+    SELECT r.id, t.top, t.ended FROM flow_run r JOIN tree t ON t.id = r.id
+    WHERE {goes} {lock}
+)
+SELECT CAST(h.id AS VARCHAR), h.ended FROM had h WHERE h.top NOT IN (
+    SELECT t.top FROM tree t JOIN flow_run x ON x.id = t.id
+    WHERE NOT EXISTS (SELECT 1 FROM had g WHERE g.id = t.id))
+"""
+
 STILL_DOOMED_ROWS = """
 SELECT CAST({alias}.id AS VARCHAR) FROM prefect_maintenance_doomed d
 JOIN {table} {alias} ON {alias}.id = d.id
 WHERE d.position BETWEEN :first AND :last AND {goes}
-ORDER BY d.position
+ORDER BY d.position {lock}
 """
 
 # What hangs on the flow runs of a batch; asked before the deletion, and again for survivors.
@@ -429,6 +449,7 @@ DELETE FROM log AS x WHERE x.flow_run_id IN (
     SELECT d.id FROM prefect_maintenance_doomed d WHERE d.position BETWEEN :first AND :last
     AND NOT EXISTS (SELECT 1 FROM flow_run r WHERE r.id = d.id))
 """
+DELETE_BY_ID = "DELETE FROM {table} WHERE {column} IN {ids}"
 DELETE_LOGS_OF_TASKS = "DELETE FROM log WHERE task_run_id IN {ids}"
 KEYS_OF_DOOMED = """
 CREATE TEMPORARY TABLE prefect_maintenance_keys AS

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from . import room, sizes
+from . import repack, room, sizes
 from .catalogue import BY_NAME, TABLES
+from .choices import Choice, choose
 from .connection import Database
-from .errors import LockTimeout, PrivilegeError
-from .inspect import TableSize, database_bytes, may_vacuum, measure, sqlite_free_bytes
+from .errors import DiskFull, LockTimeout, PrivilegeError
+from .inspect import TableSize, database_bytes, may_vacuum, measure, sqlite_free_bytes, total_bytes
 from .ledger import Ledger
 from .pace import Pace, Progress
+from .rewrite import Refused, Rewrite, obstacles, rewrite
 from .settings import Reclaim
 
 _CHECKPOINT_ATTEMPTS = 10
@@ -21,43 +23,50 @@ WHOLE_FILE = "(file)"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What is done with one table, what that should give back, and why, in one sentence."""
-
-    table: str
-    action: str
-    gives_back: int
-    why: str
-
-
-@dataclass(frozen=True)
 class Reclaiming:
     """One reclaim: where, as wished how, after which deletions; and what became of it.
 
     Attributes:
         deleted: rows that left each table in this run.
+        packed: tables that the purge rewrote.
+        patience: seconds in which a lock must be had.
         ledger: failures of single tables end up here, after the others were done.
         choices: what was decided for each table.
         locked: seconds for which a rewrite kept everybody out of a table.
+        extra: bytes of disk that a rewrite of a table needed.
         warnings: what a person should know.
     """
 
     database: Database
     wish: Reclaim
     deleted: Mapping[str, int]
+    packed: Collection[str]
+    patience: float
     pace: Pace
     ledger: Ledger
     choices: dict[str, Choice] = field(default_factory=dict)
     locked: dict[str, float] = field(default_factory=dict)
+    extra: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
-def foreseen(database: Database, wish: Reclaim, deleted: Mapping[str, int]) -> tuple[Choice, ...]:
-    """Say what a reclaim would do once the rows in `deleted`, still there, are gone."""
+def foreseen(
+    database: Database, wish: Reclaim, deleted: Mapping[str, int], packed: Collection[str]
+) -> tuple[Choice, ...]:
+    """Say what a reclaim would do once the rows in `deleted`, still there, are gone.
+
+    Args:
+        database: where.
+        wish: mode and thresholds.
+        deleted: rows that go before.
+        packed: tables that the purge rewrites.
+    """
     if not database.is_postgresql:
         return (_choose_file(database, wish, deleted),)
     return tuple(
-        choose(size, deleted.get(size.name, 0), wish)
+        Choice(size.name, "plain", 0, "the purge rewrites it")
+        if size.name in packed
+        else _choose_table(database, size, deleted.get(size.name, 0), wish)
         for size in measure(database)
         if BY_NAME[size.name].reclaim
     )
@@ -82,32 +91,12 @@ def reclaim(job: Reclaiming) -> None:
             _reclaim_table(job, table.name)
 
 
-def choose(size: TableSize, deleted: int, wish: Reclaim) -> Choice:
-    """Decide about one table; a pure function of what was measured.
-
-    Args:
-        size: the table as it is now.
-        deleted: rows that are still counted in `size` but will be gone.
-        wish: mode and thresholds.
-    """
-    share = min(1.0, deleted / size.rows) if size.rows else 0.0
-    free = size.bloat_bytes + int(share * (size.bytes - size.bloat_bytes))
-    percent = 100 * free / size.bytes if size.bytes else 0.0
-    if wish.mode == "none":
-        return Choice(size.name, "none", 0, "vacuum is none")
-    if wish.mode == "plain":
-        return Choice(size.name, "plain", 0, "vacuum is plain")
-    if free < wish.min_bytes or percent < wish.min_percent:
-        return Choice(
-            size.name,
-            "plain",
-            0,
-            f"a rewrite would give back {room.shown(free)}, {percent:.0f} %: below "
-            f"{room.shown(wish.min_bytes)} or {wish.min_percent} %",
-        )
-    return Choice(
-        size.name, "full", free, f"a rewrite gives back {room.shown(free)}, {percent:.0f} % of it"
-    )
+def _choose_table(database: Database, size: TableSize, deleted: int, wish: Reclaim) -> Choice:
+    choice = choose(size, deleted, wish, ())
+    if choice.action != "rewrite":
+        return choice
+    in_the_way = obstacles(database, size.name, size.bytes - choice.gives_back)
+    return choose(size, deleted, wish, in_the_way)
 
 
 def _choose_file(database: Database, wish: Reclaim, deleted: Mapping[str, int]) -> Choice:
@@ -118,11 +107,8 @@ def _choose_file(database: Database, wish: Reclaim, deleted: Mapping[str, int]) 
             share = deleted.get(table.name, 0) / table.rows if table.rows else 0.0
             free += int(table.bytes * min(1.0, share))
     size = database_bytes(database)
-    return choose(
-        TableSize(WHOLE_FILE, 0, "", size, 0, 0, size, 0, free, "exact: freelist_count", None),
-        0,
-        wish,
-    )
+    whole = TableSize(WHOLE_FILE, 0, "", size, 0, 0, size, 0, free, "exact: freelist_count", None)
+    return choose(whole, 0, wish, ("SQLite has only VACUUM",))
 
 
 def _reclaim_table(job: Reclaiming, table: str) -> None:
@@ -132,19 +118,47 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
             f"the role in db_url may not VACUUM {table}; make it the owner, "
             "or grant MAINTAIN (PostgreSQL 17 and newer)"
         )
-    if job.deleted.get(table) or not database.scalar(sizes.ANALYSED, t=table):
+    stale = job.deleted.get(table) and table not in job.packed
+    if stale or not database.scalar(sizes.ANALYSED, t=table):
         # The choice rests on how many rows are left; only fresh statistics know.
         _vacuum(database, f"ANALYZE {table}")
     if BY_NAME[table].reclaim:
-        choice = choose(measure(database, only=table)[0], 0, job.wish)
+        choice = _choose_table(database, measure(database, only=table)[0], 0, job.wish)
     else:
         choice = Choice(table, "plain", 0, "never large")
+    if choice.action == "rewrite":
+        choice = _rewritten(job, choice)
+    elif choice.action == "repack":
+        repack.repack(database, table, job.patience)
     job.choices[table] = choice
     if choice.action == "full":
-        total = int(database.scalar("SELECT pg_total_relation_size(to_regclass(:t))", t=table))
-        job.warnings.extend(room.prove(database, table, total - choice.gives_back))
+        room.require(database, table, total_bytes(database, table) - choice.gives_back)
+        if not room.is_known(database):
+            job.warnings.append("free disk of the database server is unknown from here")
         job.locked[table] = _vacuum(database, f"VACUUM (FULL) {table}")
+        job.extra[table] = total_bytes(database, table)
     _vacuum(database, f"VACUUM (ANALYZE) {table}")
+
+
+def _rewritten(job: Reclaiming, choice: Choice) -> Choice:
+    """Rewrite a table online; where that fails, say what is done instead."""
+    try:
+        done = rewrite(
+            Rewrite(
+                database=job.database,
+                table=choice.table,
+                keeps=("TRUE",),
+                bound={},
+                age=str(BY_NAME[choice.table].age),
+                patience=job.patience,
+                pace=job.pace,
+            )
+        )
+    except (Refused, LockTimeout, DiskFull) as error:
+        job.warnings.append(f"{error}; {choice.table} was not rewritten")
+        return Choice(choice.table, "plain", 0, str(error))
+    job.locked[choice.table], job.extra[choice.table] = done.locked, done.copied
+    return choice
 
 
 def _reclaim_file(job: Reclaiming) -> None:
@@ -157,7 +171,7 @@ def _reclaim_file(job: Reclaiming) -> None:
     job.choices[WHOLE_FILE] = choice
     if choice.action == "full":
         live = database.file.stat().st_size - sqlite_free_bytes(database)
-        room.require(database.file.parent, live, "the SQLite file")
+        room.require(database, "the SQLite file", live)
         job.locked[WHOLE_FILE] = _timed(database, "VACUUM")
     for _ in range(_CHECKPOINT_ATTEMPTS):
         if not database.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:

@@ -18,15 +18,36 @@ SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE :pattern)
      + (SELECT count(*) FROM pg_proc WHERE proname LIKE :pattern)
 """
 
-# A transaction with a snapshot of its own that is idle now, or a statement that is running on
-# one, may come to the table after the swap and would see none of the copy's rows.
+# A transaction that keeps one snapshot throughout may come to the table after the swap and would
+# see none of the copy's rows. One that is idle and has a snapshot is such a one. One that is at
+# work may be: it is not when its snapshot is younger than the copy, or when it is a single
+# statement, which has locked its tables before it took the snapshot.
 OLD_SNAPSHOT = """
 SELECT COALESCE(NULLIF(application_name, ''), 'a session') || ' as ' || usename || ', pid ' || pid
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
-  AND backend_type = 'client backend' AND state LIKE 'idle in transaction%'
-  AND backend_xmin IS NOT NULL
+  AND backend_type = 'client backend' AND backend_xmin IS NOT NULL
+  AND (state LIKE 'idle in transaction%'
+       OR (state = 'active' AND xact_start < query_start
+           AND age(backend_xmin) > age(CAST(CAST(:copied AS text) AS xid))))
 LIMIT 1
+"""
+
+# Logical decoding would lose sight of the table; a physical slot may be dropped by the server
+# when more is written than it may hold back (max_slot_wal_keep_size); a standby that is behind
+# already would only fall further. Lag is unknown to a role without pg_read_all_stats.
+REPLICAS = """
+SELECT 'replication slot ' || slot_name || ' decodes the changes of this database'
+FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()
+UNION ALL
+SELECT 'replication slot ' || slot_name || ' can bear only '
+       || pg_size_pretty(safe_wal_size) || ' more WAL'
+FROM pg_replication_slots WHERE slot_type = 'physical' AND safe_wal_size < :wal
+UNION ALL
+SELECT 'standby ' || COALESCE(NULLIF(application_name, ''), host(client_addr)) || ' is '
+       || pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) || ' behind'
+FROM pg_stat_replication
+WHERE pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) > 256 * 1024 * 1024
 """
 
 _HOLDERS = """

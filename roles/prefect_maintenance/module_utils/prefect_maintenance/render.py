@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import humanize
 
+from .choices import REWRITING
 from .report import Report, TableReport
 
 
@@ -20,10 +21,12 @@ def render(report: Report) -> list[str]:
     if report.kept:
         lines += ["", "  kept although older than the cutoff:"]
         lines += [f"    {humanize.intcomma(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
+    if ways := [line for table in report.tables for line in _way(table, report)]:
+        lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
         for t in report.tables
-        if t.reclaim == "full"
+        if t.reclaim in REWRITING
     ]
     if report.database.get("reclaim") == "full":
         why, locked = report.database["reclaim_why"], report.database["lock_ms_max"]
@@ -85,6 +88,28 @@ def _how(table: TableReport) -> str:
     done = [table.strategy] if table.strategy != "none" else []
     done += [f"VACUUM {table.reclaim}"] if table.reclaim != "none" else []
     return ", ".join(done) + (" FAILED" if table.error else "")
+
+
+def _way(table: TableReport, report: Report) -> list[str]:
+    """Say why the rows of a table go the way they go, and what it takes."""
+    if not table.estimates:
+        return []
+    chosen, *others = sorted(table.estimates, key=lambda way: not table.strategy.startswith(way))
+    lines = [f"    {table.name}: {chosen}; {table.strategy_why}"]
+    for way in (chosen, *others):
+        cost = table.estimates[way]
+        lines.append(f"      {'estimate' if way == chosen else 'else'}, {way}: {_cost(**cost)}")
+    if not report.check_mode and "purge" in report.steps:
+        took = _cost(table.seconds, table.wal_bytes, table.extra_bytes, table.lock_ms_max)
+        lines.insert(2, f"      measured: {took}")
+    return lines
+
+
+def _cost(seconds: float, wal_bytes: int, extra_bytes: int, lock_ms: int) -> str:
+    return (
+        f"{seconds:.1f} s, WAL {_size(wal_bytes)}, extra disk {_size(extra_bytes)}, "
+        f"lock {lock_ms} ms"
+    )
 
 
 def _others(report: Report) -> str:

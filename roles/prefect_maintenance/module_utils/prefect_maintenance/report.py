@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from .choices import Choice, Decision
 from .inspect import Server, TableSize
 from .ledger import TableResult
 from .plan import Kept
-from .reclaim import WHOLE_FILE, Choice
+from .reclaim import WHOLE_FILE
 from .settings import Settings, iso
 
 SCHEMA = 1
@@ -23,6 +24,8 @@ class TableReport:
     """One table through the run: before, after the deletion, after the reclaim.
 
     Bytes count heap, TOAST and indexes; None stands for a moment that was not measured.
+    `estimates` says for each way of purging what it would take; `seconds`, `wal_bytes` (of the
+    whole server meanwhile), `extra_bytes` and `lock_ms_max` are what it took, reclaim included.
     """
 
     name: str
@@ -45,9 +48,13 @@ class TableReport:
     oldest_after: str | None = None
     cutoff: str | None = None
     strategy: str = "none"
+    strategy_why: str = ""
+    estimates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reclaim: str = "none"
     reclaim_why: str = ""
     seconds: float = 0.0
+    wal_bytes: int = 0
+    extra_bytes: int = 0
     lock_ms_max: int = 0
     error: str | None = None
 
@@ -179,31 +186,54 @@ class Report:
         known[name] = replace(known.get(name, TableReport(name)), **changes)
         return replace(self, tables=tuple(known.values()))
 
-    def with_result(self, result: TableResult) -> Report:
-        """Note how rows left a table."""
+    def with_decision(self, decision: Decision) -> Report:
+        """Note how the rows of a table go, why, and what that was estimated to take."""
+        return self.with_table(
+            decision.table,
+            strategy_why=decision.why,
+            estimates={
+                way: {
+                    "seconds": round(cost.seconds, 2),
+                    "wal_bytes": cost.wal_bytes,
+                    "extra_bytes": cost.extra_bytes,
+                    "lock_ms": int(1000 * cost.lock_seconds),
+                }
+                for way, cost in decision.costs.items()
+            },
+        )
+
+    def with_result(self, result: TableResult, extra_bytes: int = 0, locked: float = 0.0) -> Report:
+        """Note how rows left a table, or its space came back, and what that took.
+
+        Args:
+            result: of one step.
+            extra_bytes: disk that was needed meanwhile.
+            locked: seconds for which everybody was kept out.
+        """
         before = next((t for t in self.tables if t.name == result.table), TableReport(result.table))
         return self.with_table(
             result.table,
             strategy=result.strategy if result.strategy != "none" else before.strategy,
             seconds=round(before.seconds + result.seconds, 3),
+            wal_bytes=before.wal_bytes + result.wal_bytes,
+            extra_bytes=max(before.extra_bytes, extra_bytes),
+            lock_ms_max=max(before.lock_ms_max, int(1000 * locked)),
             error=result.error or before.error,
         )
 
-    def with_choice(
-        self, choice: Choice | None, locked: float, result: TableResult | None
-    ) -> Report:
-        """Note what the reclaim did with a table, or with an SQLite file as a whole."""
-        told: dict[str, Any] = {}
-        if locked:
-            told |= {"lock_ms_max": int(1000 * locked)}
-        if choice:
-            told |= {"reclaim": choice.action, "reclaim_why": choice.why}
-        if result:
-            told |= {"error": result.error}
-        table = choice.table if choice else str(result and result.table)
-        if table == WHOLE_FILE:
+    def with_choice(self, choice: Choice) -> Report:
+        """Note what the reclaim does with a table, or with an SQLite file as a whole."""
+        told = {"reclaim": choice.action, "reclaim_why": choice.why}
+        if choice.table == WHOLE_FILE:
             return replace(self, database={"lock_ms_max": 0, **self.database, **told})
-        return self.with_table(table, **told)
+        return self.with_table(choice.table, **told)
+
+    def with_reclaimed(self, result: TableResult, extra_bytes: int, locked: float) -> Report:
+        """Note what the reclaim of a table took, or of an SQLite file as a whole."""
+        if result.table != WHOLE_FILE:
+            return self.with_result(result, extra_bytes, locked)
+        told = {"lock_ms_max": int(1000 * locked), "error": result.error}
+        return replace(self, database={**self.database, **told})
 
     def finished(self, step: str, seconds: float, error: Exception | None = None) -> Report:
         """Close a step: its time, and how the run stands."""

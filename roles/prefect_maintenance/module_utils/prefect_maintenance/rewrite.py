@@ -15,10 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
-from . import relations
+from . import queries, relations, room
+from .batches import HEAP_SHARE, heap_slices, indexed
 from .connection import Database
 from .errors import ConnectionFailed, LockTimeout, MaintenanceError
+from .inspect import total_bytes
+from .pace import Pace, Progress
 
 # While the lock is asked for, everybody queues behind the asker; this is how long at a time.
 ATTEMPT_MS = 50
@@ -26,6 +30,8 @@ ATTEMPT_MS = 50
 FEW_CHANGES = 200
 _ROUNDS = 100
 _MEMORY = "256MB"
+# Rows that are copied in one transaction, so that no snapshot is held for long.
+_PIECE = 500_000
 
 
 class Refused(MaintenanceError):
@@ -34,10 +40,17 @@ class Refused(MaintenanceError):
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What a rewrite did: rows that are gone, and for how long it kept everybody out."""
+    """What a rewrite did.
+
+    Attributes:
+        rows: rows that are gone.
+        locked: seconds for which it kept everybody out.
+        copied: bytes of the copy, indexes included: the disk that it needed.
+    """
 
     rows: int
     locked: float
+    copied: int
 
 
 @dataclass(frozen=True)
@@ -45,16 +58,21 @@ class Rewrite:
     """One rewrite.
 
     Attributes:
-        keeps: conditions on `x`, exclusive of each other; a row that meets one is kept.
+        keeps: conditions on `x`, exclusive of each other; a row that meets one is kept. The
+            first is the one that most rows meet.
         bound: values of the conditions.
+        age: the column that dates the rows.
         patience: seconds in which each lock must be had, in attempts of some milliseconds.
+        pace: asked between two pieces of the copy whether to go on.
     """
 
     database: Database
     table: str
     keeps: tuple[str, ...]
     bound: dict[str, object]
+    age: str
     patience: float
+    pace: Pace
 
     @property
     def copy(self) -> str:
@@ -83,6 +101,8 @@ def rewrite(job: Rewrite) -> Rewritten:
     Raises:
         Refused: the table has something that would be lost; nothing was changed.
         LockTimeout: somebody holds the table or an old snapshot; nothing was changed.
+        Stopped: between two pieces of the copy; nothing was changed.
+        DiskFull: the copy did not fit; nothing was changed.
     """
     database = job.database
     clean_up(job)
@@ -92,9 +112,10 @@ def rewrite(job: Rewrite) -> Rewritten:
     database.run(f"SET maintenance_work_mem = '{_MEMORY}'")
     try:
         _follow(job)
-        _copy(job)
-        _catch_up(job)
-        locked = _swap(job)
+        copied = _copy(job)
+        copied_until = str(database.scalar("SELECT CAST(pg_current_xact_id() AS xid)"))
+        copied += _catch_up(job)
+        locked, last = _swap(job, copied_until)
     except ConnectionFailed:
         raise
     except BaseException:
@@ -103,11 +124,24 @@ def rewrite(job: Rewrite) -> Rewritten:
     finally:
         if not database.connection.invalidated:
             database.run(f"SET maintenance_work_mem = '{memory}'")
-    keeps = " OR ".join(f"({keep})" for keep in job.keeps)
-    gone = f"SELECT count(*) FROM {job.old} x WHERE ({keeps}) IS NOT TRUE"
-    rows = int(database.scalar(gone, **job.bound))
+    rows = int(database.scalar(f"SELECT count(*) FROM {job.old}")) - copied - last
+    size = total_bytes(database, job.table)
     clean_up(job)
-    return Rewritten(rows=rows, locked=locked)
+    return Rewritten(rows=rows, locked=locked, copied=size)
+
+
+def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...]:
+    """Say what keeps a table from being rewritten; nothing when it can be.
+
+    Args:
+        database: on PostgreSQL.
+        table: its name.
+        kept_bytes: about so large will the copy be.
+    """
+    reasons = [*relations.refusals(database, table)]
+    reasons += (row[0] for row in database.rows(relations.REPLICAS, wal=2 * kept_bytes))
+    lacking = room.shortage(database, kept_bytes)
+    return (*reasons, lacking) if lacking else tuple(reasons)
 
 
 def clean_up(job: Rewrite) -> None:
@@ -167,15 +201,23 @@ def _follow(job: Rewrite) -> None:
             )
 
 
-def _copy(job: Rewrite) -> None:
+def _copy(job: Rewrite) -> int:
+    """Copy what is kept, give the copy its indexes and statistics; returns its rows."""
     database = job.database
     database.run(f"CREATE TABLE {job.copy} (LIKE {job.table} INCLUDING ALL EXCLUDING INDEXES)")
     for statement in relations.likeness(database, job.table, job.copy):
         database.run(statement)
-    for keep in job.keeps:
-        sql = f"INSERT INTO {job.copy} SELECT x.* FROM {job.table} x WHERE {keep}"
-        database.run(sql, **job.bound)
+    rows = 0
+    most, *rest = job.keeps
+    for keep in (*_pieces(job, most), *rest):
+        rows += database.run(_insert(job, keep), **job.bound)
+        job.pace(Progress(job.table, rows, None))
+    # A row that moved from one piece to another was copied twice; settling it comes before the
+    # primary key. What changes later is in one snapshot only.
+    with database.transaction():
+        rows += _settle(job).copied
     for index in relations.indexes(database, job.table):
+        job.pace(Progress(job.table, rows, None))
         database.run(index.on(job.copy))
         if index.primary:
             database.run(
@@ -186,10 +228,47 @@ def _copy(job: Rewrite) -> None:
             database.run(statement)
     # Statistics and the visibility map are to be there when the first query comes.
     database.run(f"VACUUM (FREEZE, ANALYZE) {job.copy}")
+    return rows
 
 
-def _settle(job: Rewrite) -> int:
-    """Bring the rows that changed up to date in the copy; returns how many."""
+def _insert(job: Rewrite, condition: str) -> str:
+    return f"INSERT INTO {job.copy} SELECT x.* FROM {job.table} x WHERE {condition}"
+
+
+def _pieces(job: Rewrite, keep: str) -> Iterator[str]:
+    """Cut the rows that meet a condition into pieces of bounded size.
+
+    Rows that come later may lie outside of every piece; the trigger has written them down.
+    """
+    count, first, last = job.database.rows(
+        f"SELECT count(*), min(x.{job.age}), max(x.{job.age}) FROM {job.table} x WHERE {keep}",
+        **job.bound,
+    )[0]
+    pieces = -(-count // _PIECE)
+    if pieces <= 1 or first == last:
+        yield keep
+        return
+    estimated = job.database.scalar(queries.ESTIMATED_ROWS, t=job.table)
+    if count > HEAP_SHARE * estimated or not indexed(job.database, job.table, job.age):
+        for where in heap_slices(job.database, job.table, _PIECE):
+            yield f"{keep} AND {where}"
+        return
+    width = (last - first) / pieces
+    inner = [f"'{(first + n * width).isoformat()}'" for n in range(1, pieces)]
+    for begin, end in pairwise(("'-infinity'", *inner, "'infinity'")):
+        yield f"{keep} AND x.{job.age} >= {begin} AND x.{job.age} < {end}"
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """Changes that were settled, and by how many rows the copy grew (or shrank)."""
+
+    changes: int
+    copied: int
+
+
+def _settle(job: Rewrite) -> _Settled:
+    """Bring the rows that changed up to date in the copy."""
     database = job.database
     database.run("CREATE TEMPORARY TABLE prefect_maintenance_settled (id uuid) ON COMMIT DROP")
     count = database.run(
@@ -197,51 +276,64 @@ def _settle(job: Rewrite) -> int:
         "INSERT INTO prefect_maintenance_settled SELECT DISTINCT id FROM d"
     )
     if not count:
-        return 0
+        return _Settled(0, 0)
     if database.scalar("SELECT count(*) FROM prefect_maintenance_settled WHERE id IS NULL"):
         raise Refused(f"{job.table} was truncated meanwhile")
     chosen = "IN (SELECT s.id FROM prefect_maintenance_settled s)"
-    database.run(f"DELETE FROM {job.copy} x WHERE x.id {chosen}")
+    taken = database.run(f"DELETE FROM {job.copy} x WHERE x.id {chosen}")
     keeps = " OR ".join(f"({keep})" for keep in job.keeps)
-    database.run(
+    put = database.run(
         f"INSERT INTO {job.copy} SELECT x.* FROM {job.table} x WHERE x.id {chosen} AND ({keeps})",
         **job.bound,
     )
-    return count
+    return _Settled(count, put - taken)
 
 
-def _catch_up(job: Rewrite) -> None:
-    """Settle without a lock until little is left.
+def _catch_up(job: Rewrite) -> int:
+    """Settle without a lock until little is left; returns by how many rows the copy grew.
 
     Raises:
         LockTimeout: rows change faster than they can be settled.
     """
+    copied = 0
     for _ in range(_ROUNDS):
         with job.database.transaction():
-            if _settle(job) <= FEW_CHANGES:
-                return
+            settled = _settle(job)
+        copied += settled.copied
+        if settled.changes <= FEW_CHANGES:
+            return copied
     raise LockTimeout(f"{job.table} changes faster than its copy can follow; run at a quieter hour")
 
 
-def _swap(job: Rewrite) -> float:
-    """Let the copy take the place of the table; returns the seconds of the lock."""
+def _swap(job: Rewrite, copied_until: str) -> tuple[float, int]:
+    """Let the copy take the place of the table.
+
+    Args:
+        job: the rewrite.
+        copied_until: the transaction id after which no snapshot misses a row of the copy.
+
+    Returns:
+        The seconds of the lock, and by how many rows the copy grew.
+    """
     database = job.database
+    _outlive_old_snapshots(job, copied_until)
     with database.transaction(), _locked(job, "SHARE UPDATE EXCLUSIVE"):
         # Whoever would change the table's shape is kept out by the lock that is held now.
         there, made = (relations.shape(database, t) for t in (job.table, job.copy))
         if there != made:
             raise Refused(f"the copy of {job.table} differs from it in {_difference(there, made)}")
         names = [(i.name, i.temporary) for i in relations.indexes(database, job.table)]
-        _settle(job)
+        grown = _settle(job).copied
         database.run("DROP TABLE prefect_maintenance_settled")
+        for keep in job.keeps[1:]:
+            # Rows whose run came to life again since they were left out.
+            missed = f"{keep} AND NOT EXISTS (SELECT 1 FROM {job.copy} c WHERE c.id = x.id)"
+            grown += database.run(_insert(job, missed), **job.bound)
         with _locked(job, "ACCESS EXCLUSIVE"):
             began = time.monotonic()
-            if holder := database.scalar(relations.OLD_SNAPSHOT):
-                raise LockTimeout(
-                    f"{holder} is in a transaction whose snapshot would see {job.table} empty; "
-                    "end it and run again"
-                )
-            _settle(job)
+            if holder := _old_snapshot(job, copied_until):
+                raise LockTimeout(holder)
+            grown += _settle(job).copied
             database.run(f"DROP TRIGGER {job.function} ON {job.table}")
             database.run(f"DROP TRIGGER {job.function}_all ON {job.table}")
             database.run(f"ALTER TABLE {job.table} RENAME TO {job.old}")
@@ -250,7 +342,30 @@ def _swap(job: Rewrite) -> float:
             database.run(f"ALTER TABLE {job.copy} RENAME TO {job.table}")
             for name, temporary in names:
                 database.run(f"ALTER INDEX {temporary} RENAME TO {name}")
-    return time.monotonic() - began
+    return time.monotonic() - began, grown
+
+
+def _outlive_old_snapshots(job: Rewrite, copied_until: str) -> None:
+    """Wait, without a lock, until no transaction is left that would see the copy empty.
+
+    Raises:
+        LockTimeout: one is still there after the time allowed.
+    """
+    until = time.monotonic() + job.patience
+    while holder := _old_snapshot(job, copied_until):
+        if time.monotonic() > until:
+            raise LockTimeout(holder)
+        time.sleep(0.2)
+
+
+def _old_snapshot(job: Rewrite, copied_until: str) -> str | None:
+    holder = job.database.scalar(relations.OLD_SNAPSHOT, copied=copied_until)
+    if holder is None:
+        return None
+    return (
+        f"{holder} is in a transaction whose snapshot would see {job.table} empty; "
+        "end it and run again"
+    )
 
 
 def _beside(name: str) -> str:

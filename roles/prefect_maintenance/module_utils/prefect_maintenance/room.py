@@ -18,40 +18,40 @@ class NoRoom(MaintenanceError):
     """The copy would not fit."""
 
 
-def prove(database: Database, table: str, survivors: int) -> list[str]:
-    """Make sure that a copy of so many bytes fits; returns a warning where nobody can know.
+def shortage(database: Database, survivors: int) -> str | None:
+    """Say how a copy of so many bytes would not fit; None when it does or nobody can know."""
+    directory = _data_directory(database)
+    if directory is None:
+        return None
+    free, needed = shutil.disk_usage(directory).free, int(COPIES * survivors)
+    if free >= needed:
+        return None
+    return f"no room for the copy: {_shown(needed)} needed, {_shown(free)} free"
+
+
+def require(database: Database, what: str, survivors: int) -> None:
+    """Make sure that a copy of so many bytes fits, where that can be known.
 
     Raises:
         NoRoom: it does not fit.
     """
-    directory = _data_directory(database)
-    if directory is None:
-        return [f"free disk of the database server is unknown from here; {table} was rewritten"]
-    require(directory, survivors, table)
-    return []
+    if lacking := shortage(database, survivors):
+        raise NoRoom(f"{what} cannot be rewritten: {lacking}; free some disk or purge more first")
 
 
-def require(directory: Path, survivors: int, what: str) -> None:
-    """Make sure that the disk of a folder has room for a copy of so many bytes.
-
-    Raises:
-        NoRoom: it has not.
-    """
-    free, needed = shutil.disk_usage(directory).free, int(COPIES * survivors)
-    if free < needed:
-        raise NoRoom(
-            f"no room to rewrite {what}: {shown(needed)} needed, {shown(free)} free; "
-            "free some disk or purge more first"
-        )
+def is_known(database: Database) -> bool:
+    """Tell whether the free disk of the database can be seen from here."""
+    return _data_directory(database) is not None
 
 
-def shown(value: int) -> str:
-    """Return bytes as people read them."""
+def _shown(value: int) -> str:
     return str(humanize.naturalsize(value, binary=True))
 
 
 def _data_directory(database: Database) -> Path | None:
-    """Return the server's data directory when it is on this machine and may be looked at."""
+    """Return the folder of the data when it is on this machine and may be looked at."""
+    if not database.is_postgresql:
+        return database.file.parent
     host = database.url.host or database.url.query.get("host") or ""
     if str(host) not in ("127.0.0.1", "localhost", "::1") and not str(host).startswith("/"):
         return None

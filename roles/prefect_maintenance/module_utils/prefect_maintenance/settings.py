@@ -18,6 +18,7 @@ TERMINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 UNFINISHED_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 
 VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "repack")
+RUN_DELETE_WAYS = ("api", "sql")
 PURGE_STRATEGIES = ("auto", "delete", "rewrite")
 
 # POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
@@ -104,6 +105,7 @@ class Settings:
     limits: Limits
     reclaim: Reclaim
     purge_strategy: str
+    run_delete_via: str
     growth_drivers: bool
     check: bool
     own_flow_run: str | None
@@ -144,6 +146,9 @@ class Settings:
             ),
             purge_strategy=_one_of(
                 request.get("purge_strategy") or "auto", PURGE_STRATEGIES, "purge_strategy"
+            ),
+            run_delete_via=_one_of(
+                request.get("run_delete_via") or "api", RUN_DELETE_WAYS, "run_delete_via"
             ),
             growth_drivers=bool(request.get("growth_drivers")),
             check=check,

@@ -41,6 +41,11 @@ SELECT approx_free_space + dead_tuple_len FROM pgstattuple_approx(to_regclass(:t
 
 ANALYSED = "SELECT count(*) FROM pg_stats WHERE schemaname = current_schema() AND tablename = :t"
 
+CORRELATION = """
+SELECT correlation FROM pg_stats
+WHERE schemaname = current_schema() AND tablename = :t AND attname = :c AND NOT inherited
+"""
+
 # The width of a row as the heap stores it: 23 bytes of header and the null bitmap, the columns
 # with their alignment, 4 bytes of line pointer (PostgreSQL manual, Database Page Layout).
 # Short variable-length values (below 127 bytes) are not aligned.

@@ -14,14 +14,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from . import repack
 from .catalogue import BY_NAME, TABLES
+from .choices import REWRITING
 from .connection import Database, connect, only_runner
 from .errors import ConnectionFailed, MaintenanceError, SettingsError
 from .inspect import Server, database_bytes, examine, growth, measure, require_writable
 from .ledger import Ledger
 from .pace import Pace
 from .plan import AGED, Plan, plan_delete, plan_purge
-from .purge import Purge, purge
+from .purge import Purge, decisions, purge
 from .queries import Rules
 from .reclaim import Reclaiming, foreseen, reclaim
 from .render import render, render_sizes
@@ -106,36 +108,44 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         rules = _rules(settings, server)
         with nullcontext() if settings.check else only_runner(database):
             plan = plan_purge(database, rules, settings.cutoffs, set(server.unforced))
+            decided = decisions(database, plan, settings.purge_strategy, settings.reclaim)
+            for decision in decided.values():
+                report = report.with_decision(decision)
+                if decision.strategy != settings.purge_strategy != "auto":
+                    report = report.with_warnings([f"{decision.table}: {decision.why}"])
             if settings.check:
-                return _planned("purge", report, plan, clock())
+                strategies = {table: decision.strategy for table, decision in decided.items()}
+                return _planned("purge", report, plan, clock(), strategies)
             job = Purge(
                 database=database,
                 server=server,
                 rules=rules,
                 cutoffs=settings.cutoffs,
                 plan=plan,
-                strategy=settings.purge_strategy,
+                decisions=decided,
                 batch_size=settings.limits.batch_size,
                 lock_timeout=settings.limits.lock_timeout,
                 pace=pace,
-                ledger=Ledger(),
+                ledger=Ledger(database.wal_bytes),
             )
             error = _carried_out(lambda: purge(job), job.ledger)
             report = report.with_warnings(job.warnings)
-            for table, locked in job.locked.items():
-                report = report.with_table(table, lock_ms_max=int(1000 * locked))
+            for table, done in job.rewritten.items():
+                locked = int(1000 * done.locked)
+                report = report.with_table(table, extra_bytes=done.copied, lock_ms_max=locked)
             return _deleted("purge", database, report, plan, job.ledger, clock(), error)
 
 
 def delete_objects(settings: Settings, pace: Pace) -> Outcome:
-    """Delete flow runs, task runs and artifacts through the API.
+    """Delete flow runs, task runs and artifacts, through the API or by SQL.
 
     Raises:
         MaintenanceError: the deletion could not begin.
     """
-    if settings.api is None:
+    by_api = settings.run_delete_via == "api"
+    if by_api and settings.api is None:
         raise SettingsError("api_url is missing: runs are deleted through the API")
-    if not 1 <= settings.limits.batch_size <= BULK_LIMIT:
+    if by_api and not 1 <= settings.limits.batch_size <= BULK_LIMIT:
         raise SettingsError(
             f"batch_size must be between 1 and {BULK_LIMIT}: the API deletes no more at once"
         )
@@ -145,29 +155,57 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         with nullcontext() if settings.check else only_runner(database):
             purged = settings.check and "purge" in report.steps
             plan = plan_delete(database, rules, settings.cutoffs, purged=purged)
-            if not any(plan.rows.values()) and report.server.get("api_url") == settings.api.url:
+            proven = settings.api is not None and report.server.get("api_url") == settings.api.url
+            if not any(plan.rows.values()) and proven:
                 # Nothing goes, and the step before has proved whose database this is.
                 return _planned("delete", report, plan, clock())
-            from .api import open_api
-            from .delete import Delete, delete
-
-            with open_api(settings.api) as api:
-                report = _proven(api, database, report, write=not settings.check)
+            with _opened(settings) as api:
+                if api is not None:
+                    report = _proven(api, database, report, write=not settings.check)
                 if settings.check:
                     return _planned("delete", report, plan, clock())
-                job = Delete(
-                    api=api,
-                    database=database,
-                    rules=rules,
-                    cutoffs=settings.cutoffs,
-                    plan=plan,
-                    batch_size=settings.limits.batch_size,
-                    concurrency=settings.limits.concurrency,
-                    pace=pace,
-                    ledger=Ledger(),
+                ledger = Ledger(database.wal_bytes)
+                error = _carried_out(
+                    lambda: _delete(settings, database, rules, plan, api, pace, ledger), ledger
                 )
-                error = _carried_out(lambda: delete(job), job.ledger)
-            return _deleted("delete", database, report, plan, job.ledger, clock(), error)
+            return _deleted("delete", database, report, plan, ledger, clock(), error)
+
+
+def _delete(
+    settings: Settings,
+    database: Database,
+    rules: Rules,
+    plan: Plan,
+    api: PrefectApi | None,
+    pace: Pace,
+    ledger: Ledger,
+) -> None:
+    from .delete import Delete, delete
+    from .ways import ByApi, BySql, Way
+
+    way: Way = BySql(database)
+    if settings.run_delete_via == "api" and api is not None:
+        way = ByApi(
+            api=api,
+            database=database,
+            states=rules.states,
+            cutoff=settings.cutoffs.flow_runs,
+            batch_size=settings.limits.batch_size,
+            concurrency=settings.limits.concurrency,
+        )
+    delete(Delete(way, database, rules, settings.cutoffs, plan, pace, ledger))
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[PrefectApi | None]:
+    """Open the API where one is given."""
+    if settings.api is None:
+        yield None
+        return
+    from .api import open_api
+
+    with open_api(settings.api) as api:
+        yield api
 
 
 def vacuum(settings: Settings, pace: Pace) -> Outcome:
@@ -177,24 +215,37 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         MaintenanceError: the reclaim could not begin.
     """
     wish = settings.reclaim
-    if wish.mode in ("rewrite", "repack"):
-        raise SettingsError(f"vacuum {wish.mode} is not available yet; use auto, full or plain")
     with _begun(settings) as (database, server, report, clock):
+        if wish.mode == "repack":
+            repack.require(database)
+        packed = {t.name for t in report.tables if t.strategy.startswith("rewrite")}
         if settings.check:
             report = report.with_sizes("after_delete", measure(database))
-            for choice in foreseen(database, wish, report.deleted):
-                report = report.with_choice(choice, 0.0, None)
+            for choice in foreseen(database, wish, report.deleted, packed):
+                report = report.with_choice(choice)
             return _vacuumed(report, 0, clock(), None)
         require_writable(database, server, [])
         with only_runner(database):
             before = database_bytes(database)
             report = report.with_sizes("after_delete", measure(database))
-            job = Reclaiming(database, wish, report.deleted, pace, Ledger())
+            job = Reclaiming(
+                database=database,
+                wish=wish,
+                deleted=report.deleted,
+                packed=packed,
+                patience=settings.limits.lock_timeout,
+                pace=pace,
+                ledger=Ledger(database.wal_bytes),
+            )
             error = _carried_out(lambda: reclaim(job), job.ledger)
             report = report.with_sizes("after", measure(database)).with_warnings(job.warnings)
+            for choice in job.choices.values():
+                report = report.with_choice(choice)
             for result in job.ledger.results():
-                chosen = job.choices.get(result.table)
-                report = report.with_choice(chosen, job.locked.get(result.table, 0.0), result)
+                table = result.table
+                report = report.with_reclaimed(
+                    result, job.extra.get(table, 0), job.locked.get(table, 0.0)
+                )
             after = database_bytes(database)
         report = report.with_bytes_after(after)
         return _vacuumed(report, before - after, clock(), error)
@@ -228,12 +279,8 @@ def _with_api(
     settings: Settings, database: Database, report: Report, *, write: bool = False
 ) -> Report:
     """Prove that API and database belong together, when both are given."""
-    if settings.api is None:
-        return report
-    from .api import open_api
-
-    with open_api(settings.api) as api:
-        return _proven(api, database, report, write=write)
+    with _opened(settings) as api:
+        return report if api is None else _proven(api, database, report, write=write)
 
 
 def _proven(api: PrefectApi, database: Database, report: Report, *, write: bool) -> Report:
@@ -254,12 +301,19 @@ def _carried_out(work: Callable[[], None], ledger: Ledger) -> MaintenanceError |
     return None
 
 
-def _planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
+def _planned(
+    step: str,
+    report: Report,
+    plan: Plan,
+    seconds: float,
+    strategies: Mapping[str, str] | None = None,
+) -> Outcome:
     """Close a step in check mode."""
     report = report.with_deleted(plan.rows).with_kept(plan.kept)
     for table, rows in plan.rows.items():
         if rows:
-            report = report.with_table(table, strategy=f"{step} (planned)")
+            strategy = (strategies or {}).get(table, step)
+            report = report.with_table(table, strategy=f"{strategy} (planned)")
     report = report.finished(step, seconds)
     answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
@@ -293,8 +347,8 @@ def _vacuumed(
     report: Report, given_back: int, seconds: float, error: MaintenanceError | None
 ) -> Outcome:
     """Close the reclaim: it changed something when a rewrite happened or a file shrank."""
-    rewritten = any(table.reclaim == "full" for table in report.tables)
-    rewritten = rewritten or report.database.get("reclaim") == "full"
+    done = [table.reclaim for table in report.tables] + [report.database.get("reclaim")]
+    rewritten = any(action in REWRITING for action in done)
     report = report.finished("vacuum", seconds, error)
     answers = {
         "tables": [asdict(table) for table in report.tables],

@@ -1,0 +1,96 @@
+"""Rewrite a table that others refer to without a long lock, where PostgreSQL has a way.
+
+PostgreSQL 19 has REPACK (CONCURRENTLY); before, the extension pg_repack does it, driven by its own
+program, which must be of the extension's version.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+from .connection import Database
+from .errors import MaintenanceError, Unsupported
+
+_OWN_COMMAND_FROM = 190000
+_EXTENSION = "SELECT extversion FROM pg_extension WHERE extname = 'pg_repack'"
+# libpq's name of a connection setting, and where pg_repack looks for it.
+_SETTINGS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+
+
+def require(database: Database) -> None:
+    """Make sure that there is a way.
+
+    Raises:
+        Unsupported: there is none; the text says what is missing.
+    """
+    if not database.is_postgresql:
+        raise Unsupported("vacuum repack is for PostgreSQL; use auto")
+    if own_command(_version(database), "t"):
+        return
+    there = database.scalar(_EXTENSION)
+    if there is None:
+        raise Unsupported(
+            "vacuum repack needs PostgreSQL 19 or the extension pg_repack in this database; "
+            "use auto, or CREATE EXTENSION pg_repack"
+        )
+    program = shutil.which("pg_repack")
+    if program is None:
+        raise Unsupported("vacuum repack needs the program pg_repack on this machine; install it")
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    if str(there) not in shown.stdout.split():
+        raise Unsupported(
+            f"the extension pg_repack is version {there}, the program is "
+            f"{shown.stdout.strip() or 'of an unknown version'}; install the same"
+        )
+
+
+def repack(database: Database, table: str, patience: float) -> None:
+    """Rewrite one table while everybody goes on working with it.
+
+    Args:
+        database: where `require` found a way.
+        table: its name.
+        patience: seconds to wait for the locks at the begin and the end.
+
+    Raises:
+        MaintenanceError: pg_repack failed; its last line says why.
+    """
+    if command := own_command(_version(database), table):
+        database.run(command)
+        return
+    schema = database.scalar("SELECT current_schema()")
+    done = subprocess.run(
+        ["pg_repack", "--no-order", "--no-kill-backend", "--no-superuser-check",
+         "--wait-timeout", str(max(1, int(patience))), "--table", f"{schema}.{table}"],
+        env={**os.environ, **_environment(database)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if re.match(r"(WARNING|ERROR)", line)]
+    if done.returncode or said:
+        raise MaintenanceError(f"pg_repack: {said[-1] if said else done.stderr.strip()[-200:]}")
+
+
+def own_command(version: int, table: str) -> str | None:
+    """Return PostgreSQL's own statement; None before version 19 (as server_version_num)."""
+    return f"REPACK (CONCURRENTLY) {table}" if version >= _OWN_COMMAND_FROM else None
+
+
+def _version(database: Database) -> int:
+    return int(database.scalar("SHOW server_version_num"))
+
+
+def _environment(database: Database) -> dict[str, str]:
+    """Say where the database is in variables: arguments would be seen in the process list."""
+    url = database.url
+    host = url.host or url.query.get("host")
+    told = {
+        "PGHOST": host,
+        "PGPORT": url.port,
+        "PGUSER": url.username,
+        "PGPASSWORD": url.password,
+        "PGDATABASE": url.database,
+        **{f"PG{name.upper()}": url.query.get(name) for name in _SETTINGS},
+    }
+    return {name: str(value) for name, value in told.items() if value}
