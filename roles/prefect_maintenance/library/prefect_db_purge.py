@@ -103,14 +103,31 @@ options:
     default: true
   purge_strategy:
     description:
-      - V(auto) and V(delete) delete in bounded transactions.
+      - V(delete) deletes in bounded transactions.
       - V(rewrite) copies the rows that are kept beside the table, follows what changes meanwhile,
         and swaps the two under a lock of milliseconds; the disk space comes back at once. A table
         with something that a swap would lose, such as a view or a foreign key, is purged by
         deletes, and a warning says why. On SQLite it means V(delete).
+      - V(auto) chooses for each table what costs less, the reclaim that follows included. The
+        report says which, why, and what each way was estimated to take.
     type: str
     choices: [auto, delete, rewrite]
     default: auto
+  vacuum:
+    description:
+      - What will become of the space afterwards, as for M(prefect_db_vacuum); V(auto) of
+        O(purge_strategy) rewrites what would be rewritten anyhow.
+    type: str
+    choices: [auto, none, plain, full, rewrite, repack]
+    default: auto
+  vacuum_min_bytes:
+    description: A table's space comes back only when it is at least so many bytes,
+    type: int
+    default: 104857600
+  vacuum_min_percent:
+    description: and at least this percentage of the table.
+    type: int
+    default: 20
   batch_size:
     description: Rows in one transaction; on SQLite at most 2000, because it has one writer.
     type: int
@@ -198,6 +215,13 @@ def main() -> None:
                 "choices": ["auto", "delete", "rewrite"],
                 "default": "auto",
             },
+            "vacuum": {
+                "type": "str",
+                "choices": ["auto", "none", "plain", "full", "rewrite", "repack"],
+                "default": "auto",
+            },
+            "vacuum_min_bytes": {"type": "int", "default": 104857600},
+            "vacuum_min_percent": {"type": "int", "default": 20},
             "batch_size": {"type": "int", "default": 20000},
         },
         supports_check_mode=True,

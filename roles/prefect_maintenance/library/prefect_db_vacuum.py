@@ -82,9 +82,14 @@ options:
     default: 0
   vacuum:
     description:
-      - V(auto) and V(full) rewrite above the thresholds and vacuum the rest; V(plain) only
-        vacuums; V(none) only measures.
-      - V(rewrite) and V(repack) are not available yet and are refused.
+      - Every mode but V(none) vacuums and analyses every table of the catalogue.
+      - V(auto) also rewrites what passes both thresholds, V(log), V(events) and
+        V(event_resources) online under a lock of milliseconds, the tables that others refer to
+        with C(VACUUM FULL), which keeps everybody out of one table for its time.
+      - V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long lock.
+      - V(repack) is V(auto) with C(REPACK (CONCURRENTLY)) of PostgreSQL 19 or, where the
+        extension and its program are there, C(pg_repack) in place of C(VACUUM FULL).
+      - An SQLite file is rewritten as a whole in V(auto) and V(full).
     type: str
     choices: [auto, none, plain, full, rewrite, repack]
     default: auto
@@ -112,7 +117,7 @@ tables:
   type: list
   elements: dict
   sample: [{"name": "log", "bytes_after_delete": 1624260608, "bytes_after": 167772160, "reclaim":
-    "full"}]
+    "rewrite"}]
 bytes_given_back:
   description: Bytes by which the database became smaller on disk.
   returned: unless the step could not begin
