@@ -8,7 +8,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,6 +81,27 @@ class Postgres:
         """Stop the server, whoever is connected to it, and start it again."""
         self.stop()
         self.start()
+
+    @contextmanager
+    def standby(self) -> Iterator[Postgres]:
+        """Run a streaming standby of this cluster until the end of the block."""
+        follower = Postgres(self.version, self._options)
+        with tempfile.TemporaryDirectory(prefix="prefect-lab-standby-") as home:
+            follower._home = Path(home)
+            follower.data = follower._home / "data"
+            follower._bin, follower._user = self._bin, self._user
+            if self._user:
+                os.chown(home, self._user.pw_uid, self._user.pw_gid)
+            source = f"host=127.0.0.1 port={self.port} user=postgres password={PASSWORD}"
+            follower._run(
+                "pg_basebackup", "-D", str(follower.data), "-R", "-d", source, "-c", "fast",
+                "--no-sync",
+            )  # fmt: skip
+            follower.start()
+            try:
+                yield follower
+            finally:
+                follower.stop("immediate")
 
     def url(self, database: str, user: str = "postgres", password: str = PASSWORD) -> str:
         """Return the SQLAlchemy URL of a database, with the password percent-encoded."""

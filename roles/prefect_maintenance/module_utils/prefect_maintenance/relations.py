@@ -47,7 +47,7 @@ UNION ALL
 SELECT 'standby ' || COALESCE(NULLIF(application_name, ''), host(client_addr)) || ' is '
        || pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) || ' behind'
 FROM pg_stat_replication
-WHERE pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) > 256 * 1024 * 1024
+WHERE pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) > :lag
 """
 
 _HOLDERS = """
@@ -235,13 +235,16 @@ def likeness(database: Database, table: str, copy: str) -> list[str]:
 
 
 def shape(database: Database, table: str) -> dict[str, str]:
-    """Return everything about a table that must be the same after a swap, as texts by name."""
+    """Return everything about a table that must be the same after a swap, as texts by name.
+
+    Nothing when there is no such table.
+    """
     names = ("columns", "constraints", "owner", "rights", "options", "toast options",
              "tablespace", "access method", "comment")  # fmt: skip
-    found = {
-        name: str(value)
-        for name, value in zip(names, database.rows(_SHAPE, t=table)[0], strict=True)
-    }
+    there = database.rows(_SHAPE, t=table)
+    if not there:
+        return {}
+    found = {name: str(value) for name, value in zip(names, there[0], strict=True)}
     definitions = (_HEAD.sub("", row[2]) + str(row[3]) for row in database.rows(_INDEXES, t=table))
     return {**found, "indexes": "; ".join(sorted(definitions))}
 

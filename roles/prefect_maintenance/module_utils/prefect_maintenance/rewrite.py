@@ -29,6 +29,8 @@ ATTEMPT_MS = 50
 # Settled without a lock until at most so many changes are left for the swap.
 FEW_CHANGES = 200
 _ROUNDS = 100
+# Bytes of WAL by which a standby may be behind when a rewrite begins.
+LAG = 256 * 2**20
 _MEMORY = "256MB"
 # Rows that are copied in one transaction, so that no snapshot is held for long.
 _PIECE = 500_000
@@ -118,8 +120,11 @@ def rewrite(job: Rewrite) -> Rewritten:
         locked, last = _swap(job, copied_until)
     except ConnectionFailed:
         raise
-    except BaseException:
+    except BaseException as error:
+        changed = isinstance(error, MaintenanceError) and "columns" in _differences(job)
         clean_up(job)
+        if changed:
+            raise Refused(f"the copy of {job.table} differs from it in columns") from None
         raise
     finally:
         if not database.connection.invalidated:
@@ -139,7 +144,7 @@ def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...
         kept_bytes: about so large will the copy be.
     """
     reasons = [*relations.refusals(database, table)]
-    reasons += (row[0] for row in database.rows(relations.REPLICAS, wal=2 * kept_bytes))
+    reasons += (row[0] for row in database.rows(relations.REPLICAS, wal=2 * kept_bytes, lag=LAG))
     lacking = room.shortage(database, kept_bytes)
     return (*reasons, lacking) if lacking else tuple(reasons)
 
@@ -319,9 +324,8 @@ def _swap(job: Rewrite, copied_until: str) -> tuple[float, int]:
     _outlive_old_snapshots(job, copied_until)
     with database.transaction(), _locked(job, "SHARE UPDATE EXCLUSIVE"):
         # Whoever would change the table's shape is kept out by the lock that is held now.
-        there, made = (relations.shape(database, t) for t in (job.table, job.copy))
-        if there != made:
-            raise Refused(f"the copy of {job.table} differs from it in {_difference(there, made)}")
+        if changed := _differences(job):
+            raise Refused(f"the copy of {job.table} differs from it in {', '.join(changed)}")
         names = [(i.name, i.temporary) for i in relations.indexes(database, job.table)]
         grown = _settle(job).copied
         database.run("DROP TABLE prefect_maintenance_settled")
@@ -372,8 +376,10 @@ def _beside(name: str) -> str:
     return f"o__{name}"[:63]
 
 
-def _difference(there: dict[str, str], made: dict[str, str]) -> str:
-    return ", ".join(sorted(key for key in there if there[key] != made.get(key)))
+def _differences(job: Rewrite) -> list[str]:
+    """Name what of the table the copy, as far as it is there, does not have or has otherwise."""
+    there, made = (relations.shape(job.database, t) for t in (job.table, job.copy))
+    return sorted(key for key in made if there[key] != made[key])
 
 
 @contextmanager

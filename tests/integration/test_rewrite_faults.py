@@ -1,0 +1,367 @@
+"""Whatever happens to a rewrite: no row lost, none doubled, no debris after the next run."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import prefect_maintenance
+import pytest
+import sqlalchemy as sa
+from maintenance import FLOW, clear, engine_for, run_step
+from prefect_maintenance import rewrite
+from prefect_maintenance.connection import Database, connect
+from prefect_maintenance.errors import Busy, Stopped
+from prefect_maintenance.pace import Pace, Progress
+from test_bad_input import POLICY
+from test_rewrite import TABLES, debris, kept_by_deletes, name_of, request
+from world import Dump, dump, insert, make_world
+
+from lab.environments import NEWEST, prefect
+from lab.postgres import Postgres
+from lab.server import PrefectServer, asynchronous, migrate
+
+LOGS = """
+INSERT INTO log (id, name, level, message, timestamp)
+SELECT gen_random_uuid(), 'l', 20, repeat('m', 200),
+       CASE WHEN n % 3 = 0 THEN now() ELSE now() - interval '90 days' END
+FROM generate_series(1, {rows}) n
+"""
+
+
+def fill_logs(cluster: Postgres, url: str, rows: int) -> set[str]:
+    """Leave so many logs in a database, a third of them young; returns the ids of those."""
+    engine = engine_for(url)
+    clear(engine)
+    engine.dispose()
+    cluster.execute(LOGS.format(rows=rows), name_of(url))
+    cluster.execute("ANALYZE log", name_of(url))
+    young = "SELECT CAST(id AS text) FROM log WHERE timestamp > now() - interval '1 day'"
+    return {row[0] for row in cluster.execute(young, name_of(url))}
+
+
+def ids(cluster: Postgres, url: str) -> list[str]:
+    return [row[0] for row in cluster.execute("SELECT CAST(id AS text) FROM log", name_of(url))]
+
+
+def strategy(outcome: Any, table: str = "log") -> str:
+    return str(next(t.strategy for t in outcome.report.tables if t.name == table))
+
+
+def at_the_copy(act: Callable[[], None]) -> Pace:
+    """Do something once, when a part of the copy is there and the rest is not."""
+    done: list[Progress] = []
+
+    def show(progress: Progress) -> None:
+        if not done:
+            done.append(progress)
+            act()
+
+    return Pace(show=show)
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    """A database with logs, events and everything they belong to, without a server."""
+    engine = engine_for(database)
+    clear(engine)
+    insert(engine, make_world(POLICY, 11, flow=FLOW, size=60, foreign_keys=True))
+    engine.dispose()
+    return database
+
+
+def left(url: str) -> Dump:
+    engine = engine_for(url)
+    found = dump(engine, TABLES)
+    engine.dispose()
+    return found
+
+
+def test_a_killed_process_leaves_every_row_and_the_next_run_finishes(
+    cluster: Postgres, database: str
+) -> None:
+    young = fill_logs(cluster, database, 60_000)
+    every = set(ids(cluster, database))
+    script = (
+        "import sys; from prefect_maintenance.settings import Settings; "
+        "from prefect_maintenance.steps import STEPS; from prefect_maintenance.pace import Pace; "
+        "print('begin', flush=True); "
+        "STEPS['purge'](Settings.parse({'db_url': sys.argv[1], 'purge_strategy': 'rewrite'}, "
+        "check=False), Pace())"
+    )
+    path = str(Path(prefect_maintenance.__file__).parents[1])
+    chance, killed = random.Random(4), 0
+    for _ in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, database],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(chance.uniform(0.05, 0.7))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        found = ids(cluster, database)
+        assert len(found) == len(set(found))
+        assert young <= set(found) <= every
+    assert killed > 3
+    wait_for_the_dead(cluster, database)
+    run_step("purge", {"db_url": database, "purge_strategy": "rewrite"})
+    assert sorted(ids(cluster, database)) == sorted(young)
+    assert debris(cluster, database) == []
+
+
+def wait_for_the_dead(cluster: Postgres, url: str) -> None:
+    """A session whose client was killed goes on until its statement ends."""
+    until = time.monotonic() + 20
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'prefect-maint%%'"
+    while cluster.execute(mine, name_of(url))[0][0] and time.monotonic() < until:
+        time.sleep(0.1)
+
+
+def test_a_stop_in_the_middle_leaves_the_table_as_it_was(cluster: Postgres, filled: str) -> None:
+    wanted, before = kept_by_deletes(cluster, filled), left(filled)
+    pace = Pace()
+    pace.show = lambda _: pace.stop("SIGTERM")
+    with pytest.raises(Stopped, match="stopped by SIGTERM while at log"):
+        run_step("purge", request(filled), pace=pace)
+    assert left(filled) == before
+    assert debris(cluster, filled) == []
+    run_step("purge", request(filled))
+    assert left(filled) == wanted
+
+
+def test_a_second_run_is_told_who_is_at_work(filled: str, cluster: Postgres) -> None:
+    wanted = kept_by_deletes(cluster, filled)
+    refusals: list[str] = []
+
+    def second() -> None:
+        with pytest.raises(Busy) as refused:
+            run_step("purge", request(filled))
+        refusals.append(str(refused.value))
+
+    run_step("purge", request(filled), pace=at_the_copy(second))
+    assert "another maintenance run is at work" in refusals[0]
+    assert left(filled) == wanted
+
+
+def test_a_change_of_the_tables_shape_meanwhile_is_kept(cluster: Postgres, filled: str) -> None:
+    wanted = kept_by_deletes(cluster, filled)
+
+    def migrate_meanwhile() -> None:
+        for sql in ("ALTER TABLE log ADD COLUMN extra int DEFAULT 7", "DROP INDEX ix_log__level"):
+            cluster.execute(sql, name_of(filled))
+
+    outcome = run_step("purge", request(filled), pace=at_the_copy(migrate_meanwhile))
+    assert any("the copy of log differs" in warning for warning in outcome.report.warnings)
+    assert strategy(outcome).startswith("delete")
+    logs = left(filled)["log"]
+    assert {row["extra"] for row in logs.values()} == {7}
+    assert set(logs) == set(wanted["log"])
+    assert debris(cluster, filled) == []
+
+
+def test_the_next_migrations_of_prefect_find_the_schema_they_expect(
+    cluster: Postgres, filled: str
+) -> None:
+    wanted = kept_by_deletes(cluster, filled)
+    assert strategy(run_step("purge", request(filled))) == "rewrite"
+    # Back by the migrations that made indexes of event_resources, and forth again.
+    _database_command(filled, "downgrade", "-y", "-r", "7218aad17905")
+    migrate(filled)
+    found = left(filled)
+    assert {table: set(rows) for table, rows in found.items()} == {
+        table: set(rows) for table, rows in wanted.items()
+    }
+
+
+def _database_command(url: str, *arguments: str) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        subprocess.run(
+            [prefect(NEWEST).parent / "prefect", "server", "database", *arguments],
+            env={
+                **os.environ,
+                "PREFECT_HOME": home,
+                "PREFECT_API_DATABASE_CONNECTION_URL": asynchronous(url),
+            },
+            check=True,
+            capture_output=True,
+        )
+
+
+def test_a_full_disk_leaves_every_row_and_the_purge_goes_on_by_deletes(
+    cluster: Postgres, template: str
+) -> None:
+    if os.geteuid():
+        pytest.skip("only root can mount the small file system that this needs")
+    small = cluster.data.parent / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", small], check=True)
+    name = "on_a_small_disk"
+    try:
+        place = small / "space"
+        place.mkdir()
+        small.chmod(0o755)
+        owner = cluster.data.stat()
+        os.chown(place, owner.st_uid, owner.st_gid)
+        cluster.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
+        cluster.execute(f"CREATE DATABASE {name} TEMPLATE {template} TABLESPACE small")
+        url = cluster.url(name)
+        young = fill_logs(cluster, url, 60_000)
+        room = shutil.disk_usage(small).free - 4 * 2**20
+        (small / "ballast").write_bytes(b"0" * room)
+        outcome = run_step("purge", {"db_url": url, "purge_strategy": "rewrite"})
+        assert "disk is full" in " ".join(outcome.report.warnings)
+        assert strategy(outcome).startswith("delete")
+        assert sorted(ids(cluster, url)) == sorted(young)
+        assert debris(cluster, url) == []
+    finally:
+        cluster.drop_database(name)
+        cluster.execute("DROP TABLESPACE IF EXISTS small")
+        subprocess.run(["umount", small], check=True)
+
+
+def test_autovacuum_gives_way_and_writers_do_not_wait_for_it() -> None:
+    options = {
+        "autovacuum_naptime": "1s",
+        "autovacuum_vacuum_threshold": "100",
+        "autovacuum_vacuum_cost_delay": "50ms",
+        "autovacuum_vacuum_cost_limit": "10",
+    }
+    with Postgres(options=options) as busy:
+        url = busy.create_database("busy")
+        migrate(url)
+        young = fill_logs(busy, url, 90_000)
+        gone = "DELETE FROM log WHERE timestamp < now() - interval '1 day' AND level = 20"
+        busy.execute(gone + " AND id::text < '8'", "busy")
+        working = (
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' "
+            "AND query LIKE '%%public.log%%'"
+        )
+        until = time.monotonic() + 30
+        while not busy.execute(working, "busy")[0][0]:
+            assert time.monotonic() < until, "autovacuum did not begin"
+            time.sleep(0.1)
+        slowest = [0.0]
+        over = threading.Event()
+
+        def write() -> None:
+            engine = engine_for(url)
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                while not over.wait(0.02):
+                    began = time.monotonic()
+                    connection.execute(
+                        sa.text(
+                            "INSERT INTO log (id, name, level, message, timestamp) "
+                            "VALUES (gen_random_uuid(), 'new', 20, 'm', now())"
+                        )
+                    )
+                    slowest[0] = max(slowest[0], time.monotonic() - began)
+            engine.dispose()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            outcome = run_step("purge", {"db_url": url, "purge_strategy": "rewrite"})
+        finally:
+            over.set()
+            writer.join()
+        assert (strategy(outcome), outcome.report.warnings) == ("rewrite", ())
+        assert young <= set(ids(busy, url))
+        # Autovacuum would have kept its lock for minutes; nobody queued behind our asking for it.
+        assert slowest[0] < 2
+
+
+def test_what_follows_the_changes_of_the_database_keeps_a_table_from_being_rewritten() -> None:
+    options = {"wal_level": "logical", "max_slot_wal_keep_size": "64MB"}
+    with Postgres(options=options) as followed:
+        url = followed.create_database("followed")
+        migrate(url)
+        with connect(url, 5.0) as database:
+            assert _in_the_way(database, 2**20) == []
+            # A slot that is read now, but would be dropped if much more had to be held back.
+            followed.execute("SELECT pg_create_physical_replication_slot('standby', true)")
+            assert _in_the_way(database, 2**20) == []
+            assert "slot standby can bear only" in _in_the_way(database, 2**30)[0]
+            followed.execute("SELECT pg_drop_replication_slot('standby')")
+            followed.execute(
+                "SELECT pg_create_logical_replication_slot('stream', 'test_decoding')", "followed"
+            )
+            assert "slot stream decodes" in _in_the_way(database, 2**20)[0]
+
+
+def test_a_standby_that_is_behind_keeps_a_table_from_being_rewritten(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with Postgres() as primary:
+        url = primary.create_database("followed")
+        migrate(url)
+        with primary.standby() as standby, connect(url, 5.0) as database:
+            assert _in_the_way(database, 2**20) == []
+            standby.execute("SELECT pg_wal_replay_pause()")
+            fill_logs(primary, url, 10_000)
+            monkeypatch.setattr(rewrite, "LAG", 2**20)
+            assert "behind" in _in_the_way(database, 2**20)[0]
+
+
+def _in_the_way(database: Database, kept: int) -> list[str]:
+    # How much room the disk of the tests' machine has is not the question here.
+    found = rewrite.obstacles(database, "log", kept)
+    return [reason for reason in found if "no room" not in reason]
+
+
+def test_prefects_own_writing_and_vacuuming_go_on_meanwhile(
+    cluster: Postgres, database: str, start_server: Callable[..., PrefectServer], tmp_path: Path
+) -> None:
+    fill_logs(cluster, database, 20_000)
+    server = start_server(
+        database,
+        environment={
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "2",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P30D",
+        },
+    )
+    script = tmp_path / "talk.py"
+    script.write_text(
+        "from prefect import flow, get_run_logger\n"
+        "@flow\n"
+        "def talk():\n"
+        "    for line in range(200):\n"
+        "        get_run_logger().info('said %d', line)\n"
+        "for _ in range(8):\n"
+        "    talk()\n"
+    )
+    over = threading.Event()
+    rewrites = [0]
+
+    def rewrite_again_and_again() -> None:
+        while not over.is_set():
+            old = "UPDATE log SET timestamp = timestamp - interval '90 days' WHERE name = 'l'"
+            cluster.execute(f"{old} AND id::text < '1'", name_of(database))
+            outcome = run_step("purge", {"db_url": database, "purge_strategy": "rewrite"})
+            rewrites[0] += strategy(outcome) == "rewrite"
+
+    busy = threading.Thread(target=rewrite_again_and_again)
+    busy.start()
+    try:
+        server.run(script)
+    finally:
+        over.set()
+        busy.join()
+    said = "SELECT count(*), count(DISTINCT id) FROM log WHERE message LIKE 'said %%'"
+    assert cluster.execute(said, name_of(database)) == [(1600, 1600)]
+    assert rewrites[0] > 0
+    assert debris(cluster, database) == []
