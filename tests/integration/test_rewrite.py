@@ -270,6 +270,33 @@ def test_no_swap_happens_across_a_snapshot_that_would_see_an_empty_table(
     assert dump(engine, TABLES) == wanted
 
 
+def test_no_swap_happens_under_a_transaction_at_work_whose_snapshot_is_older_than_the_copy(
+    cluster: Postgres, filled: str
+) -> None:
+    wanted = kept_by_deletes(cluster, filled)
+    engine = engine_for(filled)
+    seen: list[int] = []
+    begun = threading.Event()
+
+    def report() -> None:
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
+            old.execute(sa.text("SELECT 1 FROM flow LIMIT 1"))
+            begun.set()
+            old.execute(sa.text("SELECT pg_sleep(3)"))
+            seen.append(old.execute(sa.text("SELECT count(*) FROM log")).scalar_one())
+
+    before = len(dump(engine, ["log"])["log"])
+    at_work = threading.Thread(target=report)
+    at_work.start()
+    begun.wait(5)
+    outcome = run_step("purge", request(filled, lock_timeout=0.5))
+    at_work.join()
+    assert seen == [before]
+    assert any("snapshot" in warning for warning in outcome.report.warnings)
+    assert dump(engine, TABLES) == wanted
+    engine.dispose()
+
+
 def test_a_server_restart_in_the_middle_is_survived() -> None:
     from lab.server import migrate
 

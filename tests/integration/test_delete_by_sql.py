@@ -1,0 +1,116 @@
+"""Runs that are deleted by SQL: without an API, in whole trees, never one that is in use."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from maintenance import FLOW, clear, engine_for, run_step
+from prefect_maintenance.pace import Pace, Progress
+from prefect_maintenance.ways import BySql
+from test_bad_input import NOW, POLICY
+from world import dump, insert, make_world
+
+OLD = NOW - timedelta(days=60)
+
+
+@pytest.fixture(params=["database", "sqlite_database"])
+def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
+    """A database without a server: a parent and its child, and eight lonely runs, all old."""
+    engine = filled(str(request.getfixturevalue(request.param)))
+    yield engine
+    engine.dispose()
+
+
+def filled(url: str) -> sa.Engine:
+    engine = engine_for(url)
+    clear(engine)
+    world = make_world(POLICY, 1, flow=FLOW, size=0, foreign_keys=engine.dialect.name != "sqlite")
+    ages = dict.fromkeys(("end_time", "state_timestamp", "start_time"), OLD)
+    for number in range(10):
+        world.run("flow_run", "flow_runs", flow_id=FLOW)
+        world.rows["flow_run"][-1].update(
+            id=str(uuid.UUID(int=number)), state_type="COMPLETED", parent_task_run_id=None, **ages
+        )
+    world.run(
+        "task_run", "task_runs", flow_run_id=str(uuid.UUID(int=0)), task_key="t", dynamic_key="0"
+    )
+    task = world.rows["task_run"][-1]
+    task.update(state_type="COMPLETED", **ages)
+    world.rows["flow_run"][1]["parent_task_run_id"] = task["id"]
+    insert(engine, world)
+    return engine
+
+
+def request(engine: sa.Engine) -> dict[str, Any]:
+    url = engine.url.render_as_string(hide_password=False)
+    return {"db_url": url, **POLICY.request(), "run_delete_via": "sql"}
+
+
+def runs(engine: sa.Engine) -> set[int]:
+    return {uuid.UUID(run).int for run in dump(engine, ["flow_run"])["flow_run"]}
+
+
+def test_no_api_is_needed_and_what_hangs_on_the_runs_goes_with_them(engine: sa.Engine) -> None:
+    outcome = run_step("delete", request(engine))
+    assert runs(engine) == set()
+    assert dump(engine, ["task_run"])["task_run"] == {}
+    assert (outcome.report.deleted["flow_run"], outcome.report.deleted["task_run"]) == (10, 1)
+    assert next(t.strategy for t in outcome.report.tables if t.name == "flow_run") == "sql"
+    assert not run_step("delete", request(engine)).changed
+
+
+def test_a_run_that_is_retried_meanwhile_survives_with_its_tree(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Trees go by their top: the oldest id first, so the lonely runs are looked at before.
+    monkeypatch.setattr(BySql, "__init__", _small_batches)
+    with engine.begin() as connection:
+        top = "UPDATE flow_run SET end_time = :later WHERE id = :id"
+        later = OLD + timedelta(days=1)
+        connection.execute(sa.text(top), _bound(engine, id=0, later=later))
+    seen: list[Progress] = []
+
+    def retry_the_child(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == 1:
+            with engine.begin() as connection:
+                retried = "UPDATE flow_run SET state_type = 'RUNNING' WHERE id = :id"
+                connection.execute(sa.text(retried), _bound(engine, id=1))
+
+    outcome = run_step("delete", request(engine), pace=Pace(show=retry_the_child))
+    assert runs(engine) == {0, 1}
+    assert outcome.report.deleted["flow_run"] == 8
+
+
+def test_a_run_that_somebody_holds_is_left_with_its_tree_until_the_next_run(
+    database: str,
+) -> None:
+    # On SQLite there are no row locks: a writer keeps everybody else waiting.
+    engine = filled(database)
+    with engine.begin() as holder:
+        held = "SELECT 1 FROM flow_run WHERE id = :id FOR UPDATE"
+        holder.execute(sa.text(held), _bound(engine, id=1))
+        run_step("delete", request(engine))
+        assert runs(engine) == {0, 1}
+    run_step("delete", request(engine))
+    assert runs(engine) == set()
+    engine.dispose()
+
+
+def _small_batches(way: BySql, database: Any) -> None:
+    for name, value in (
+        ("database", database), ("name", "sql"), ("runs_a_batch", 2), ("rows_a_batch", 2),
+    ):  # fmt: skip
+        object.__setattr__(way, name, value)
+
+
+def _bound(engine: sa.Engine, **values: Any) -> dict[str, Any]:
+    from world import as_stored
+
+    bound = {name: as_stored(engine, value) for name, value in values.items() if name != "id"}
+    return {**bound, "id": str(uuid.UUID(int=values["id"]))}
