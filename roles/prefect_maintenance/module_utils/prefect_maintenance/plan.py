@@ -24,10 +24,17 @@ class Kept:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows that go, per table, cascades included."""
+    """Rows that go, per table, cascades included.
+
+    Attributes:
+        rows: by table.
+        kept: what stays although it is old enough.
+        orphaned: those of `rows` whose parent is gone and whose age alone would keep them.
+    """
 
     rows: Mapping[str, int]
     kept: tuple[Kept, ...]
+    orphaned: Mapping[str, int]
 
 
 def plan_purge(database: Database, rules: Rules, cutoffs: Cutoffs, unforced: set[str]) -> Plan:
@@ -46,19 +53,25 @@ def plan_purge(database: Database, rules: Rules, cutoffs: Cutoffs, unforced: set
             old, spared = _aged(database, rules, name, cutoffs)
             rows[name] = old - spared
             live += spared
-        for column in ("flow_run_id", "task_run_id"):
-            rows["log"] += database.scalar(
-                f"WITH RECURSIVE {queries.gone_runs(column)} "
-                + queries.COUNT_GONE_LOGS.format(
-                    column=column,
-                    only="AND x.flow_run_id IS NULL" if column == "task_run_id" else "",
-                ),
-                orphans=bound["orphans"],
-                logs=bound["logs"],
-            )
-        rows["event_resources"] += database.scalar(
-            queries.COUNT_GONE_RESOURCES, events=bound["events"]
-        )
+        orphaned = {
+            "log": sum(
+                database.scalar(
+                    f"WITH RECURSIVE {queries.gone_runs(column)} "
+                    + queries.COUNT_GONE_LOGS.format(
+                        column=column,
+                        only="AND x.flow_run_id IS NULL" if column == "task_run_id" else "",
+                    ),
+                    orphans=bound["orphans"],
+                    logs=bound["logs"],
+                )
+                for column in ("flow_run_id", "task_run_id")
+            ),
+            "event_resources": database.scalar(
+                queries.COUNT_GONE_RESOURCES, events=bound["events"]
+            ),
+        }
+        for table, count in orphaned.items():
+            rows[table] += count
         for table in sorted(unforced):
             rows[table] = database.scalar(
                 queries.COUNT_UNFORCED.format(
@@ -66,7 +79,7 @@ def plan_purge(database: Database, rules: Rules, cutoffs: Cutoffs, unforced: set
                 )
             )
         rows["artifact_collection"] = database.scalar(queries.COUNT_EMPTY_COLLECTIONS)
-    return Plan(rows=rows, kept=_kept({"log": live}))
+    return Plan(rows=rows, kept=_kept({"log": live}), orphaned=orphaned)
 
 
 def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: bool) -> Plan:
@@ -122,7 +135,7 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
         live = database.scalar(
             queries.COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts
         )
-    return Plan(rows=rows, kept=(*kept, *_kept({"artifact": live})))
+    return Plan(rows=rows, kept=(*kept, *_kept({"artifact": live})), orphaned={})
 
 
 AGED = tuple(table.name for table in TABLES if table.deleted_by == "sql")

@@ -111,7 +111,7 @@ def _dated(job: Purge, table: str) -> None:
         _logs(job)
     elif not _rewritten(job, table):
         _aged(job, table)
-    if table == "event_resources":
+    if job.plan.orphaned.get(table) and table == "event_resources":
         _orphaned_resources(job)
 
 
@@ -177,6 +177,10 @@ def _logs(job: Purge) -> None:
     before them; a rewrite leaves it small, so there it comes after.
     """
     packed = _rewritten(job, "log")
+    if not job.plan.orphaned["log"]:
+        if not packed:
+            _aged(job, "log")
+        return
     with doomed(job.database, _gone_runs("flow_run_id")):
         if not packed:
             _aged(job, "log")
