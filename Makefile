@@ -49,7 +49,7 @@ test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 1
 	$(BIN)/python -m lab.matrix
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
-	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --rows $(LOGS) --large
+	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)
 
 clean:  ## remove everything that was made
 	rm -rf .venv .cache reports .ruff_cache .mypy_cache .pytest_cache .ansible

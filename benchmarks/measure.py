@@ -52,7 +52,7 @@ def table(trials: Sequence[Trial], reference: str) -> list[str]:
 
 def ratio(trials: Sequence[Trial], slower: str, faster: str, figure: str) -> float:
     """Return how many times the figure of one contender is that of another, by medians."""
-    return _median(trials, slower, figure) / _median(trials, faster, figure)
+    return median(trials, slower, figure) / median(trials, faster, figure)
 
 
 def machine() -> str:
@@ -70,7 +70,8 @@ def machine() -> str:
     )
 
 
-def _median(trials: Sequence[Trial], contender: str, figure: str) -> float:
+def median(trials: Sequence[Trial], contender: str, figure: str) -> float:
+    """Return the median of a figure of one contender."""
     return statistics.median(
         trial.figures[figure] for trial in trials if trial.contender == contender
     )

@@ -1,101 +1,209 @@
-"""Purge and shrink `log` where nine of ten rows go: the project against the usual loop."""
+"""Purge and shrink on PostgreSQL: the project and its peers on identical copies, in turns."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from typing import Any
 
-import psycopg2
 from prefect_maintenance.pace import Pace
 from prefect_maintenance.settings import Settings
 from prefect_maintenance.steps import STEPS
 
-from lab.postgres import PASSWORD, Postgres
+from lab.postgres import Postgres
 from lab.server import migrate
 
+from . import live
 from .backlog import DAYS, Size, fill
 from .measure import Trial
+from .peers import Peer
 
-LOOP = "DELETE FROM log WHERE id IN (SELECT id FROM log WHERE timestamp < %s LIMIT 10000)"
 # As on a production server with some memory; the log fits into it at the documented size.
 SERVER = {"shared_buffers": "1GB", "max_wal_size": "8GB", "maintenance_work_mem": "256MB"}
+_SETTLE = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
+_NEVER = dict.fromkeys(("flow_runs", "task_runs", "artifacts", "logs", "events"), 100 * DAYS)
 
-Contender = Callable[[Postgres, str, datetime], dict[str, float]]
+
+@dataclass(frozen=True)
+class Backlog:
+    """A filled database of which every trial gets a copy."""
+
+    cluster: Postgres
+    size: Size
+
+    @classmethod
+    @contextmanager
+    def filled(cls, size: Size) -> Iterator[Backlog]:
+        """Make one and remove it at the end of the block."""
+        with Postgres(options=SERVER, durable=True) as cluster:
+            migrate(cluster.create_database("filled"))
+            fill(cluster, "filled", size)
+            yield cls(cluster, size)
+
+    @contextmanager
+    def copy(self) -> Iterator[str]:
+        """Lend a fresh copy."""
+        self.cluster.execute('CREATE DATABASE "trial" TEMPLATE "filled" STRATEGY FILE_COPY')
+        self.cluster.execute("CHECKPOINT")
+        try:
+            yield "trial"
+        finally:
+            self.cluster.drop_database("trial")
+
+    def trial(self, name: str, peer: Peer, cutoff: datetime, tables: tuple[str, ...]) -> Trial:
+        """Let one contender work on a copy; adds what the server wrote and what is left."""
+        with self.copy() as database:
+            before = self._wal()
+            with _peak(self.cluster, database) as extra:
+                figures = peer(self.cluster, database, cutoff)
+            figures["WAL MiB"] = (self._wal() - before) / 2**20
+            figures["extra disk MiB"] = extra[0] / 2**20
+            size = " + ".join(f"pg_total_relation_size('{table}')" for table in tables)
+            figures["final MiB"] = self.cluster.execute(f"SELECT {size}", database)[0][0] / 2**20
+            return Trial(name, figures)
+
+    def under_load(self, name: str, peer: Peer | None, cutoff: datetime) -> Trial:
+        """Let one contender work while others write and read; without one, they do so alone.
+
+        Raises:
+            RuntimeError: a request failed, or a row that was written is not there.
+        """
+        with self.copy() as database:
+            with live.load(self.cluster, database, self.size.runs) as latencies:
+                figures = peer(self.cluster, database, cutoff) if peer else _idle()
+            there = "SELECT count(*) FROM log WHERE name = 'live'"
+            found = self.cluster.execute(there, database)[0][0]
+            # One write came before the clock began.
+            lost = latencies.rows + 50 - found
+            if latencies.errors or lost:
+                raise RuntimeError(f"{name}: {latencies.errors} errors, {lost} rows lost")
+            locked = {"lock ms": figures["lock ms"]} if "lock ms" in figures else {}
+            return Trial(name, {**latencies.figures(), **locked})
+
+    def _wal(self) -> float:
+        return float(self.cluster.execute(_SETTLE)[0][0])
 
 
-def run(rows: int, repetitions: int, gone: float = 0.9) -> list[Trial]:
-    """Measure each contender on identical copies of one database, in turns.
+def cutoff_for(gone: float) -> datetime:
+    """Return the instant before which such a share of the backlog lies."""
+    return datetime.now(UTC) - timedelta(days=DAYS * (1 - gone))
 
-    Args:
-        rows: of the table `log`.
-        repetitions: of each contender.
-        gone: share of the rows that go.
+
+def turns(
+    backlog: Backlog,
+    contenders: Mapping[str, Peer],
+    gone: float,
+    repetitions: int,
+    tables: tuple[str, ...],
+) -> list[Trial]:
+    """Measure each contender so many times, taking turns."""
+    cutoff = cutoff_for(gone)
+    return [
+        backlog.trial(name, peer, cutoff, tables)
+        for _ in range(repetitions)
+        for name, peer in contenders.items()
+    ]
+
+
+def project(*tables: str, strategy: str = "auto", vacuum: str = "auto") -> Peer:
+    """Purge by the engine, plan included, and reclaim.
+
+    The seconds are those of the whole purge step and of what the vacuum step spends on the
+    tables; it vacuums others too, which the peers do not.
     """
-    now = datetime.now(UTC)
-    cutoff = now - timedelta(days=DAYS * (1 - gone))
-    trials = []
-    with Postgres(options=SERVER, durable=True) as cluster:
-        migrate(cluster.create_database("filled"))
-        fill(cluster, "filled", Size(logs=rows, runs=max(1, rows // 100)))
-        for _ in range(repetitions):
-            for name, contender in CONTENDERS.items():
-                cluster.create_database("trial", "filled")
-                cluster.execute("CHECKPOINT")
-                before = cluster.execute("SELECT pg_current_wal_lsn()")[0][0]
-                figures = contender(cluster, "trial", cutoff)
-                wal = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s)"
-                figures["WAL MiB"] = float(cluster.execute(wal, values=[before])[0][0]) / 2**20
-                size = "SELECT pg_total_relation_size('log')"
-                figures["final MiB"] = cluster.execute(size, "trial")[0][0] / 2**20
-                trials.append(Trial(name, figures))
-                cluster.drop_database("trial")
-    return trials
+
+    def run(cluster: Postgres, database: str, cutoff: datetime) -> dict[str, float]:
+        asked = _asked(cluster, database, cutoff, ("logs", "events"))
+        asked |= {"purge_strategy": strategy, "vacuum": vacuum}
+        started = time.monotonic()
+        purged = _step("purge", asked)
+        seconds = time.monotonic() - started
+        before = _seconds(purged, tables)
+        done = _step("vacuum", {**asked, "report": purged})
+        reclaim = _seconds(done, tables) - before
+        locks = [table["lock_ms_max"] for table in done["tables"] if table["name"] in tables]
+        return {
+            "seconds": seconds + reclaim,
+            "deletion s": seconds,
+            "lock ms": float(max(locks)),
+        }
+
+    return run
 
 
-def project(
-    cluster: Postgres, database: str, cutoff: datetime, strategy: str = "delete"
-) -> dict[str, float]:
-    """Purge and reclaim with the engine, plan included."""
-    asked = {
+def project_rate(table: str) -> Peer:
+    """Purge a small share by deletes; reports rows a second as microseconds a row."""
+
+    def run(cluster: Postgres, database: str, cutoff: datetime) -> dict[str, float]:
+        touched = f"""
+            SELECT heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit
+            FROM pg_statio_all_tables WHERE relname = '{table}'
+        """
+        before = cluster.execute(touched, database)[0][0]
+        asked = _asked(cluster, database, cutoff, ("logs", "events"))
+        report = _step("purge", {**asked, "vacuum": "plain"})
+        time.sleep(1.0)  # until the statistics are written
+        pages = cluster.execute(touched, database)[0][0] - before
+        seconds = _seconds(report, (table,))
+        rows = report["deleted"][table]
+        return {"seconds": seconds, "us a row": 1e6 * seconds / rows, "pages a row": pages / rows}
+
+    return run
+
+
+def project_runs(cluster: Postgres, database: str, cutoff: datetime) -> dict[str, float]:
+    """Delete flow runs by SQL, with all that hangs on them, plan included."""
+    asked = _asked(cluster, database, cutoff, ("flow_runs",))
+    started = time.monotonic()
+    _step("delete", {**asked, "run_delete_via": "sql"})
+    return {"seconds": time.monotonic() - started}
+
+
+def _asked(
+    cluster: Postgres, database: str, cutoff: datetime, entities: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
         "db_url": cluster.url(database),
-        "purge_strategy": strategy,
-        "retention_days": 1,
+        "retention": {**_NEVER, **dict.fromkeys(entities, 1)},
         "reference_time": (cutoff + timedelta(days=1)).isoformat(),
     }
-    started = time.monotonic()
-    outcome = STEPS["purge"](Settings.parse(asked, check=False), Pace())
-    purged = time.monotonic()
-    asked["report"] = outcome.report.as_json()
-    STEPS["vacuum"](Settings.parse(asked, check=False), Pace())
-    return _figures(started, purged, time.monotonic())
 
 
-def loop(cluster: Postgres, database: str, cutoff: datetime) -> dict[str, float]:
-    """Delete by ids of any ten thousand old rows until none is left, then VACUUM FULL."""
-    connection = psycopg2.connect(
-        host="127.0.0.1", port=cluster.port, user="postgres", password=PASSWORD, dbname=database
-    )
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        started = time.monotonic()
-        cursor.execute(LOOP, [cutoff])
-        while cursor.rowcount:
-            cursor.execute(LOOP, [cutoff])
-        purged = time.monotonic()
-        cursor.execute("VACUUM (FULL, ANALYZE) log")
-        ended = time.monotonic()
-    connection.close()
-    return _figures(started, purged, ended)
+def _step(step: str, asked: dict[str, Any]) -> dict[str, Any]:
+    outcome = STEPS[step](Settings.parse(asked, check=False), Pace())
+    if outcome.error:
+        raise outcome.error
+    return outcome.report.as_json()
 
 
-CONTENDERS: dict[str, Contender] = {
-    "project": project,
-    "project, rewrite": partial(project, strategy="rewrite"),
-    "usual loop": loop,
-}
+def _seconds(report: dict[str, Any], tables: tuple[str, ...]) -> float:
+    return float(sum(t["seconds"] for t in report["tables"] if t["name"] in tables))
 
 
-def _figures(started: float, purged: float, ended: float) -> dict[str, float]:
-    return {"total s": ended - started, "deletion s": purged - started, "reclaim s": ended - purged}
+def _idle() -> dict[str, float]:
+    time.sleep(5.0)
+    return {}
+
+
+@contextmanager
+def _peak(cluster: Postgres, database: str) -> Iterator[list[int]]:
+    """Watch by how much the database grows at most; yields a list with that one number."""
+    size = f"SELECT pg_database_size('{database}')"
+    before = cluster.execute(size)[0][0]
+    found, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            found[0] = max(found[0], cluster.execute(size)[0][0] - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
