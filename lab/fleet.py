@@ -19,8 +19,8 @@ from .postgres import Postgres
 
 FILL = """
 INSERT INTO log (id, name, level, message, timestamp)
-SELECT gen_random_uuid(), 'fleet', 20, 'm', now() - n * interval '1 day'
-FROM generate_series(1, {days}) n
+SELECT gen_random_uuid(), 'fleet', 20, 'm', now() - day * interval '1 day'
+FROM generate_series(1, {days}) day, generate_series(1, {rows})
 """
 _REMEMBER = "INSERT INTO variable (id, name, value, tags) VALUES (%s, %s, '\"x\"', '[]')"
 
@@ -55,12 +55,12 @@ class Fleet:
         for name in self._names:
             self._cluster.drop_database(name)
 
-    def add(self, name: str, days: int = 0) -> dict[str, Any]:
-        """Make a server with a log for each of the last days; returns its host variables."""
+    def add(self, name: str, days: int = 0, rows: int = 1) -> dict[str, Any]:
+        """Make a server with logs of each of the last days; returns its host variables."""
         self._names.append(name)
         url = self._cluster.create_database(name, self._template)
         if days:
-            self._cluster.execute(FILL.format(days=days), name)
+            self._cluster.execute(FILL.format(days=days, rows=rows), name)
         port = self._server.server_address[1]
         return {
             "prefect_maintenance_db_url": url,
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.cluster.execute("DELETE FROM variable WHERE name = %s", self._database(), (name,))
         self._answer(None, 204)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_request(self, *_: Any) -> None:
         """Print nothing."""
 
     def _database(self) -> str:

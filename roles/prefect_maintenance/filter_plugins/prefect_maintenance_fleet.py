@@ -20,6 +20,11 @@ LISTED = 200
 STATUSES = ("ok", "partial", "failed", "not reached")
 
 
+def answer(given: Any, otherwise: Any) -> Any:
+    """Return the answer to a question, or what holds when it was left blank; 0 is an answer."""
+    return otherwise if given is None or not str(given).strip() else given
+
+
 def record(report: Mapping[str, Any] | None, failure: str = "") -> dict[str, Any]:
     """Return what the rollout remembers of a server, from its report as far as there is one."""
     report = report or {}
@@ -180,6 +185,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return them."""
         return {
+            "prefect_maintenance_answer": answer,
             "prefect_maintenance_record": record,
             "prefect_maintenance_stopped": stopped,
             "prefect_maintenance_fleet": fleet,
