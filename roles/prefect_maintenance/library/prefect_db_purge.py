@@ -79,6 +79,17 @@ options:
       limit.
     type: int
     default: 0
+  stop_file:
+    description:
+      - A file on the target; while it exists, the step does not begin, and one that is at work
+        stops between two batches and fails.
+    type: path
+  per_cluster:
+    description:
+      - How many databases of one PostgreSQL cluster are worked on at a time; a step waits until
+        it is its turn. V(0) is any number.
+    type: int
+    default: 1
   api_url:
     description:
       - URL of the Prefect API; it ends in V(/api).
@@ -204,6 +215,8 @@ def main() -> None:
             "report": {"type": "dict", "default": {}},
             "lock_timeout": {"type": "float", "default": 5.0},
             "max_runtime": {"type": "int", "default": 0},
+            "stop_file": {"type": "path"},
+            "per_cluster": {"type": "int", "default": 1},
             "api_url": {"type": "str"},
             "api_auth_string": {"type": "str", "no_log": True},
             "api_key": {"type": "str", "no_log": True},

@@ -31,7 +31,8 @@ def answer(module: AnsibleModule, step: str) -> None:
     except MaintenanceError as error:
         module.fail_json(msg=str(error), changed=False, report=report, summary=[])
     module.no_log_values.update(settings.secrets())
-    pace = Pace(max_runtime=settings.limits.max_runtime)
+    limits = settings.limits
+    pace = Pace(max_runtime=limits.max_runtime, stop_file=limits.stop_file)
     try:
         with pace.heeding_signals():
             outcome = steps.STEPS[step](settings, pace)

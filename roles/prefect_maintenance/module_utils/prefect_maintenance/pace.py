@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 from .errors import Stopped
@@ -27,9 +28,16 @@ def silently(progress: Progress) -> None:
 
 @dataclass
 class Pace:
-    """Called between two batches, never inside one."""
+    """Called between two batches, never inside one.
+
+    Attributes:
+        max_runtime: seconds after which the step stops; 0 is no limit.
+        stop_file: as long as this file exists, nothing begins or goes on.
+        show: told of the progress.
+    """
 
     max_runtime: int = 0
+    stop_file: Path | None = None
     show: Callable[[Progress], None] = silently
     _started: float = field(default_factory=time.monotonic)
     _asked: str | None = None
@@ -38,11 +46,17 @@ class Pace:
         """Show the progress, then go on.
 
         Raises:
-            Stopped: the time budget is used up, or somebody asked to stop.
+            Stopped: the time budget is used up, or somebody asked to stop, by a signal or by
+                the stop file.
         """
         self.show(progress)
         if self._asked:
             raise Stopped(f"stopped by {self._asked} while at {progress.table}; run again to go on")
+        if self.stop_file and self.stop_file.exists():
+            raise Stopped(
+                f"stopped by the file {self.stop_file} while at {progress.table}; "
+                "remove it and run again to go on"
+            )
         if self.max_runtime and time.monotonic() - self._started >= self.max_runtime:
             raise Stopped(
                 f"the time budget of {self.max_runtime} s was used up while at "

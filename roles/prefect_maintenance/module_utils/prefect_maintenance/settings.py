@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -77,12 +78,18 @@ class Api:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step."""
+    """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step.
+
+    At most `per_cluster` databases of a PostgreSQL cluster are worked on at a time (0: any
+    number), and nothing goes on while the stop file exists.
+    """
 
     batch_size: int
     concurrency: int
     lock_timeout: float
     max_runtime: int
+    per_cluster: int
+    stop_file: Path | None
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,8 @@ class Settings:
                 concurrency=_integer(request.get("concurrency") or 4, "concurrency", least=1),
                 lock_timeout=_seconds(request.get("lock_timeout", 5.0)),
                 max_runtime=_integer(request.get("max_runtime") or 0, "max_runtime", least=0),
+                per_cluster=_integer(request.get("per_cluster", 1), "per_cluster", least=0),
+                stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
             ),
             reclaim=Reclaim(
                 mode=_one_of(request.get("vacuum") or "auto", VACUUM_MODES, "vacuum"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from . import repack
 from .catalogue import BY_NAME, TABLES
 from .choices import REWRITING
+from .cluster import place_in_cluster
 from .connection import Database, connect, only_runner
 from .errors import ConnectionFailed, MaintenanceError, SettingsError
 from .inspect import Server, database_bytes, examine, growth, measure, require_writable
 from .ledger import Ledger
-from .pace import Pace
+from .pace import Pace, Progress
 from .plan import AGED, Plan, plan_delete, plan_purge
 from .purge import Purge, decisions, purge
 from .queries import Rules
@@ -106,7 +107,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         report = _with_api(settings, database, report, write=not settings.check)
         require_writable(database, server, [*AGED, "artifact_collection", *server.unforced])
         rules = _rules(settings, server)
-        with nullcontext() if settings.check else only_runner(database):
+        with _at_work(settings, database, pace):
             plan = plan_purge(database, rules, settings.cutoffs, set(server.unforced))
             decided = decisions(database, plan, settings.purge_strategy, settings.reclaim)
             for decision in decided.values():
@@ -152,7 +153,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
     with _begun(settings) as (database, server, report, clock):
         require_writable(database, server, [table.name for table in TABLES])
         rules = _rules(settings, server)
-        with nullcontext() if settings.check else only_runner(database):
+        with _at_work(settings, database, pace):
             purged = settings.check and "purge" in report.steps
             plan = plan_delete(database, rules, settings.cutoffs, purged=purged)
             proven = settings.api is not None and report.server.get("api_url") == settings.api.url
@@ -225,7 +226,7 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
                 report = report.with_choice(choice)
             return _vacuumed(report, 0, clock(), None)
         require_writable(database, server, [])
-        with only_runner(database):
+        with _at_work(settings, database, pace):
             before = database_bytes(database)
             report = report.with_sizes("after_delete", measure(database))
             job = Reclaiming(
@@ -257,6 +258,22 @@ STEPS = {
     "delete": delete_objects,
     "vacuum": vacuum,
 }
+
+
+@contextmanager
+def _at_work(settings: Settings, database: Database, pace: Pace) -> Iterator[None]:
+    """Be the only runner on the database, at a place in its cluster; a check needs neither.
+
+    Raises:
+        Busy: another run is at work on the database.
+        Stopped: somebody had asked to stop, or the wait for a place took too long.
+    """
+    if settings.check:
+        yield
+        return
+    pace(Progress("the beginning", 0, None))
+    with only_runner(database), place_in_cluster(database, settings.limits.per_cluster, pace):
+        yield
 
 
 @contextmanager

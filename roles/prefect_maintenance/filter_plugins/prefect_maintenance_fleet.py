@@ -1,0 +1,194 @@
+# Copyright (c) 2026 the prefect_maintenance authors
+# MIT License (see LICENSE)
+"""What a rollout comes to: a short record of each server, and all of them as one summary.
+
+Runs on the controller. The records are all that is kept of a server until the end, so that a
+fleet of thousands fits into its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ansible.module_utils.common.text.formatters import bytes_to_human
+
+SCHEMA = 1
+# With more servers than this, those with nothing to tell share one line on the screen.
+LISTED = 200
+STATUSES = ("ok", "partial", "failed", "not reached")
+
+
+def answer(given: Any, otherwise: Any) -> Any:
+    """Return the answer to a question, or what holds when it was left blank; 0 is an answer."""
+    return otherwise if given is None or not str(given).strip() else given
+
+
+def record(report: Mapping[str, Any] | None, failure: str = "") -> dict[str, Any]:
+    """Return what the rollout remembers of a server, from its report as far as there is one."""
+    report = report or {}
+    database = report.get("database", {})
+    before, after = database.get("bytes_before", 0), database.get("bytes_after", 0)
+    deleted = {table: rows for table, rows in report.get("deleted", {}).items() if rows}
+    status = report.get("status", "ok")
+    if failure and status == "ok":
+        status = "partial" if deleted and not report.get("check_mode") else "failed"
+    return {
+        "status": status,
+        "failure": " ".join(failure.split()),
+        "deleted": deleted,
+        "bytes_before": before,
+        "bytes_after": after,
+        "bytes_given_back": max(0, before - after),
+        "oldest": _oldest(report.get("tables", ())),
+        "warnings": list(report.get("warnings", ())),
+        "seconds": report.get("seconds", 0.0),
+    }
+
+
+def stopped(records: Mapping[str, Mapping[str, Any]], limit: float) -> str:
+    """Return why no further wave may begin, or nothing."""
+    tried = [one for one in records.values() if one]
+    failed = sum(one["status"] != "ok" for one in tried)
+    if 100 * failed <= float(limit) * len(tried):
+        return ""
+    return (
+        f"{failed} of {len(tried)} {_servers(len(tried))} failed, more than "
+        f"prefect_maintenance_max_fail_percentage allows ({float(limit):g} %)"
+    )
+
+
+def fleet(
+    records: Mapping[str, Mapping[str, Any]], limit: float, check_mode: bool, instant: str
+) -> dict[str, Any]:
+    """Return the rollout as data; a server without a record was not reached."""
+    hosts = [{"host": host, **(one or _not_reached())} for host, one in records.items()]
+    counts = {status: sum(h["status"] == status for h in hosts) for status in STATUSES}
+    deleted: dict[str, int] = {}
+    for host in hosts:
+        for table, rows in host["deleted"].items():
+            deleted[table] = deleted.get(table, 0) + rows
+    return {
+        "schema": SCHEMA,
+        "check_mode": check_mode,
+        "status": "ok" if counts["ok"] == len(hosts) else "failed",
+        "stopped": stopped(records, limit) if counts["not reached"] else "",
+        "finished": instant,
+        "servers": {"total": len(hosts), **{k.replace(" ", "_"): n for k, n in counts.items()}},
+        "deleted": deleted,
+        "bytes_given_back": sum(host["bytes_given_back"] for host in hosts),
+        "hosts": hosts,
+    }
+
+
+def artifacts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the summary that a job may carry: totals, and who failed and why."""
+    short = {key: value for key, value in summary.items() if key != "hosts"}
+    failed = {h["host"]: h["failure"] for h in summary["hosts"] if h["status"] != "ok"}
+    return {**short, "failed": failed}
+
+
+def lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return the summary for people: a line a server, the failed ones last, then the totals."""
+    hosts = summary["hosts"]
+    good = [host for host in hosts if host["status"] == "ok"]
+    bad = [host for host in hosts if host["status"] in ("partial", "failed")]
+    quiet = [h for h in good if not h["deleted"] and not h["bytes_given_back"]]
+    quiet = [h for h in quiet if not h["warnings"] and "past" not in _age(h)]
+    folded = quiet if len(hosts) > LISTED else []
+    shown = [host for host in good if host not in folded] + bad
+    width = max(6, *(len(host["host"]) for host in shown), 0)
+    check = summary["check_mode"]
+    found = [
+        "Prefect maintenance of the fleet" + (": check only, nothing was changed" * check),
+        "",
+        f"  {'server':<{width}}  {'status':<8}{'would go' if check else 'rows gone':>13}"
+        f"{'given back':>12}  {'oldest row':<26}warnings",
+    ]
+    for host in shown:
+        found.append(
+            f"  {host['host']:<{width}}  {host['status']:<8}{sum(host['deleted'].values()):>13,}"
+            f"{_bytes(host['bytes_given_back']):>12}  {_age(host):<26}{len(host['warnings']):>8}"
+        )
+        if host["failure"]:
+            found.append(f"  {'':<{width}}  {host['failure']}")
+    if folded:
+        found.append(f"  {len(folded)} more {_servers(len(folded))} had nothing to do")
+    left = [host["host"] for host in hosts if host["status"] == "not reached"]
+    if left:
+        why = summary["stopped"] or "the run asked for less"
+        found += ["", f"  not reached: {len(left)} {_servers(len(left))}; {why}"]
+        found.append(f"    {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
+    return [*found, "", f"  {_verdict(summary)}"]
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    servers = summary["servers"]
+    gone = "would go" if summary["check_mode"] else "gone"
+    counts = [
+        f"{servers[key]} {key.replace('_', ' ')}"
+        for key in ("ok", "partial", "failed", "not_reached")
+        if servers[key] or key == "ok"
+    ]
+    return (
+        f"{servers['total']} {_servers(servers['total'])}: {', '.join(counts)}; "
+        f"{sum(summary['deleted'].values()):,} rows {gone}, "
+        f"{_bytes(summary['bytes_given_back'])} given back"
+    )
+
+
+def _not_reached() -> dict[str, Any]:
+    return {**record(None), "status": "not reached"}
+
+
+def _oldest(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the dated table whose oldest row lies furthest behind its cutoff."""
+    dated = [t for t in tables if t.get("oldest_after") and t.get("cutoff")]
+    ages = [(_days(t["cutoff"]) - _days(t["oldest_after"]), t) for t in dated]
+    if not ages:
+        return None
+    past, table = max(ages, key=lambda one: one[0])
+    return {
+        "table": table["name"],
+        "oldest": table["oldest_after"],
+        "cutoff": table["cutoff"],
+        "days_past": round(max(0.0, past), 2),
+    }
+
+
+def _days(instant: str) -> float:
+    return datetime.fromisoformat(instant.replace("Z", "+00:00")).timestamp() / 86400
+
+
+def _age(host: Mapping[str, Any]) -> str:
+    oldest = host["oldest"]
+    if not oldest:
+        return "-"
+    # What a run keeps becomes older than the cutoff while the run goes on.
+    if oldest["days_past"] < 0.1:
+        return "as the policy says"
+    return f"{oldest['days_past']:,.1f} d past ({oldest['table']})"
+
+
+def _bytes(number: int) -> str:
+    return str(bytes_to_human(number)).replace(".00 ", " ").replace("Bytes", "B")
+
+
+def _servers(number: int) -> str:
+    return "server" if number == 1 else "servers"
+
+
+class FilterModule:
+    """The filters by the names that the role uses."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return them."""
+        return {
+            "prefect_maintenance_answer": answer,
+            "prefect_maintenance_record": record,
+            "prefect_maintenance_stopped": stopped,
+            "prefect_maintenance_fleet": fleet,
+            "prefect_maintenance_artifacts": artifacts,
+            "prefect_maintenance_lines": lines,
+        }
