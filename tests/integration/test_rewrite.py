@@ -144,6 +144,26 @@ def test_what_a_swap_would_lose_is_refused_and_purged_by_deletes(
     assert debris(cluster, filled) == []
 
 
+def test_a_role_that_may_not_make_a_table_is_told_and_purges_by_deletes(
+    cluster: Postgres, filled: str
+) -> None:
+    wanted, name = kept_by_deletes(cluster, filled), name_of(filled)
+    cluster.execute("CREATE ROLE keeper LOGIN PASSWORD 'kept'")
+    for sql in (
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO keeper",
+        "ALTER TABLE log OWNER TO keeper",
+    ):
+        cluster.execute(sql, name)
+    outcome = run_step("purge", request(cluster.url(name, "keeper", "kept")))
+    reasons = {t.name: t.strategy_why for t in outcome.report.tables}
+    assert "lacks CREATE on the schema" in reasons["log"]
+    assert "does not own it" in reasons["events"]
+    assert dump(engine_for(filled), TABLES) == wanted
+    cluster.execute("DROP OWNED BY keeper CASCADE", name)
+    cluster.execute("DROP ROLE keeper")
+
+
 def test_every_row_that_others_write_meanwhile_is_right_afterwards(
     cluster: Postgres, database: str
 ) -> None:

@@ -103,6 +103,10 @@ _REFUSALS = (
     ("the role in db_url does not own it",
      "SELECT count(*) FROM pg_class WHERE oid = to_regclass(:t) "
      "AND NOT pg_has_role(relowner, 'USAGE')"),
+    ("the role in db_url, or the owner, lacks CREATE on the schema",
+     "SELECT count(*) FROM pg_class WHERE oid = to_regclass(:t) AND NOT ("
+     "has_schema_privilege(relnamespace, 'CREATE') "
+     "AND has_schema_privilege(relowner, relnamespace, 'CREATE'))"),
 )  # fmt: skip
 
 _INDEXES = """
