@@ -188,7 +188,10 @@ def test_a_role_that_may_not_delete_is_told_which_tables(
 ) -> None:
     name, url = limited
     cluster.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO limited", name)
-    said = ("DELETE on log", "DELETE on event_resources", "DELETE and UPDATE on artifact_coll")
+    said = (
+        "to purge: DELETE on log, events, event_resources, artifact_collection",
+        "UPDATE on artifact_collection",
+    )
     text = refused("purge", request(url), PrivilegeError, *said)
     assert "p@ss" not in text
 

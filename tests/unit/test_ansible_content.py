@@ -26,9 +26,10 @@ STEP_OF = {
     "prefect_db_purge": "purge",
     "prefect_api_delete": "delete",
     "prefect_db_vacuum": "vacuum",
+    "prefect_db_role": "role",
 }
 MODULES = sorted(STEP_OF)
-SECRETS = {"db_url", "api_auth_string", "api_key", "api_headers"}
+SECRETS = {"db_url", "api_auth_string", "api_key", "api_headers", "password"}
 PREFIX = "prefect_maintenance_"
 
 
@@ -180,7 +181,7 @@ def test_argument_specs_repeat_the_defaults(entry: str) -> None:
 def test_argument_specs_cannot_print_a_secret() -> None:
     # A value that fails its conversion or its choices is printed, whatever no_log says.
     specs = read_yaml(ROLE / "meta" / "argument_specs.yml")["argument_specs"]
-    for option in SECRETS - {"api_headers"}:
+    for option in SECRETS - {"api_headers", "password"}:
         said = specs["main"]["options"][PREFIX + option]
         assert said["type"] == "str"
         assert "choices" not in said
@@ -216,7 +217,7 @@ def test_links_point_down_so_that_the_role_installs_whole() -> None:
     assert (ROOT / "playbooks" / "roles").readlink() == Path("../roles")
 
 
-@pytest.mark.parametrize("playbook", ["maintain", "report"])
+@pytest.mark.parametrize("playbook", ["maintain", "report", "stop", "privileges"])
 def test_a_playbook_is_found_whole_from_another_folder_without_configuration(
     playbook: str,
 ) -> None:

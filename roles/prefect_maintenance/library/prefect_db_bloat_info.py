@@ -99,6 +99,13 @@ options:
       cutoff.
     type: bool
     default: false
+  before:
+    description: Steps that are to follow; what the role in O(db_url) lacks for any of them is
+      said now, before anything is changed.
+    type: list
+    elements: str
+    choices: [purge, delete, vacuum]
+    default: []
 """
 
 EXAMPLES = r"""
@@ -190,6 +197,12 @@ def main() -> None:
             "api_ca_cert": {"type": "path"},
             "api_validate_certs": {"type": "bool", "default": True},
             "growth_drivers": {"type": "bool", "default": False},
+            "before": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["purge", "delete", "vacuum"],
+                "default": [],
+            },
         },
         supports_check_mode=True,
     )

@@ -25,7 +25,7 @@ def answer(module: AnsibleModule, step: str) -> None:
         module.fail_json(
             msg=missing_required_lib(error.name or "sqlalchemy"), exception=traceback.format_exc()
         )
-    report = module.params["report"]
+    report = module.params.get("report") or {}
     try:
         settings = Settings.parse(module.params, check=module.check_mode)
     except MaintenanceError as error:

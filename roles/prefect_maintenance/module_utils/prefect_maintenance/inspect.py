@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import sizes
+from . import privileges, sizes
 from .catalogue import BY_NAME, EXCLUDED, REVISIONS, TABLES
 from .connection import Database
 from .errors import MaintenanceError, PrivilegeError, Unsupported
@@ -96,51 +96,17 @@ def examine(database: Database) -> Server:
     )
 
 
-def require_writable(database: Database, server: Server, tables: Iterable[str]) -> None:
+def require_writable(database: Database, server: Server, step: str, tables: Iterable[str]) -> None:
     """Make sure that rows of the tables may be read and deleted, and collections re-pointed.
 
     Raises:
         Unsupported: the database is a standby or read-only.
-        PrivilegeError: a privilege is missing; the text names the tables.
+        PrivilegeError: a privilege is missing; the text names the tables and the step.
     """
     if not server.writable:
         raise Unsupported("the database is a read-only standby; name the primary in db_url")
-    if not database.is_postgresql:
-        return
-    lacking = []
-    for table in tables:
-        # A collection whose artifact goes is pointed to another one.
-        needed = ["SELECT", "DELETE", *(["UPDATE"] if table == "artifact_collection" else [])]
-        sql = "SELECT has_table_privilege(CAST(:t AS text), :p)"
-        missing = [right for right in needed if not database.scalar(sql, t=table, p=right)]
-        lacking += [f"{' and '.join(missing)} on {table}"] if missing else []
-    if lacking:
-        raise PrivilegeError(
-            f"the role in db_url lacks {', '.join(lacking)}; grant it as the owner of the tables"
-        )
-
-
-def may_vacuum(database: Database, table: str) -> bool:
-    """Tell whether VACUUM would work; PostgreSQL itself only warns and skips the table.
-
-    Owner of the table, owner of the database, superuser, or MAINTAIN from PostgreSQL 17 on
-    (PostgreSQL manual, VACUUM, Notes).
-    """
-    maintain = (
-        "OR has_table_privilege(c.oid, 'MAINTAIN')"
-        if int(database.scalar("SHOW server_version_num")) >= 170000
-        else ""
-    )
-    return bool(
-        database.scalar(
-            f"""
-            SELECT pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE') {maintain}
-            FROM pg_class c, pg_database d
-            WHERE c.oid = to_regclass(:t) AND d.datname = current_database()
-            """,
-            t=table,
-        )
-    )
+    if database.is_postgresql:
+        privileges.refuse(database, privileges.lacks_on_rows(database, step, tables))
 
 
 def database_bytes(database: Database) -> int:

@@ -11,9 +11,10 @@ from .catalogue import BY_NAME, TABLES
 from .choices import Choice, choose
 from .connection import Database
 from .errors import DiskFull, LockTimeout, PrivilegeError
-from .inspect import TableSize, database_bytes, may_vacuum, measure, sqlite_free_bytes, total_bytes
+from .inspect import TableSize, database_bytes, measure, sqlite_free_bytes, total_bytes
 from .ledger import Ledger
 from .pace import Pace, Progress
+from .privileges import may_vacuum
 from .rewrite import Refused, Rewrite, obstacles, rewrite
 from .settings import Reclaim
 

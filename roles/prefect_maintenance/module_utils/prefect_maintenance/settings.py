@@ -22,6 +22,9 @@ VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "repack")
 RUN_DELETE_WAYS = ("api", "sql")
 PURGE_STRATEGIES = ("auto", "delete", "rewrite")
 
+# The steps that a measurement may come before.
+STEPS_AFTER = ("purge", "delete", "vacuum")
+
 # POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
 BULK_LIMIT = 50
 
@@ -102,8 +105,24 @@ class Reclaim:
 
 
 @dataclass(frozen=True)
+class RoleWish:
+    """A role in the database to be made: its name, its password, and whether it owns with others.
+
+    The password is given to a new role only; None leaves it without one.
+    """
+
+    name: str
+    password: str | None
+    own: bool
+
+
+@dataclass(frozen=True)
 class Settings:
-    """One request to the engine."""
+    """One request to the engine.
+
+    Attributes:
+        before: the steps that are to follow, whose privileges are looked for first.
+    """
 
     db_url: str | None
     api: Api | None
@@ -114,6 +133,8 @@ class Settings:
     purge_strategy: str
     run_delete_via: str
     growth_drivers: bool
+    before: tuple[str, ...]
+    role: RoleWish | None
     check: bool
     own_flow_run: str | None
     report: Mapping[str, Any]
@@ -160,6 +181,10 @@ class Settings:
                 request.get("run_delete_via") or "api", RUN_DELETE_WAYS, "run_delete_via"
             ),
             growth_drivers=bool(request.get("growth_drivers")),
+            before=tuple(
+                _one_of(step, STEPS_AFTER, "before") for step in request.get("before") or ()
+            ),
+            role=_parse_role(request),
             check=check,
             own_flow_run=os.environ.get("PREFECT__FLOW_RUN_ID") or None,
             report=report,
@@ -168,6 +193,8 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must never be shown, in each form it may take."""
         found: set[str] = set()
+        if self.role and self.role.password:
+            found.add(self.role.password)
         if self.db_url:
             found |= url_secrets(self.db_url)
         if self.api:
@@ -275,6 +302,13 @@ def _parse_api(request: Mapping[str, Any]) -> Api | None:
         ca_cert=request.get("api_ca_cert") or None,
         validate_certs=request.get("api_validate_certs") is not False,
     )
+
+
+def _parse_role(request: Mapping[str, Any]) -> RoleWish | None:
+    name = request.get("role")
+    if not name:
+        return None
+    return RoleWish(str(name), request.get("password") or None, bool(request.get("own")))
 
 
 def _integer(value: Any, name: str, *, least: int, unit: str = "") -> int:

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from . import repack
+from . import privileges, repack
 from .catalogue import BY_NAME, TABLES
 from .choices import REWRITING
 from .cluster import place_in_cluster
 from .connection import Database, connect, only_runner
-from .errors import ConnectionFailed, MaintenanceError, SettingsError
+from .errors import ConnectionFailed, MaintenanceError, SettingsError, Unsupported
 from .inspect import Server, database_bytes, examine, growth, measure, require_writable
 from .ledger import Ledger
 from .pace import Pace, Progress
@@ -55,6 +55,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
     """Measure everything; writes nothing.
 
     Raises:
+        PrivilegeError: the role lacks a privilege for one of the steps that are to follow.
         MaintenanceError: the database cannot be measured, or it is not the API's.
     """
     with _begun(settings) as (database, server, report, clock):
@@ -105,7 +106,9 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
     """
     with _begun(settings) as (database, server, report, clock):
         report = _with_api(settings, database, report, write=not settings.check)
-        require_writable(database, server, [*AGED, "artifact_collection", *server.unforced])
+        require_writable(
+            database, server, "purge", [*AGED, "artifact_collection", *server.unforced]
+        )
         rules = _rules(settings, server)
         with _at_work(settings, database, pace):
             plan = plan_purge(database, rules, settings.cutoffs, set(server.unforced))
@@ -151,7 +154,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             f"batch_size must be between 1 and {BULK_LIMIT}: the API deletes no more at once"
         )
     with _begun(settings) as (database, server, report, clock):
-        require_writable(database, server, [table.name for table in TABLES])
+        require_writable(database, server, "delete", [table.name for table in TABLES])
         rules = _rules(settings, server)
         with _at_work(settings, database, pace):
             purged = settings.check and "purge" in report.steps
@@ -225,7 +228,7 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
             for choice in foreseen(database, wish, report.deleted, packed):
                 report = report.with_choice(choice)
             return _vacuumed(report, 0, clock(), None)
-        require_writable(database, server, [])
+        require_writable(database, server, "vacuum", [])
         with _at_work(settings, database, pace):
             before = database_bytes(database)
             report = report.with_sizes("after_delete", measure(database))
@@ -252,7 +255,28 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         return _vacuumed(report, before - after, clock(), error)
 
 
+def provide_role(settings: Settings, pace: Pace) -> Outcome:
+    """Make a role for the maintenance and give it what it lacks; `db_url` is the owner's.
+
+    Raises:
+        MaintenanceError: the database has no roles, or they may not be made.
+    """
+    wish = settings.role
+    if wish is None:
+        raise SettingsError("role is missing: the name of the role in the database")
+    with _begun(settings) as (database, _server, report, clock):
+        if not database.is_postgresql:
+            raise Unsupported("SQLite has no roles; run as the user that owns the file")
+        done = privileges.provide(
+            database, wish.name, wish.password, own=wish.own, check=settings.check
+        )
+        report = report.with_warnings(done.warnings).finished("role", clock())
+    answers = {"statements": list(done.statements)}
+    return Outcome(bool(done.statements), report, list(done.statements), answers, {}, {})
+
+
 STEPS = {
+    "role": provide_role,
     "bloat_info": bloat_info,
     "purge": purge_rows,
     "delete": delete_objects,
@@ -278,9 +302,17 @@ def _at_work(settings: Settings, database: Database, pace: Pace) -> Iterator[Non
 
 @contextmanager
 def _begun(settings: Settings) -> Iterator[tuple[Database, Server, Report, Any]]:
-    """Open the database of a step and start its clock."""
+    """Open the database of a step and start its clock.
+
+    Raises:
+        PrivilegeError: the role lacks a privilege for one of the steps that are to follow.
+        MaintenanceError: the database cannot be reached, or is none that the tool knows.
+    """
     started = time.monotonic()
     with connect(settings.db_url, settings.limits.lock_timeout) as database:
+        if settings.before and database.is_postgresql:
+            needed = privileges.lacks(database, ("measure", *settings.before))
+            privileges.refuse(database, needed)
         server = examine(database)
         report = Report.resume(settings, datetime.now(UTC))
         report = report.with_server(server, database_bytes(database))

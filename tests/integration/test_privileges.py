@@ -1,0 +1,158 @@
+"""A role that may maintain and nothing else; what it lacks is named before anything goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from maintenance import clear, engine_for, run_step
+from prefect_maintenance.connection import connect
+from prefect_maintenance.errors import MaintenanceError, PrivilegeError, SettingsError, Unsupported
+from prefect_maintenance.privileges import knows_maintain
+
+from lab.fleet import FILL
+from lab.postgres import Postgres
+
+SECRET = "s3cret@maid"
+MAID = {"role": "maid", "password": SECRET}
+DAYS = 20
+EVERY = ["purge", "delete", "vacuum"]
+
+
+@pytest.fixture
+def filled(database: str, cluster: Postgres) -> Iterator[str]:
+    """A database with logs to purge; its URL is the owner's."""
+    engine = engine_for(database)
+    clear(engine)
+    engine.dispose()
+    name = database.rsplit("/", 1)[1]
+    cluster.execute(FILL.format(days=DAYS, rows=1), name)
+    cluster.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", name)
+    yield database
+    if cluster.execute("SELECT 1 FROM pg_roles WHERE rolname = 'maid'"):
+        cluster.execute("DROP OWNED BY maid", name)
+        cluster.execute("DROP ROLE maid")
+
+
+def as_maid(cluster: Postgres, owners: str) -> dict[str, Any]:
+    return {"db_url": cluster.url(owners.rsplit("/", 1)[1], "maid", SECRET)}
+
+
+def maintain(asked: dict[str, Any], **more: Any) -> None:
+    """Do everything that needs no API, as the role plays it."""
+    vacuum = more.pop("vacuum", "plain")
+    before = EVERY if vacuum != "none" else EVERY[:2]
+    run_step("bloat_info", {**asked, "before": before})
+    run_step("purge", {**asked, **more})
+    run_step("delete", {**asked, "run_delete_via": "sql", "batch_size": 50})
+    run_step("vacuum", {**asked, "vacuum": vacuum})
+
+
+def logs(cluster: Postgres, url: str) -> int:
+    return int(cluster.execute("SELECT count(*) FROM log", url.rsplit("/", 1)[1])[0][0])
+
+
+def maintains(url: str) -> bool:
+    with connect(url, 5.0) as database:
+        return knows_maintain(database)
+
+
+def test_the_role_that_is_made_maintains_and_may_do_nothing_else(
+    cluster: Postgres, filled: str
+) -> None:
+    asked = {"db_url": filled, **MAID}
+    foretold = run_step("role", asked, check=True)
+    assert foretold.changed
+    assert cluster.execute("SELECT 1 FROM pg_roles WHERE rolname = 'maid'") == []
+    made = run_step("role", asked)
+    assert made.answers == foretold.answers
+    assert made.answers["statements"][0] == "CREATE ROLE maid LOGIN"
+    again = run_step("role", {**asked, "password": "another"})
+    assert not again.changed
+    assert SECRET not in str(made) + cluster.log()
+
+    newest = maintains(filled)
+    assert bool(made.report.warnings) is not newest
+    maintain(as_maid(cluster, filled), vacuum="plain" if newest else "none")
+    assert logs(cluster, filled) == DAYS - 6
+    engine = engine_for(as_maid(cluster, filled)["db_url"])
+    for forbidden in (
+        "INSERT INTO log (id, name) VALUES (gen_random_uuid(), 'x')",
+        "UPDATE flow_run SET name = 'x'",
+        "DELETE FROM deployment",
+        "SELECT * FROM block_document",
+        "TRUNCATE log",
+        "CREATE TABLE mine (n int)",
+    ):
+        with engine.connect() as connection, pytest.raises(Exception, match="permission denied"):
+            connection.exec_driver_sql(forbidden)
+    engine.dispose()
+
+
+def test_a_role_that_owns_with_the_owner_may_vacuum_and_rewrite_on_every_version(
+    cluster: Postgres, filled: str
+) -> None:
+    made = run_step("role", {"db_url": filled, **MAID, "own": True})
+    assert "GRANT postgres TO maid" in made.answers["statements"]
+    assert made.report.warnings == ()
+    assert not run_step("role", {"db_url": filled, **MAID, "own": True}).changed
+    maintain(as_maid(cluster, filled), purge_strategy="rewrite")
+    assert logs(cluster, filled) == DAYS - 6
+
+
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        ("USAGE ON SCHEMA public", "to measure: USAGE on SCHEMA public"),
+        ("SELECT ON block_type", "to measure: SELECT on block_type"),
+        ("SELECT ON alembic_version, flow", "to measure: SELECT on alembic_version, flow"),
+        ("DELETE ON log, events", "to purge: DELETE on log, events"),
+        ("UPDATE ON artifact_collection", "to purge: UPDATE on artifact_collection"),
+        ("TEMPORARY ON DATABASE {name}", "to purge: TEMPORARY on DATABASE {name}"),
+        ("DELETE ON flow_run, task_run_state", "to delete: DELETE on flow_run, task_run_state"),
+    ],
+)
+def test_a_missing_privilege_is_named_with_its_step_before_anything_goes(
+    cluster: Postgres, filled: str, taken: str, said: str
+) -> None:
+    name = filled.rsplit("/", 1)[1]
+    run_step("role", {"db_url": filled, **MAID, "own": False})
+    cluster.execute(f"REVOKE {taken.format(name=name)} FROM maid, PUBLIC", name)
+    asked = as_maid(cluster, filled)
+    with pytest.raises(PrivilegeError) as raised:
+        run_step("bloat_info", {**asked, "before": ["purge", "delete"]})
+    assert said.format(name=name) in str(raised.value)
+    assert "the role maid" in str(raised.value)
+    with pytest.raises(MaintenanceError):
+        maintain(asked, vacuum="none")
+    assert logs(cluster, filled) == DAYS
+
+    given = run_step("role", {"db_url": filled, **MAID}).answers["statements"]
+    assert given == [f"GRANT {taken.format(name=name)} TO maid"]
+    maintain(asked, vacuum="none")
+    assert logs(cluster, filled) == DAYS - 6
+
+
+def test_the_right_to_vacuum_is_named_as_this_version_knows_it(
+    cluster: Postgres, filled: str
+) -> None:
+    name = filled.rsplit("/", 1)[1]
+    run_step("role", {"db_url": filled, **MAID})
+    newest = maintains(filled)
+    if newest:
+        cluster.execute("REVOKE MAINTAIN ON events, artifact FROM maid", name)
+    right = "MAINTAIN on events" if newest else "ownership (before PostgreSQL 17) on log, events"
+    with pytest.raises(PrivilegeError, match=r"vacuum none") as raised:
+        maintain(as_maid(cluster, filled))
+    assert f"to vacuum: {right}" in str(raised.value)
+    assert logs(cluster, filled) == DAYS
+
+
+def test_a_role_without_a_name_or_on_sqlite_is_refused(
+    cluster: Postgres, filled: str, sqlite_database: str
+) -> None:
+    with pytest.raises(SettingsError, match="role is missing"):
+        run_step("role", {"db_url": filled})
+    with pytest.raises(Unsupported, match="SQLite has no roles"):
+        run_step("role", {"db_url": sqlite_database, **MAID})
