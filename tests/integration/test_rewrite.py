@@ -101,6 +101,7 @@ def test_names_owner_rights_options_and_comments_are_as_before(
         "ALTER TABLE log SET (toast.autovacuum_enabled = false)",
         "ALTER TABLE log ALTER COLUMN timestamp SET STATISTICS 500",
         "ALTER TABLE log ALTER COLUMN message SET STORAGE EXTERNAL",
+        "ALTER TABLE log ALTER COLUMN flow_run_id SET (n_distinct = -0.05)",
         "COMMENT ON TABLE log IS 'it''s a \"log\": 100% \\ kept'",
         "COMMENT ON COLUMN log.message IS 'what was said'",
         "COMMENT ON INDEX ix_log__timestamp IS 'by time: used'",

@@ -120,11 +120,18 @@ LEFT JOIN pg_tablespace t ON t.oid = i.reltablespace
 WHERE x.indrelid = to_regclass(:t) ORDER BY x.indisprimary DESC, i.relname
 """
 
+# The settings of a column that PostgreSQL's manual knows (ALTER TABLE, attribute_option); builds
+# of some vendors keep numbers of their own beside them, different for every table.
+_SETTINGS = """
+(SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(a.attoptions) o WHERE o LIKE 'n_distinct%')
+"""
+
 # Everything of the table itself, without its name, as text that can be compared.
 _SHAPE = """
 SELECT
   (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull,
-          attstorage, attcompression, attcollation, COALESCE(attstattarget, -1), attoptions,
+          attstorage, attcompression, attcollation, COALESCE(attstattarget, -1),
+          {settings},
           pg_get_expr(d.adbin, d.adrelid), attidentity, attgenerated,
           col_description(a.attrelid, a.attnum)), '; ' ORDER BY attnum)
    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -142,7 +149,7 @@ SELECT
   c.relam::text AS access_method,
   obj_description(c.oid, 'pg_class') AS comment
 FROM pg_class c WHERE c.oid = to_regclass(:t)
-"""
+""".format(settings=_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -224,6 +231,12 @@ def likeness(database: Database, table: str, copy: str) -> list[str]:
         t=table,
     ):
         statements.append(f"ALTER TABLE {copy} ALTER COLUMN {column} SET STATISTICS {target}")
+    for column, settings in database.rows(
+        f"SELECT quote_ident(attname), {_SETTINGS} FROM pg_attribute a "
+        f"WHERE attrelid = to_regclass(:t) AND attnum > 0 AND {_SETTINGS} IS NOT NULL",
+        t=table,
+    ):
+        statements.append(f"ALTER TABLE {copy} ALTER COLUMN {column} SET ({settings})")
     granted = database.rows(
         "SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) "
         "END, a.privilege_type, a.is_grantable FROM pg_class c, aclexplode(c.relacl) a "
