@@ -127,11 +127,11 @@ _SETTINGS = """
 """
 
 # Everything of the table itself, without its name, as text that can be compared.
-_SHAPE = """
+_SHAPE = f"""
 SELECT
   (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull,
           attstorage, attcompression, attcollation, COALESCE(attstattarget, -1),
-          {settings},
+          {_SETTINGS},
           pg_get_expr(d.adbin, d.adrelid), attidentity, attgenerated,
           col_description(a.attrelid, a.attnum)), '; ' ORDER BY attnum)
    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -149,7 +149,7 @@ SELECT
   c.relam::text AS access_method,
   obj_description(c.oid, 'pg_class') AS comment
 FROM pg_class c WHERE c.oid = to_regclass(:t)
-""".format(settings=_SETTINGS)
+"""
 
 
 @dataclass(frozen=True)
