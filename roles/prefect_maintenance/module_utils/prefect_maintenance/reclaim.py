@@ -29,7 +29,7 @@ class Reclaiming:
 
     Attributes:
         deleted: rows that left each table in this run.
-        packed: tables that the purge rewrote.
+        packed: tables that the purge rewrote, and vacuumed with that.
         patience: seconds in which a lock must be had.
         ledger: failures of single tables end up here, after the others were done.
         choices: what was decided for each table.
@@ -123,8 +123,9 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
     if stale or not database.scalar(sizes.ANALYSED, t=table):
         # The choice rests on how many rows are left; only fresh statistics know.
         _vacuum(database, f"ANALYZE {table}")
+    size = measure(database, only=table)[0]
     if BY_NAME[table].reclaim:
-        choice = _choose_table(database, measure(database, only=table)[0], 0, job.wish)
+        choice = _choose_table(database, size, 0, job.wish)
     else:
         choice = Choice(table, "plain", 0, "never large")
     if choice.action == "rewrite":
@@ -138,7 +139,8 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
             job.warnings.append("free disk of the database server is unknown from here")
         job.locked[table] = _vacuum(database, f"VACUUM (FULL) {table}")
         job.extra[table] = total_bytes(database, table)
-    _vacuum(database, f"VACUUM (ANALYZE) {table}")
+    if size.dead or table not in job.packed:
+        _vacuum(database, f"VACUUM (ANALYZE) {table}")
 
 
 def _rewritten(job: Reclaiming, choice: Choice) -> Choice:
