@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
-.PHONY: help venv demo lint format unit integration test test-matrix bench clean
+.PHONY: help venv demo lint format unit integration test test-matrix bench bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 1
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)
+
+bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
+	$(BIN)/python -m benchmarks.fleet --hosts 50 100 200 --forks 20
 
 clean:  ## remove everything that was made
 	rm -rf .venv .cache reports .ruff_cache .mypy_cache .pytest_cache .ansible
