@@ -55,6 +55,27 @@ def answer(module: AnsibleModule, step: str) -> None:
     module.exit_json(**result)
 
 
+def change(module: AnsibleModule, what: str) -> None:
+    """Make sure of a work pool or a deployment for a module, and exit or fail with the result."""
+    try:
+        from ansible.module_utils.prefect_maintenance import scheduling
+        from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
+    except ImportError as error:
+        module.fail_json(
+            msg=missing_required_lib(error.name or "prefect"), exception=traceback.format_exc()
+        )
+    try:
+        done = scheduling.CHANGES[what](module.params, check=module.check_mode)
+    except MaintenanceError as error:
+        module.fail_json(msg=str(error), changed=False)
+    result: dict[str, Any] = {"changed": done.changed, **done.answers}
+    if module._diff:
+        result["diff"] = {"before": dict(done.before), "after": dict(done.after)}
+    for warning in done.warnings:
+        module.warn(warning)
+    module.exit_json(**result)
+
+
 def _status(report: dict[str, Any]) -> str:
     """Tell a run that failed before it deleted anything from one that got half-way."""
     deleted = any(report.get("deleted", {}).values()) and not report.get("check_mode")

@@ -67,6 +67,15 @@ class PrefectApi:
             )
         return version
 
+    def find(self, path: str) -> Any:
+        """Return an object, or None where there is none."""
+        try:
+            return self.ask("GET", path)
+        except ApiError as error:
+            if error.args[-1] != 404:
+                raise
+            return None
+
     def vacuum_service(self) -> Mapping[str, Any] | None:
         """Return the settings of Prefect's own vacuum service (3.6.19 and newer), or None."""
         answer = self.ask("GET", "/admin/settings")

@@ -154,7 +154,7 @@ class Settings:
         reference = parse_instant(asked) if asked else now or datetime.now(UTC)
         return cls(
             db_url=request.get("db_url") or None,
-            api=_parse_api(request),
+            api=parse_api(request),
             policy=policy,
             cutoffs=Cutoffs.of(policy, reference),
             limits=Limits(
@@ -283,7 +283,12 @@ def _parse_states(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _parse_api(request: Mapping[str, Any]) -> Api | None:
+def parse_api(request: Mapping[str, Any]) -> Api | None:
+    """Check how the API is reached; None without an address.
+
+    Raises:
+        SettingsError: the address is none, or holds a password.
+    """
     url = request.get("api_url")
     if not url:
         return None

@@ -1,0 +1,107 @@
+"""The report as an artifact: Markdown that both of Prefect's UIs show, with a small chart."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import humanize
+
+# Bars of the chart: pixels.
+_WIDTH, _BAR, _LABEL = 640, 18, 130
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Return the artifact of a report, as its JSON stands."""
+    database = report["database"]
+    tables = [t for t in report.get("tables", ()) if t.get("bytes_before") is not None]
+    checked = bool(report.get("check_mode"))
+    gone = "Would go" if checked else "Deleted"
+    lines = [
+        f"# {'What would go' if checked else 'Maintenance'}: {report.get('status', 'ok')}",
+        "",
+        f"**{sum(report['deleted'].values()):,} rows** "
+        f"{'would go' if checked else 'deleted'}, "
+        f"**{_size(max(0, database['bytes_before'] - database['bytes_after']))}** given back. "
+        f"The database has {_size(database['bytes_after'])}; it had "
+        f"{_size(database['bytes_before'])}.",
+        "",
+    ]
+    if tables:
+        lines += [f"![Sizes before and after]({chart(tables)})", ""]
+        lines += [
+            f"| Table | Rows before | {gone} | Size before | Size after | How |",
+            "|:--|--:|--:|--:|--:|:--|",
+        ]
+        lines += [
+            f"| {t['name']} | {_count(t['rows_before'])} "
+            f"| {_count(report['deleted'].get(t['name'], 0))} | {_size(t['bytes_before'])} "
+            f"| {_size(t['bytes_after'])} | {_how(t)} |"
+            for t in tables
+        ]
+        lines.append("")
+    if report.get("kept"):
+        lines += ["## Kept although old enough", ""]
+        lines += [f"- {k['rows']:,} {k['what']}: {k['why']}" for k in report["kept"]]
+        lines.append("")
+    for title, texts in (
+        ("Why it went this way", _reasons(tables)),
+        ("Warnings", report.get("warnings", ())),
+        ("Failures", report.get("errors", ())),
+    ):
+        if texts:
+            lines += [f"## {title}", "", *(f"- {_plain(text)}" for text in texts), ""]
+    return "\n".join(lines)
+
+
+def chart(tables: Sequence[Mapping[str, Any]]) -> str:
+    """Return bars of the sizes before and after, as a data URI of an SVG image.
+
+    An image is what both UIs show; one of them drops inline SVG.
+    """
+    largest = max((t["bytes_before"] or 0 for t in tables), default=0) or 1
+    shown = sorted(tables, key=lambda t: -(t["bytes_before"] or 0))[:6]
+    height = len(shown) * (_BAR + 8) + 8
+    room = _WIDTH - _LABEL - 150
+    parts = []
+    for number, t in enumerate(shown):
+        top = 8 + number * (_BAR + 8)
+        before = max(1, int(room * (t["bytes_before"] or 0) / largest))
+        after = max(1, int(room * (t["bytes_after"] or 0) / largest))
+        parts += [
+            f'<text x="{_LABEL - 8}" y="{top + 13}" text-anchor="end">{escape(t["name"])}</text>',
+            f'<rect x="{_LABEL}" y="{top}" width="{before}" height="{_BAR}" fill="#d5d9e0"/>',
+            f'<rect x="{_LABEL}" y="{top}" width="{after}" height="{_BAR}" fill="#2f8f6f"/>',
+            f'<text x="{_LABEL + before + 8}" y="{top + 13}">'
+            f"{_size(t['bytes_before'])} to {_size(t['bytes_after'])}</text>",
+        ]
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
+        f'font-family="sans-serif" font-size="12" fill="#808896">{"".join(parts)}</svg>'
+    )
+    return "data:image/svg+xml;base64," + b64encode(svg.encode()).decode()
+
+
+def _reasons(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"{t['name']}: {t['strategy_why']}" for t in tables if t.get("strategy_why")]
+
+
+def _how(table: Mapping[str, Any]) -> str:
+    done = [table["strategy"]] if table["strategy"] != "none" else []
+    done += [f"VACUUM {table['reclaim']}"] if table["reclaim"] != "none" else []
+    return ", ".join(done)
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _size(value: int | None) -> str:
+    return "?" if value is None else str(humanize.naturalsize(value, binary=True))
+
+
+def _plain(text: str) -> str:
+    """Keep what comes from a database or a server from being read as Markdown."""
+    return text.replace("<", "&lt;").replace("[", "\\[").replace("|", "\\|")

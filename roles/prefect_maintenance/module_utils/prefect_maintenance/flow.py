@@ -1,0 +1,262 @@
+"""The other door: the maintenance as a Prefect flow, whose tasks are the engine's steps.
+
+What it must not tell anybody stands in a file that only its user can read; parameters, logs and
+artifacts can be read by whoever reaches the API.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.runtime import flow_run
+from pydantic import BaseModel, Field
+
+from . import steps
+from .artifacts import markdown
+from .errors import MaintenanceError, SettingsError
+from .pace import Pace, Progress
+from .settings import BULK_LIMIT, Settings
+
+# Where the environment of a run names the file with the credentials, and its own name.
+CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
+RUN_NAME = "PREFECT_MAINTENANCE_FLOW_RUN_NAME"
+STOP_FILE = "PREFECT_MAINTENANCE_STOP_FILE"
+
+_NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api_ca_cert",
+          "api_validate_certs")  # fmt: skip
+# Seconds between two signs of life.
+_SHOW_EVERY, _LOG_EVERY = 2.0, 10.0
+
+Days = Annotated[int, Field(ge=1)]
+
+
+class Retention(BaseModel):
+    """Days per entity; what is left empty is kept as long as everything else."""
+
+    flow_runs: Days | None = None
+    task_runs: Days | None = None
+    artifacts: Days | None = None
+    logs: Days | None = None
+    events: Days | None = None
+
+
+def run_name() -> str:
+    """Return the name of this run, from the template that the deployment's environment gives."""
+    template = os.environ.get(RUN_NAME) or "maintenance-{date}"
+    now = datetime.now(UTC)
+    return template.format(date=f"{now:%Y-%m-%d}", time=f"{now:%H:%M}", host=socket.gethostname())
+
+
+@flow(name="prefect-maintenance", flow_run_name=run_name, validate_parameters=True)
+def maintenance(
+    retention_days: Annotated[
+        int, Field(ge=1, title="Days to keep", description="Days for which everything is kept.")
+    ] = 15,
+    retention: Annotated[
+        Retention, Field(title="Days per entity", description="Where they differ.")
+    ] = Retention(),  # noqa: B008  immutable in use, and the form shows its fields
+    states: Annotated[
+        list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]],
+        Field(min_length=1, title="States", description="Final states whose flow runs may go."),
+    ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
+    purge_strategy: Annotated[
+        Literal["auto", "delete", "rewrite"], Field(title="How logs and events go")
+    ] = "auto",
+    run_delete_via: Annotated[
+        Literal["api", "sql"], Field(title="How runs and artifacts go")
+    ] = "api",
+    vacuum: Annotated[
+        Literal["auto", "none", "plain", "full", "rewrite", "repack"],
+        Field(title="Space to reclaim", description="auto rewrites what passes both thresholds."),
+    ] = "auto",
+    vacuum_min_bytes: Annotated[int, Field(ge=0, title="Least bytes to reclaim")] = 104857600,
+    vacuum_min_percent: Annotated[int, Field(ge=0, title="Least percentage to reclaim")] = 20,
+    batch_size: Annotated[int, Field(ge=1, title="Rows in one transaction")] = 20000,
+    lock_timeout: Annotated[float, Field(gt=0, title="Seconds to wait for a lock")] = 5.0,
+    max_runtime: Annotated[int, Field(ge=0, title="Seconds a step may take; 0: any")] = 0,
+    per_cluster: Annotated[int, Field(ge=0, title="Databases of a cluster at a time")] = 1,
+    dry_run: Annotated[
+        bool, Field(title="Only say what would go", description="Nothing is changed.")
+    ] = False,
+) -> dict[str, Any]:
+    """Delete what is older than the policy, and give the space back.
+
+    It ends with an artifact that says what went, what was kept and why, and the sizes before and
+    after. Returns the report.
+
+    Raises:
+        MaintenanceError: a step failed; the artifact says how far it came.
+    """
+    asked: dict[str, Any] = {
+        "retention_days": retention_days,
+        "retention": retention.model_dump(exclude_none=True),
+        "states": list(states),
+        "purge_strategy": purge_strategy,
+        "run_delete_via": run_delete_via,
+        "vacuum": vacuum,
+        "vacuum_min_bytes": vacuum_min_bytes,
+        "vacuum_min_percent": vacuum_min_percent,
+        "batch_size": batch_size,
+        "lock_timeout": lock_timeout,
+        "max_runtime": max_runtime,
+        "per_cluster": per_cluster,
+    }
+    read_credentials()
+    report: dict[str, Any] = {"host": socket.gethostname()}
+    shown = _Shown()
+    try:
+        for number, (name, step) in enumerate(_STEPS.items()):
+            shown.part = (number, len(_STEPS), name)
+            report, failure = step(asked, report, dry_run=dry_run, shown=shown)
+            if failure:
+                raise MaintenanceError(failure)
+        shown.done()
+    finally:
+        if report.get("database"):
+            create_markdown_artifact(
+                markdown=markdown(report),
+                key="prefect-maintenance",
+                description="What the maintenance did",
+            )
+    return report
+
+
+def read_credentials() -> dict[str, Any]:
+    """Read the file with the credentials that the run's environment names.
+
+    Raises:
+        SettingsError: there is none, it is not JSON, or others may read it.
+    """
+    named = os.environ.get(CREDENTIALS)
+    if not named:
+        raise SettingsError(
+            f"the environment of this run has no {CREDENTIALS}; install the deployment again"
+        )
+    path = Path(named)
+    try:
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SettingsError(
+                f"{path} can be read by others (mode {stat.S_IMODE(mode):o}); chmod 600 it"
+            )
+        held = json.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(
+            f"the credentials in {path} cannot be read: {error.strerror}; "
+            "install the deployment again"
+        ) from None
+    except ValueError:
+        raise SettingsError(f"{path} is not JSON; install the deployment again") from None
+    return {name: held[name] for name in _NAMES if held.get(name) not in (None, "", {})}
+
+
+class _Shown:
+    """Signs of life: a progress artifact, and lines in the run's log."""
+
+    def __init__(self) -> None:
+        self.part = (0, 1, "")
+        self._artifact: UUID | None = None
+        self._shown = self._logged = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        number, of, name = self.part
+        share = min(1.0, progress.rows / progress.of) if progress.of else 0.5
+        if now - self._shown > _SHOW_EVERY:
+            self._shown = now
+            self._set(100 * (number + share) / of)
+        if now - self._logged > _LOG_EVERY:
+            self._logged = now
+            total = f" of {progress.of:,}" if progress.of else ""
+            get_run_logger().info("%s: %s, %s%s", name, progress.table, f"{progress.rows:,}", total)
+
+    def done(self) -> None:
+        """Show the whole."""
+        self._set(100.0)
+
+    def _set(self, percent: float) -> None:
+        if self._artifact is None:
+            made = create_progress_artifact(
+                progress=percent, key="prefect-maintenance-progress",
+                description="How far the maintenance is",
+            )  # fmt: skip
+            self._artifact = made if isinstance(made, UUID) else None
+        else:
+            update_progress_artifact(self._artifact, progress=percent)
+
+
+def _carry_out(
+    step: str, asked: Mapping[str, Any], report: dict[str, Any], dry_run: bool, shown: _Shown
+) -> tuple[dict[str, Any], str | None]:
+    """Carry out a step of the engine; returns the report continued, and why it failed."""
+    logger = get_run_logger()
+    batch = min(asked["batch_size"], BULK_LIMIT) if step == "delete" else asked["batch_size"]
+    request = {**asked, **read_credentials(), "batch_size": batch, "report": report}
+    stop_file = os.environ.get(STOP_FILE)
+    pace = Pace(
+        max_runtime=asked["max_runtime"],
+        stop_file=Path(stop_file) if stop_file else None,
+        show=shown,
+    )
+    try:
+        settings = Settings.parse(request, check=dry_run)
+        outcome = steps.STEPS[step](settings, pace)
+    except MaintenanceError as error:
+        failed = {**report, "status": "failed", "errors": [f"{step}: {error}"]}
+        return failed, str(error)
+    for warning in outcome.report.warnings:
+        if warning not in report.get("warnings", ()):
+            logger.warning(warning)
+    for line in outcome.summary[-1:]:
+        logger.info(line.strip())
+    return outcome.report.as_json(), str(outcome.error) if outcome.error else None
+
+
+def _as_task(name: str, step: str) -> Any:
+    @task(name=name, task_run_name=name, persist_result=False)
+    def carry_out(
+        asked: Mapping[str, Any], report: dict[str, Any], *, dry_run: bool, shown: _Shown
+    ) -> tuple[dict[str, Any], str | None]:
+        return _carry_out(step, asked, report, dry_run, shown)
+
+    return carry_out
+
+
+_STEPS = {
+    name: _as_task(name, step)
+    for name, step in (
+        ("Measure the database", "bloat_info"),
+        ("Purge logs, events and orphans", "purge"),
+        ("Delete runs and artifacts", "delete"),
+        ("Give the space back", "vacuum"),
+    )
+}
+
+
+def parameter_schema() -> dict[str, Any]:
+    """Return the schema of the parameters, from which the UI makes its form."""
+    from prefect.utilities.callables import parameter_schema as schema_of
+
+    schema: dict[str, Any] = schema_of(maintenance).model_dump_for_openapi()
+    return schema
+
+
+def own_run() -> str | None:
+    """Return the id of this run, which must stay."""
+    found = flow_run.id
+    return str(found) if found else None

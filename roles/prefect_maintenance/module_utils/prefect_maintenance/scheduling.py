@@ -1,0 +1,91 @@
+"""What the modules for work pools and deployments ask for, checked, and carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .deployments import Change, Deployment, WorkPool, ensure_deployment, ensure_work_pool
+from .errors import SettingsError
+from .settings import Api, parse_api
+
+OWN_FLOW = "prefect-maintenance"
+
+
+def api_of(request: Mapping[str, Any]) -> Api:
+    """Say how the API is reached.
+
+    Raises:
+        SettingsError: the address is missing or none.
+    """
+    api = parse_api(request)
+    if api is None:
+        raise SettingsError("api_url is missing")
+    return api
+
+
+def work_pool(request: Mapping[str, Any], *, check: bool) -> Change:
+    """Make sure of a work pool.
+
+    Raises:
+        MaintenanceError: it cannot be as asked.
+    """
+    from .api import open_api
+
+    wish = WorkPool(
+        name=str(request["name"]),
+        type=str(request.get("type") or "process"),
+        description=request.get("description"),
+        concurrency_limit=request.get("concurrency_limit"),
+    )
+    with open_api(api_of(request)) as api:
+        api.version()
+        return ensure_work_pool(api, wish, present=_present(request), check=check)
+
+
+def deployment(request: Mapping[str, Any], *, check: bool) -> Change:
+    """Make sure of a deployment; where no other flow is named, of this tool's own.
+
+    Raises:
+        MaintenanceError: it cannot be as asked.
+    """
+    from .api import open_api
+
+    flow = str(request.get("flow") or OWN_FLOW)
+    schema = request.get("schema")
+    if _present(request) and schema is None and flow == OWN_FLOW:
+        from .flow import parameter_schema
+
+        schema = parameter_schema()
+    wish = Deployment(
+        name=str(request["name"]),
+        flow=flow,
+        entrypoint=str(request.get("entrypoint") or "maintenance.py:maintenance"),
+        path=str(request.get("path") or ""),
+        work_pool=str(request.get("work_pool") or "process-pool"),
+        parameters=dict(request.get("parameters") or {}),
+        schema=schema,
+        environment={k: str(v) for k, v in (request.get("environment") or {}).items()},
+        cron=request.get("cron") or None,
+        timezone=str(request.get("timezone") or "UTC"),
+        description=request.get("description"),
+        tags=tuple(request.get("tags") or ()),
+    )
+    if _present(request) and not wish.path:
+        raise SettingsError("path is missing: the folder of the flow on the worker's machine")
+    with open_api(api_of(request)) as api:
+        api.version()
+        return ensure_deployment(
+            api,
+            wish,
+            present=_present(request),
+            check=check,
+            wait=request.get("wait") is not False,
+        )
+
+
+CHANGES = {"work_pool": work_pool, "deployment": deployment}
+
+
+def _present(request: Mapping[str, Any]) -> bool:
+    return bool(request.get("state", "present") == "present")
