@@ -20,7 +20,7 @@ from maintenance import run_step
 from prefect_maintenance.cluster import place_in_cluster
 from prefect_maintenance.connection import connect
 from prefect_maintenance.errors import Stopped
-from prefect_maintenance.pace import Pace, Progress
+from prefect_maintenance.pace import Pace, Progress, unread
 
 from lab import environments
 from lab.fleet import Fleet
@@ -210,7 +210,7 @@ def test_the_stop_playbook_stops_what_runs_after_it_until_it_is_taken_back(
 
 
 def test_the_stop_file_ends_a_step_between_two_batches(servers: Fleet, tmp_path: Path) -> None:
-    asked = request(servers.add("stopping", DAYS, rows=10))
+    asked = request(servers.add("stopping", DAYS, rows=100))
     stop = tmp_path / "stop"
     pace = Pace(show=lambda _progress: stop.touch(), stop_file=stop)
     with pytest.raises(Stopped, match="stopped by the file"):
@@ -223,10 +223,30 @@ def test_the_stop_file_ends_a_step_between_two_batches(servers: Fleet, tmp_path:
 
     with pytest.raises(Stopped, match=f"{stop} while at log"):
         run_step("purge", {**asked, "batch_size": 5}, pace=Pace(show=once_at_work, stop_file=stop))
-    assert (DAYS - 6) * 10 < servers.logs("stopping") < DAYS * 10
+    assert (DAYS - 6) * 100 < servers.logs("stopping") < DAYS * 100
     stop.unlink()
     run_step("purge", asked, pace=Pace(stop_file=stop))
-    assert servers.logs("stopping") == (DAYS - 6) * 10
+    assert servers.logs("stopping") == (DAYS - 6) * 100
+
+
+def test_a_step_whose_starter_is_gone_stops_between_two_batches(servers: Fleet) -> None:
+    asked = request(servers.add("orphan", DAYS, rows=100))
+    reader, writer = os.pipe()
+
+    def leave(progress: Progress) -> None:
+        if progress.rows and not left:
+            os.close(reader)
+            left.append(True)
+
+    left: list[bool] = []
+    with pytest.raises(Stopped, match="whoever started the run was gone while at log"):
+        run_step(
+            "purge",
+            {**asked, "batch_size": 5},
+            pace=Pace(show=leave, alone=lambda: unread(writer)),
+        )
+    os.close(writer)
+    assert (DAYS - 6) * 100 < servers.logs("orphan") < DAYS * 100
 
 
 def test_only_so_many_databases_of_a_cluster_are_worked_on_at_a_time(servers: Fleet) -> None:
@@ -269,4 +289,7 @@ def test_a_wait_for_the_cluster_ends_with_the_time_budget(
 
 def request(variables: dict[str, Any]) -> dict[str, Any]:
     """Return a request to the engine for the purge of one server."""
-    return {key.removeprefix("prefect_maintenance_"): v for key, v in variables.items()}
+    return {
+        **{key.removeprefix("prefect_maintenance_"): v for key, v in variables.items()},
+        "purge_strategy": "delete",
+    }

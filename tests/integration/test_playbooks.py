@@ -161,7 +161,10 @@ def test_sigterm_stops_at_the_batch_and_the_report_says_how_far(
                 "- n * interval '1 second' FROM generate_series(1, 30000) n"
             )
         )
-    site.variables = {"prefect_maintenance_batch_size": 10}
+    site.variables = {
+        "prefect_maintenance_batch_size": 10,
+        "prefect_maintenance_purge_strategy": "delete",
+    }
     running = subprocess.Popen(
         site.command("maintain"),
         env=site.environment(),

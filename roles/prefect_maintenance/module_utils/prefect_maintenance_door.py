@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ def answer(module: AnsibleModule, step: str) -> None:
     try:
         from ansible.module_utils.prefect_maintenance import steps
         from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
-        from ansible.module_utils.prefect_maintenance.pace import Pace
+        from ansible.module_utils.prefect_maintenance.pace import Pace, unread
         from ansible.module_utils.prefect_maintenance.settings import Settings
     except ImportError as error:
         module.fail_json(
@@ -32,7 +33,11 @@ def answer(module: AnsibleModule, step: str) -> None:
         module.fail_json(msg=str(error), changed=False, report=report, summary=[])
     module.no_log_values.update(settings.secrets())
     limits = settings.limits
-    pace = Pace(max_runtime=limits.max_runtime, stop_file=limits.stop_file)
+    pace = Pace(
+        max_runtime=limits.max_runtime,
+        stop_file=limits.stop_file,
+        alone=lambda: unread(sys.__stdout__.fileno()) if sys.__stdout__ else False,
+    )
     try:
         with pace.heeding_signals():
             outcome = steps.STEPS[step](settings, pace)

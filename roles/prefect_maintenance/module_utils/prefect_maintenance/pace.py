@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -33,11 +34,13 @@ class Pace:
     Attributes:
         max_runtime: seconds after which the step stops; 0 is no limit.
         stop_file: as long as this file exists, nothing begins or goes on.
+        alone: tells that whoever started the step is gone, so that nobody could stop it.
         show: told of the progress.
     """
 
     max_runtime: int = 0
     stop_file: Path | None = None
+    alone: Callable[[], bool] | None = None
     show: Callable[[Progress], None] = silently
     _started: float = field(default_factory=time.monotonic)
     _asked: str | None = None
@@ -46,8 +49,8 @@ class Pace:
         """Show the progress, then go on.
 
         Raises:
-            Stopped: the time budget is used up, or somebody asked to stop, by a signal or by
-                the stop file.
+            Stopped: the time budget is used up, somebody asked to stop, by a signal or by the
+                stop file, or whoever started the step is gone.
         """
         self.show(progress)
         if self._asked:
@@ -56,6 +59,10 @@ class Pace:
             raise Stopped(
                 f"stopped by the file {self.stop_file} while at {progress.table}; "
                 "remove it and run again to go on"
+            )
+        if self.alone and self.alone():
+            raise Stopped(
+                f"whoever started the run was gone while at {progress.table}; run again to go on"
             )
         if self.max_runtime and time.monotonic() - self._started >= self.max_runtime:
             raise Stopped(
@@ -80,3 +87,14 @@ class Pace:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def unread(descriptor: int) -> bool:
+    """Tell whether nobody reads any more what is written to a pipe or socket.
+
+    So ends a connection over SSH when the controller dies or its job is cancelled; a file, and a
+    pipe that is still read, are never unread.
+    """
+    watch = select.poll()
+    watch.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))

@@ -1,0 +1,129 @@
+"""The summary of a rollout: who counts as what, what a person reads, what a job carries."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FILTERS = "roles/prefect_maintenance/filter_plugins/prefect_maintenance_fleet.py"
+REPORT = {
+    "status": "ok",
+    "check_mode": False,
+    "seconds": 2.5,
+    "database": {"bytes_before": 5 * 2**30, "bytes_after": 2 * 2**30},
+    "deleted": {"log": 1500, "events": 0},
+    "warnings": ["unknown tables are left alone: x"],
+    "tables": [
+        {"name": "log", "oldest_after": "2026-06-15T00:00:00Z", "cutoff": "2026-06-15T00:00:00Z"},
+        {
+            "name": "events",
+            "oldest_after": "2026-06-01T00:00:00Z",
+            "cutoff": "2026-06-03T12:00:00Z",
+        },
+        {"name": "flow_run_state", "oldest_after": None, "cutoff": None},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def fleet() -> ModuleType:
+    path = Path(__file__).resolve().parents[2] / FILTERS
+    spec = importlib.util.spec_from_file_location("fleet_filters", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def summary(fleet: ModuleType, records: dict[str, Any], check: bool = False) -> dict[str, Any]:
+    found: dict[str, Any] = fleet.fleet(records, "50", check, "2026-07-01T00:00:00Z")
+    return found
+
+
+def test_a_record_keeps_what_went_what_came_back_and_the_oldest_row(fleet: ModuleType) -> None:
+    record = fleet.record(REPORT)
+    assert record["status"] == "ok"
+    assert record["deleted"] == {"log": 1500}
+    assert record["bytes_given_back"] == 3 * 2**30
+    assert record["oldest"]["table"] == "events"
+    assert record["oldest"]["days_past"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("report", "status"),
+    [
+        ({}, "failed"),
+        ({"status": "ok", "deleted": {"log": 3}}, "partial"),
+        ({"status": "ok", "deleted": {"log": 3}, "check_mode": True}, "failed"),
+        ({"status": "partial", "deleted": {"log": 3}}, "partial"),
+    ],
+)
+def test_a_failure_is_partial_only_when_something_went(
+    fleet: ModuleType, report: dict[str, Any], status: str
+) -> None:
+    record = fleet.record(report, "two\n  lines")
+    assert (record["status"], record["failure"]) == (status, "two lines")
+
+
+@pytest.mark.parametrize(
+    ("failed", "tried", "limit", "stops"),
+    [
+        (1, 1, 50, True),
+        (1, 2, 50, False),
+        (2, 3, 50, True),
+        (1, 100, 0, True),
+        (0, 5, 0, False),
+        (5, 5, 100, False),
+        (0, 0, 0, False),
+    ],
+)
+def test_no_wave_begins_when_too_many_of_those_tried_have_failed(
+    fleet: ModuleType, failed: int, tried: int, limit: int, stops: bool
+) -> None:
+    good, bad = fleet.record(REPORT), fleet.record({}, "no")
+    records = {f"h{n}": bad if n < failed else good for n in range(tried)} | {"later": {}}
+    assert bool(fleet.stopped(records, limit)) is stops
+
+
+def test_the_screen_names_failed_servers_last_and_totals_at_the_end(fleet: ModuleType) -> None:
+    good, bad = fleet.record(REPORT), fleet.record({}, "cannot connect")
+    shown = fleet.lines(summary(fleet, {"a-broken-one": bad, "b": good, "c": {}}))
+    assert shown[0] == "Prefect maintenance of the fleet"
+    assert [line.split()[0] for line in shown[3:5]] == ["b", "a-broken-one"]
+    assert "2.5 d past (events)" in shown[3]
+    assert shown[5].strip() == "cannot connect"
+    assert "not reached: 1 server" in shown[7]
+    assert shown[-1] == (
+        "  3 servers: 1 ok, 1 failed, 1 not reached; 1,500 rows gone, 3 GB given back"
+    )
+
+
+def test_of_many_servers_those_that_had_nothing_to_do_share_a_line(fleet: ModuleType) -> None:
+    idle = fleet.record({"status": "ok", "database": {"bytes_before": 9, "bytes_after": 9}})
+    records = {f"idle-{n}": idle for n in range(300)} | {"busy": fleet.record(REPORT)}
+    shown = fleet.lines(summary(fleet, records, check=True))
+    assert len(shown) < 10
+    assert "check only" in shown[0]
+    assert "  300 more servers had nothing to do" in shown
+    assert any(line.startswith("  busy") for line in shown)
+
+
+def test_a_job_carries_totals_and_reasons_but_not_every_server(fleet: ModuleType) -> None:
+    records = {f"h{n}": fleet.record(REPORT) for n in range(5)} | {"bad": fleet.record({}, "why")}
+    carried = fleet.artifacts(summary(fleet, records))
+    assert carried["servers"]["ok"] == 5
+    assert carried["deleted"] == {"log": 7500}
+    assert carried["failed"] == {"bad": "why"}
+    assert "hosts" not in carried
+
+
+def test_an_answer_of_zero_is_an_answer_and_a_blank_one_is_none(fleet: ModuleType) -> None:
+    assert fleet.answer(0, 50) == 0
+    assert fleet.answer("0", 50) == "0"
+    for blank in ("", "  ", None):
+        assert fleet.answer(blank, 50) == 50
