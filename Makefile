@@ -6,11 +6,13 @@ LOGS ?= 4000000
 
 BIN := .venv/bin
 STAMP := .venv/.made-from-requirements
+MOLECULE := .cache/molecule
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
-.PHONY: help venv demo lint format unit integration test test-matrix bench bench-fleet clean
+.PHONY: help venv demo lint format sanity unit integration containers molecule molecule-images \
+	test test-matrix test-ansible-core bench bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,13 +39,30 @@ format: venv  ## let ruff lay out the Python
 	ruff check --fix .
 	ruff format .
 
+sanity: venv  ## ansible-test sanity on the modules, staged as a collection
+	$(BIN)/python -m lab.sanity
+
 unit: venv  ## tests that need no server
 	pytest tests/unit
 
 integration: venv  ## tests against real PostgreSQL, SQLite and Prefect
 	pytest tests/integration
 
-test: lint unit integration  ## what CI runs
+$(MOLECULE)/.made: requirements/molecule.txt $(STAMP)
+	$(BIN)/uv venv --quiet --clear $(MOLECULE)
+	$(BIN)/uv pip install --quiet --python $(MOLECULE) -r $<
+	touch $@
+
+molecule: $(MOLECULE)/.made  ## the scenarios in containers: SCENARIOS="default sqlite", else all
+	molecule/test.sh $(SCENARIOS)
+
+molecule-images:  ## for machines without a registry: images from Debian packages, as root
+	molecule/build-images.sh
+
+containers: $(MOLECULE)/.made
+	molecule/test.sh --if-possible
+
+test: lint sanity unit integration containers  ## what CI runs
 
 test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 15 and 18
 	$(BIN)/python -m lab.matrix

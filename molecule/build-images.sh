@@ -15,6 +15,7 @@ for program in podman mmdebstrap; do
 done
 
 # The release, the mirror, the proxy and its certificates are this machine's own.
+# shellcheck source=/dev/null
 . /etc/os-release
 sources=/etc/apt/sources.list
 for candidate in "/etc/apt/sources.list.d/$ID.sources" "/etc/apt/sources.list.d/$ID.list"; do
