@@ -3,10 +3,12 @@ PYTHON ?= python3
 DB ?= postgresql
 ROWS ?= 300000
 LOGS ?= 4000000
+CORE ?= 2.21.5
 
 BIN := .venv/bin
 STAMP := .venv/.made-from-requirements
 MOLECULE := .cache/molecule
+NEWER := .cache/ansible-core-$(CORE)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
@@ -66,6 +68,13 @@ test: lint sanity unit integration containers  ## what CI runs
 
 test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 15 and 18
 	$(BIN)/python -m lab.matrix
+
+test-ansible-core: venv  ## the Ansible content under a newer ansible-core, with a Python 3.12 or newer
+	mkdir -p .cache
+	echo "ansible-core==$(CORE)" > $(NEWER).txt
+	uv venv --quiet --clear --python '>=3.12' $(NEWER)
+	uv pip install --quiet --python $(NEWER) --override $(NEWER).txt -r requirements/dev.txt
+	PATH="$(CURDIR)/$(NEWER)/bin:$$PATH" pytest tests/unit tests/integration/test_playbooks.py
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)

@@ -94,9 +94,7 @@ def _size(url: str) -> int:
         return Path(str(engine.url.database)).stat().st_size
     with engine.connect() as connection:
         return int(
-            connection.execute(
-                sa.text("SELECT pg_database_size(current_database())")
-            ).scalar_one()
+            connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one()
         )
 
 
