@@ -41,6 +41,8 @@ if [ -z "${MOLECULE_DEBIAN_IMAGE:-}${MOLECULE_POSTGRES_IMAGE:-}" ] && ci_as_root
     fi
 fi
 
+# Its state lies in the checkout too, not in the home.
+export ANSIBLE_HOME=$PWD/.cache/ansible
 export PATH=$PWD/.cache/molecule/bin:$PATH
 if [ $# -eq 0 ]; then
     exec molecule test --all
