@@ -55,13 +55,13 @@ $(MOLECULE)/.made: requirements/molecule.txt $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(MOLECULE) -r $<
 	touch $@
 
-molecule: $(MOLECULE)/.made  ## the scenarios in containers: SCENARIOS="default sqlite", else all
+molecule:  ## the scenarios in containers: SCENARIOS="default sqlite", else all
 	molecule/test.sh $(SCENARIOS)
 
 molecule-images:  ## for machines without a registry: images from Debian packages, as root
 	molecule/build-images.sh
 
-containers: $(MOLECULE)/.made
+containers:
 	molecule/test.sh --if-possible
 
 test: lint sanity unit integration containers  ## what CI runs

@@ -14,7 +14,11 @@ ci_as_root() {
     [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null
 }
 
-if ! command -v podman > /dev/null && ci_as_root; then
+installed() {
+    command -v podman > /dev/null && command -v mmdebstrap > /dev/null
+}
+
+if ci_as_root && ! installed; then
     apt-get -qq update
     DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
         containernetworking-plugins mmdebstrap podman runc > /dev/null
@@ -24,12 +28,9 @@ if ! command -v podman > /dev/null; then
     exit "$missing"
 fi
 
-# Podman as root raises its containers' limits, which a machine that is a guest itself may forbid.
-if [ "$(id -u)" = 0 ] && [ -z "${CONTAINERS_CONF:-}" ] && ! (ulimit -n 1048576) 2> /dev/null; then
-    export CONTAINERS_CONF=$PWD/.cache/containers.conf
-    echo '[containers]
-default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]' > "$CONTAINERS_CONF"
-fi
+"${MAKE:-make}" --silent .cache/molecule/.made
+
+. molecule/limits.sh
 
 # In CI everything comes from packages; elsewhere the official images are pulled.
 if [ -z "${MOLECULE_DEBIAN_IMAGE:-}${MOLECULE_POSTGRES_IMAGE:-}" ] && ci_as_root; then
