@@ -3,14 +3,18 @@ PYTHON ?= python3
 DB ?= postgresql
 ROWS ?= 300000
 LOGS ?= 4000000
+CORE ?= 2.21.5
 
 BIN := .venv/bin
 STAMP := .venv/.made-from-requirements
+MOLECULE := .cache/molecule
+NEWER := .cache/ansible-core-$(CORE)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
-.PHONY: help venv demo lint format unit integration test test-matrix bench bench-fleet clean
+.PHONY: help venv demo lint format sanity unit integration containers molecule molecule-images \
+	test test-matrix test-ansible-core bench bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,16 +41,40 @@ format: venv  ## let ruff lay out the Python
 	ruff check --fix .
 	ruff format .
 
+sanity: venv  ## ansible-test sanity on the modules, staged as a collection
+	$(BIN)/python -m lab.sanity
+
 unit: venv  ## tests that need no server
 	pytest tests/unit
 
 integration: venv  ## tests against real PostgreSQL, SQLite and Prefect
 	pytest tests/integration
 
-test: lint unit integration  ## what CI runs
+$(MOLECULE)/.made: requirements/molecule.txt $(STAMP)
+	$(BIN)/uv venv --quiet --clear $(MOLECULE)
+	$(BIN)/uv pip install --quiet --python $(MOLECULE) -r $<
+	touch $@
+
+molecule:  ## the scenarios in containers: SCENARIOS="default sqlite", else all
+	molecule/test.sh $(SCENARIOS)
+
+molecule-images:  ## for machines without a registry: images from Debian packages, as root
+	molecule/build-images.sh
+
+containers:
+	molecule/test.sh --if-possible
+
+test: lint sanity unit integration containers  ## what CI runs
 
 test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 15 and 18
 	$(BIN)/python -m lab.matrix
+
+test-ansible-core: venv  ## the Ansible content under a newer ansible-core, with a Python 3.12 or newer
+	mkdir -p .cache
+	echo "ansible-core==$(CORE)" > $(NEWER).txt
+	uv venv --quiet --clear --python '>=3.12' $(NEWER)
+	uv pip install --quiet --python $(NEWER) --override $(NEWER).txt -r requirements/dev.txt
+	PATH="$(CURDIR)/$(NEWER)/bin:$$PATH" pytest tests/unit tests/integration/test_playbooks.py
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)

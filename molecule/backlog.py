@@ -1,7 +1,7 @@
 """Make a server's backlog inside of its container, and see what a maintenance made of it.
 
-Run there with the server's own Python: `backlog.py make ROWS DAYS`, later `backlog.py verify`.
-The database is named by DB_URL.
+Run there with the server's own Python: `backlog.py make ROWS DAYS`, later `backlog.py verify`, or
+`backlog.py untouched` where nothing was to be done. The database is named by DB_URL.
 """
 
 from __future__ import annotations
@@ -49,9 +49,15 @@ def make(url: str, rows: int, days: int) -> None:
     backlog.settle(url)
     backlog.age_and_multiply(url, rows)
     made = datetime.now(UTC)
-    notes = {"made": made.isoformat(), "days": days, "size": _size(url)}
-    NOTES.write_text(json.dumps(notes | {"stays": _counts(url, _STAYS, made, days)}))
     going = _counts(url, _GOES, made, days)
+    notes = {
+        "made": made.isoformat(),
+        "days": days,
+        "size": _size(url),
+        "goes": going,
+        "stays": _counts(url, _STAYS, made, days),
+    }
+    NOTES.write_text(json.dumps(notes))
     if not all(going.values()):
         raise SystemExit(f"the backlog does not hold everything that has to go: {going}")
 
@@ -73,6 +79,14 @@ def verify(url: str) -> None:
     if faults:
         raise SystemExit("; ".join(faults))
     print(json.dumps({"stayed": stayed, "bytes": [notes["size"], _size(url)]}))
+
+
+def untouched(url: str) -> None:
+    """Fail unless everything that a maintenance would take is still there."""
+    notes = json.loads(NOTES.read_text())
+    left = _counts(url, _GOES, datetime.fromisoformat(notes["made"]), notes["days"])
+    if left != notes["goes"]:
+        raise SystemExit(f"there were {notes['goes']}, and there are {left}")
 
 
 def _counts(url: str, queries: Mapping[str, str], made: datetime, days: int) -> dict[str, int]:
@@ -102,4 +116,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(os.environ["DB_URL"], int(sys.argv[2]), int(sys.argv[3]))
     else:
-        verify(os.environ["DB_URL"])
+        {"verify": verify, "untouched": untouched}[sys.argv[1]](os.environ["DB_URL"])

@@ -5,7 +5,8 @@ set -eu
 
 debian=localhost/prefect-maintenance-debian
 postgres=localhost/prefect-maintenance-postgres
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/.."
+. molecule/limits.sh
 
 for program in podman mmdebstrap; do
     command -v "$program" > /dev/null || {
@@ -15,6 +16,7 @@ for program in podman mmdebstrap; do
 done
 
 # The release, the mirror, the proxy and its certificates are this machine's own.
+# shellcheck source=/dev/null
 . /etc/os-release
 sources=/etc/apt/sources.list
 for candidate in "/etc/apt/sources.list.d/$ID.sources" "/etc/apt/sources.list.d/$ID.list"; do
@@ -28,6 +30,6 @@ apt-config dump Acquire | grep -E '::(Proxy|CAInfo)[^ ]* "..*";$' > "$options" |
 
 mmdebstrap --quiet --variant=minbase --include=ca-certificates --aptopt="$options" \
     "$VERSION_CODENAME" - "$sources" | podman import --quiet - "$debian" > /dev/null
-podman build --quiet --build-arg="BASE=$debian" --tag="$postgres" postgres > /dev/null
+podman build --quiet --build-arg="BASE=$debian" --tag="$postgres" molecule/postgres > /dev/null
 
 echo "export MOLECULE_DEBIAN_IMAGE=$debian MOLECULE_POSTGRES_IMAGE=$postgres"

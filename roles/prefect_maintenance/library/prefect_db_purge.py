@@ -126,7 +126,7 @@ options:
     default: auto
   vacuum:
     description:
-      - What will become of the space afterwards, as for M(prefect_db_vacuum); V(auto) of
+      - What will become of the space afterwards, as for C(prefect_db_vacuum); V(auto) of
         O(purge_strategy) rewrites what would be rewritten anyhow.
     type: str
     choices: [auto, none, plain, full, rewrite, repack]

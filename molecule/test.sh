@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Run the scenarios: all of them, or those named. With --if-possible, a machine without podman is
+# told so in one line, and no more.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=1
+if [ "${1:-}" = --if-possible ]; then
+    missing=0
+    shift
+fi
+
+ci_as_root() {
+    [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null
+}
+
+installed() {
+    command -v podman > /dev/null && command -v mmdebstrap > /dev/null
+}
+
+if ci_as_root && ! installed; then
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+        containernetworking-plugins mmdebstrap podman runc > /dev/null
+fi
+if ! command -v podman > /dev/null; then
+    echo "The container tests were not run: podman is missing. Install it, then: make molecule"
+    exit "$missing"
+fi
+
+"${MAKE:-make}" --silent .cache/molecule/.made
+
+. molecule/limits.sh
+
+# In CI everything comes from packages; elsewhere the official images are pulled.
+if [ -z "${MOLECULE_DEBIAN_IMAGE:-}${MOLECULE_POSTGRES_IMAGE:-}" ] && ci_as_root; then
+    MOLECULE_DEBIAN_IMAGE=localhost/prefect-maintenance-debian
+    MOLECULE_POSTGRES_IMAGE=localhost/prefect-maintenance-postgres
+    export MOLECULE_DEBIAN_IMAGE MOLECULE_POSTGRES_IMAGE
+    if ! podman image exists "$MOLECULE_POSTGRES_IMAGE"; then
+        molecule/build-images.sh > /dev/null
+    fi
+fi
+
+# Its state lies in the checkout too, not in the home.
+export ANSIBLE_HOME=$PWD/.cache/ansible
+export PATH=$PWD/.cache/molecule/bin:$PATH
+if [ $# -eq 0 ]; then
+    exec molecule test --all
+fi
+for scenario in "$@"; do
+    molecule test --scenario-name "$scenario"
+done
