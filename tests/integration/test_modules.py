@@ -59,6 +59,15 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
     ("prefect_db_vacuum", {
         **POLICY, **WORK, "report": "{{ prefect_api_delete.report }}", "vacuum": "full",
         "vacuum_min_bytes": 100000000, "vacuum_min_percent": 90}),
+    ("prefect_work_pool", {
+        **API, "name": "converged", "type": "process", "description": "of a test",
+        "concurrency_limit": 2, "state": "present"}),
+    ("prefect_deployment", {
+        **API, "name": "converged", "flow": "converged", "entrypoint": "a.py:b", "path": "/srv",
+        "work_pool": "converged", "parameters": {"a": 1}, "environment": {"A": "b"},
+        "schema": {"type": "object", "properties": {"a": {"type": "integer"}}},
+        "cron": "0 3 1 * *", "timezone": "Asia/Bangkok", "description": "of a test",
+        "tags": ["test"], "wait": True, "state": "present"}),
 ]  # fmt: skip
 
 
@@ -108,7 +117,7 @@ def test_modules_converge_with_all_their_options_and_the_second_run_changes_noth
         assert done.returncode == 0, done.stdout + done.stderr
         assert "s3cret" not in done.stdout.replace(json.dumps(variables), "")
         ended.append(int(re.findall(r"changed=(\d+)", done.stdout)[0]))
-    assert ended[0] >= 3
+    assert ended[0] >= 5
     assert ended[1] == 0
     cluster.execute("DROP OWNED BY converged", shared_server.db_url.rsplit("/", 1)[1])
     cluster.execute("DROP ROLE converged")

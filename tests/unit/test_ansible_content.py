@@ -16,6 +16,7 @@ from typing import Any
 import ansible.module_utils
 import pytest
 import yaml
+from prefect_maintenance.scheduling import CHANGES
 from prefect_maintenance.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,8 @@ STEP_OF = {
     "prefect_api_delete": "delete",
     "prefect_db_vacuum": "vacuum",
     "prefect_db_role": "role",
+    "prefect_work_pool": "work_pool",
+    "prefect_deployment": "deployment",
 }
 MODULES = sorted(STEP_OF)
 SECRETS = {"db_url", "api_auth_string", "api_key", "api_headers", "password"}
@@ -73,7 +76,8 @@ def constructed(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, A
     made: dict[str, Any] = {}
     asked: list[str] = []
     monkeypatch.setattr(module, "AnsibleModule", lambda **keywords: made.update(keywords))
-    monkeypatch.setattr(module, "answer", lambda _module, step: asked.append(step))
+    for call in ("answer", "change"):
+        monkeypatch.setattr(module, call, lambda _module, step: asked.append(step), raising=False)
     module.main()
     return made, asked
 
@@ -89,7 +93,7 @@ def test_a_module_makes_one_engine_call_and_supports_check_mode(
 ) -> None:
     made, asked = constructed(name, monkeypatch)
     assert asked == [STEP_OF[name]]
-    assert asked[0] in STEPS
+    assert asked[0] in {*STEPS, *CHANGES}
     assert made["supports_check_mode"] is True
 
 
@@ -139,7 +143,8 @@ def test_a_modules_docs_are_complete(name: str) -> None:
         "idempotent",
         "platform",
     }
-    assert {"report", "summary"} <= set(module["RETURN"])
+    if STEP_OF[name] in STEPS:
+        assert {"report", "summary"} <= set(module["RETURN"])
     for key, value in module["RETURN"].items():
         assert {"description", "returned", "type"} <= set(value), key
     for task in module["EXAMPLES"]:

@@ -80,7 +80,13 @@ EXAMPLES = r"""
     api_auth_string: "{{ vault_prefect_auth_string }}"
 """
 
-RETURN = r""" # """
+RETURN = r"""
+name:
+  description: The pool.
+  returned: success
+  type: str
+  sample: process-pool
+"""
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.prefect_maintenance_door import change

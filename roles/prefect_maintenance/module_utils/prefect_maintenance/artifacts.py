@@ -26,7 +26,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{'would go' if checked else 'deleted'}, "
         f"**{_size(max(0, database['bytes_before'] - database['bytes_after']))}** given back. "
         f"The database has {_size(database['bytes_after'])}; it had "
-        f"{_size(database['bytes_before'])}.",
+        f"{_size(database['bytes_before'])}. Everything is counted back from "
+        f"{report['reference_time']}.",
         "",
     ]
     if tables:

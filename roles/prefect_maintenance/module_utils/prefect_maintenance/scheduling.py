@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .deployments import Change, Deployment, WorkPool, ensure_deployment, ensure_work_pool
@@ -40,7 +41,8 @@ def work_pool(request: Mapping[str, Any], *, check: bool) -> Change:
     )
     with open_api(api_of(request)) as api:
         api.version()
-        return ensure_work_pool(api, wish, present=_present(request), check=check)
+        done = ensure_work_pool(api, wish, present=_present(request), check=check)
+    return replace(done, answers={"name": wish.name})
 
 
 def deployment(request: Mapping[str, Any], *, check: bool) -> Change:
