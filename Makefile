@@ -80,7 +80,7 @@ bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)
 
 bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
-	$(BIN)/python -m benchmarks.fleet --hosts 50 100 200 --forks 20
+	$(BIN)/python -m benchmarks.fleet --hosts 50 200 --forks 20
 
 clean:  ## remove everything that was made
 	rm -rf .venv .cache reports .ruff_cache .mypy_cache .pytest_cache .ansible
