@@ -3,6 +3,7 @@ PYTHON ?= python3
 DB ?= postgresql
 ROWS ?= 300000
 LOGS ?= 4000000
+JOBS ?= 2
 CORE ?= 2.21.5
 
 BIN := .venv/bin
@@ -48,7 +49,7 @@ unit: venv  ## tests that need no server
 	pytest tests/unit
 
 integration: venv  ## tests against real PostgreSQL, SQLite and Prefect
-	pytest tests/integration
+	pytest tests/integration --numprocesses $(JOBS) --dist loadfile
 
 $(MOLECULE)/.made: requirements/molecule.txt $(STAMP)
 	$(BIN)/uv venv --quiet --clear $(MOLECULE)

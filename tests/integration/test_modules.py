@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from maintenance import FLOW, clear, engine_for
+from prefect_maintenance.scheduling import CHANGES
 from test_oracle import SAME
 from world import Policy, insert, make_world
 
@@ -119,5 +120,8 @@ def test_modules_converge_with_all_their_options_and_the_second_run_changes_noth
         ended.append(int(re.findall(r"changed=(\d+)", done.stdout)[0]))
     assert ended[0] >= 5
     assert ended[1] == 0
+    absent = {"api_url": shared_server.api_url, "name": "converged", "state": "absent"}
+    CHANGES["deployment"]({**absent, "flow": "converged"}, check=False)
+    CHANGES["work_pool"](absent, check=False)
     cluster.execute("DROP OWNED BY converged", shared_server.db_url.rsplit("/", 1)[1])
     cluster.execute("DROP ROLE converged")

@@ -93,18 +93,18 @@ def test_a_killed_process_leaves_every_row_and_the_next_run_finishes(
     young = fill_logs(cluster, database, 60_000)
     every = set(ids(cluster, database))
     script = (
-        "import sys; from prefect_maintenance.settings import Settings; "
+        "import os; from prefect_maintenance.settings import Settings; "
         "from prefect_maintenance.steps import STEPS; from prefect_maintenance.pace import Pace; "
         "print('begin', flush=True); "
-        "STEPS['purge'](Settings.parse({'db_url': sys.argv[1], 'purge_strategy': 'rewrite'}, "
+        "STEPS['purge'](Settings.parse({'db_url': os.environ['URL'], 'purge_strategy': 'rewrite'}, "
         "check=False), Pace())"
     )
     path = str(Path(prefect_maintenance.__file__).parents[1])
     chance, killed = random.Random(4), 0
     for _ in range(12):
         process = subprocess.Popen(
-            [sys.executable, "-c", script, database],
-            env={**os.environ, "PYTHONPATH": path},
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": path, "URL": database},
             stdout=subprocess.PIPE,
         )
         assert process.stdout

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,14 +101,28 @@ class Scheduled(Site):
 
 def kill_all(session: int) -> None:
     """Kill a worker and the runs that it has started, which are in groups of their own."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                found = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[3])
-                if found == session:
-                    os.kill(int(entry.name), signal.SIGKILL)
-            except (OSError, IndexError):
-                continue
+    for process in of_session(session):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def of_session(session: int) -> list[int]:
+    """Return the processes of a session: a worker and the runs that it has started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(entry.read_text().rsplit(")", 1)[1].split()[3]) == session:
+                found.append(int(entry.parent.name))
+    return found
+
+
+def command(process: int) -> str:
+    """Return what everybody can see of a process."""
+    try:
+        shown = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return shown.replace(b"\0", b" ").decode(errors="replace")
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +188,12 @@ def test_a_worker_leaves_what_the_policy_keeps_and_tells_people_about_it(
     before = dump(engine)
     run = site.start_run()
     seen: set[str] = set()
-    with site.worker():
+    with site.worker() as worker:
         while site.state(run)["state_type"] not in DONE:
-            seen |= processes()
+            seen |= {command(process) for process in of_session(worker.pid)}
         done = site.wait(run, DONE)
     assert done["state_type"] == "COMPLETED", site.worker_log()
+    assert any("flow_run" in shown or "flow-run" in shown for shown in seen), seen
     assert done["name"].startswith("maintenance-20")
     after = dump(engine)
     engine.dispose()
@@ -231,16 +246,6 @@ def compare(before: Dump, after: Dump) -> None:
     for table in TABLES:
         gone = set(before[table]) - set(after[table])
         assert gone == set(before[table]) - set(wanted[table]), table
-
-
-def processes() -> set[str]:
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.add(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return found
 
 
 def test_of_two_runs_at_once_one_does_the_work_and_the_other_ends_cancelled(
