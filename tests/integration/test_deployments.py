@@ -130,6 +130,7 @@ def test_only_one_run_is_at_work_and_the_form_knows_the_parameters(
     form = found["parameter_openapi_schema"]["properties"]
     assert {"retention_days", "states", "vacuum", "dry_run"} <= set(form)
     assert form["retention_days"]["minimum"] == 1
+    assert {name for name, field in form.items() if not field.get("description")} == set()
 
 
 def test_a_pool_that_deployments_use_stays_and_is_removed_without_them(
