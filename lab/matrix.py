@@ -9,7 +9,11 @@ from pathlib import Path
 
 from . import environments
 
-TESTS = ("tests/integration/test_oracle.py", "tests/integration/test_catalogue.py")
+TESTS = (
+    "tests/integration/test_oracle.py",
+    "tests/integration/test_catalogue.py",
+    "tests/integration/test_deployments.py",
+)
 POSTGRES = ("15", "18")
 
 

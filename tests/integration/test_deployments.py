@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from prefect_maintenance import deployments
 from prefect_maintenance.api import PrefectApi, open_api
 from prefect_maintenance.deployments import Change
-from prefect_maintenance.errors import ConnectionFailed, MaintenanceError, SettingsError
+from prefect_maintenance.errors import ApiError, ConnectionFailed, MaintenanceError, SettingsError
 from prefect_maintenance.scheduling import CHANGES
 from prefect_maintenance.settings import Api
 
@@ -129,6 +130,7 @@ def test_only_one_run_is_at_work_and_the_form_knows_the_parameters(
     form = found["parameter_openapi_schema"]["properties"]
     assert {"retention_days", "states", "vacuum", "dry_run"} <= set(form)
     assert form["retention_days"]["minimum"] == 1
+    assert {name for name, field in form.items() if not field.get("description")} == set()
 
 
 def test_a_pool_that_deployments_use_stays_and_is_removed_without_them(
@@ -182,3 +184,21 @@ def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     port = free_port()
     with pytest.raises(ConnectionFailed, match=str(port)):
         CHANGES["work_pool"]({"api_url": f"http://127.0.0.1:{port}/api", "name": POOL}, check=False)
+
+
+def test_a_server_whose_scheduler_is_dead_is_found_out(
+    sqlite_database: str,
+    start_server: Callable[..., PrefectServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = start_server(
+        sqlite_database,
+        environment={
+            "PREFECT_API_SERVICES_SCHEDULER_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+        },
+    )
+    monkeypatch.setattr(deployments, "_PATIENCE", 5)
+    change(server, "work_pool")
+    with pytest.raises(ApiError, match="its scheduler does not work"):
+        change(server, "deployment", **MONTHLY)

@@ -64,40 +64,44 @@ def run_name() -> str:
 
 @flow(name="prefect-maintenance", flow_run_name=run_name, validate_parameters=True)
 def maintenance(
-    retention_days: Annotated[
-        int, Field(ge=1, title="Days to keep", description="Days for which everything is kept.")
-    ] = 15,
-    retention: Annotated[
-        Retention, Field(title="Days per entity", description="Where they differ.")
-    ] = Retention(),  # noqa: B008  immutable in use, and the form shows its fields
+    retention_days: Days = 15,
+    retention: Retention = Retention(),  # noqa: B008  immutable in use; the form shows its fields
     states: Annotated[
-        list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]],
-        Field(min_length=1, title="States", description="Final states whose flow runs may go."),
+        list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]], Field(min_length=1)
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
-    purge_strategy: Annotated[
-        Literal["auto", "delete", "rewrite"], Field(title="How logs and events go")
-    ] = "auto",
-    run_delete_via: Annotated[
-        Literal["api", "sql"], Field(title="How runs and artifacts go")
-    ] = "api",
-    vacuum: Annotated[
-        Literal["auto", "none", "plain", "full", "rewrite", "repack"],
-        Field(title="Space to reclaim", description="auto rewrites what passes both thresholds."),
-    ] = "auto",
-    vacuum_min_bytes: Annotated[int, Field(ge=0, title="Least bytes to reclaim")] = 104857600,
-    vacuum_min_percent: Annotated[int, Field(ge=0, title="Least percentage to reclaim")] = 20,
-    batch_size: Annotated[int, Field(ge=1, title="Rows in one transaction")] = 20000,
-    lock_timeout: Annotated[float, Field(gt=0, title="Seconds to wait for a lock")] = 5.0,
-    max_runtime: Annotated[int, Field(ge=0, title="Seconds a step may take; 0: any")] = 0,
-    per_cluster: Annotated[int, Field(ge=0, title="Databases of a cluster at a time")] = 1,
-    dry_run: Annotated[
-        bool, Field(title="Only say what would go", description="Nothing is changed.")
-    ] = False,
+    purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
+    run_delete_via: Literal["api", "sql"] = "api",
+    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "repack"] = "auto",
+    vacuum_min_bytes: Annotated[int, Field(ge=0)] = 104857600,
+    vacuum_min_percent: Annotated[int, Field(ge=0)] = 20,
+    batch_size: Annotated[int, Field(ge=1)] = 20000,
+    lock_timeout: Annotated[float, Field(gt=0)] = 5.0,
+    max_runtime: Annotated[int, Field(ge=0)] = 0,
+    per_cluster: Annotated[int, Field(ge=0)] = 1,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Delete what is older than the policy, and give the space back.
 
     It ends with an artifact that says what went, what was kept and why, and the sizes before and
-    after. Returns the report.
+    after. The form in the UI shows what is said here of each parameter.
+
+    Args:
+        retention_days: Days for which everything is kept.
+        retention: Days per entity, where they differ.
+        states: Final states whose flow runs may go.
+        purge_strategy: How logs and events go; auto takes whichever way costs less.
+        run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
+        vacuum: What to reclaim; auto rewrites the tables that pass both thresholds.
+        vacuum_min_bytes: A table is rewritten only when at least so many bytes come back,
+        vacuum_min_percent: and at least this share of it.
+        batch_size: Rows in one transaction.
+        lock_timeout: Seconds to wait for a lock.
+        max_runtime: Seconds after which a step stops between two batches; 0 is no limit.
+        per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
+        dry_run: Only say what would go; nothing is changed.
+
+    Returns:
+        The report.
 
     Raises:
         MaintenanceError: a step failed; the artifact says how far it came.
@@ -180,7 +184,7 @@ class _Shown:
         if now - self._shown > _SHOW_EVERY:
             self._shown = now
             self._set(100 * (number + share) / of)
-        if now - self._logged > _LOG_EVERY:
+        if progress.rows and now - self._logged > _LOG_EVERY:
             self._logged = now
             total = f" of {progress.of:,}" if progress.of else ""
             get_run_logger().info("%s: %s, %s%s", name, progress.table, f"{progress.rows:,}", total)
