@@ -197,10 +197,12 @@ class Job:
         told = read_yaml(ROOT / "awx" / "job_templates" / f"{template}.yml")["job_template"]
         check = "--check " if told["job_type"] == "check" else ""
         secret = {"vault_prefect_maintenance_db_password": PASSWORD}
+        # As AWX does; given as an argument they would stand in the command that the job records.
+        extra = {**told.get("extra_vars", {}), **secret, **answers}
+        (self.folder / "env" / "extravars").write_text(json.dumps(extra))
         return ansible_runner.run(
             private_data_dir=str(self.folder),
             playbook=told["playbook"],
-            extravars={**told.get("extra_vars", {}), **secret, **answers},
             cmdline=f"{check}--forks 5 -vvv",
             envvars={"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
             quiet=True,
