@@ -63,7 +63,7 @@ molecule-images:  ## for machines without a registry: images from Debian package
 	molecule/build-images.sh
 
 containers:
-	molecule/test.sh --if-possible
+	molecule/test.sh --if-possible $(SCENARIOS)
 
 test: lint sanity unit integration containers  ## what CI runs
 
