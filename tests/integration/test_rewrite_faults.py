@@ -59,11 +59,11 @@ def strategy(outcome: Any, table: str = "log") -> str:
 
 
 def at_the_copy(act: Callable[[], None]) -> Pace:
-    """Do something once, when a part of the copy is there and the rest is not."""
+    """Do something once, when a part of the copy of the logs is there and the rest is not."""
     done: list[Progress] = []
 
     def show(progress: Progress) -> None:
-        if not done:
+        if progress.table == "log" and not done:
             done.append(progress)
             act()
 
@@ -133,8 +133,7 @@ def wait_for_the_dead(cluster: Postgres, url: str) -> None:
 
 def test_a_stop_in_the_middle_leaves_the_table_as_it_was(cluster: Postgres, filled: str) -> None:
     wanted, before = kept_by_deletes(cluster, filled), left(filled)
-    pace = Pace()
-    pace.show = lambda _: pace.stop("SIGTERM")
+    pace = at_the_copy(lambda: pace.stop("SIGTERM"))
     with pytest.raises(Stopped, match="stopped by SIGTERM while at log"):
         run_step("purge", request(filled), pace=pace)
     assert left(filled) == before
