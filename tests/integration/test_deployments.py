@@ -15,6 +15,7 @@ from prefect_maintenance.deployments import Change
 from prefect_maintenance.errors import ApiError, ConnectionFailed, MaintenanceError, SettingsError
 from prefect_maintenance.scheduling import CHANGES
 from prefect_maintenance.settings import Api
+from workers import heartbeat, heartbeats
 
 from lab.postgres import free_port
 from lab.server import PrefectServer
@@ -178,6 +179,28 @@ def test_a_pool_that_is_paused_missing_or_of_another_type_is_named(
     api.ask("DELETE", f"/work_pools/{POOL}")
     with pytest.raises(SettingsError, match="knows no work pools of type nonsense"):
         change(shared_server, "work_pool", type="nonsense")
+
+
+def test_a_worker_is_waited_for_until_the_server_hears_of_it(
+    shared_server: PrefectServer, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployments, "_WORKER_PATIENCE", 3)
+    with pytest.raises(ApiError, match=f"nothing was heard of worker w of work pool {POOL}"):
+        change(shared_server, "work_pool", worker="w")
+    heartbeat(shared_server, POOL, "another")
+    with pytest.raises(ApiError, match="nothing was heard of worker w"):
+        change(shared_server, "work_pool", worker="w")
+    heartbeat(shared_server, POOL, "w")
+    assert not change(shared_server, "work_pool", worker="w").changed
+    with pytest.raises(ApiError, match="nothing was heard of worker w"):
+        change(shared_server, "work_pool", worker="w", worker_is_new=True)
+    with heartbeats(shared_server, POOL, "w"):
+        assert not change(shared_server, "work_pool", worker="w", worker_is_new=True).changed
+
+
+def test_a_check_does_not_wait_for_a_worker(shared_server: PrefectServer, api: PrefectApi) -> None:
+    assert change(shared_server, "work_pool", worker="w", check=True).changed
+    assert api.find(f"/work_pools/{POOL}") is None
 
 
 def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path) -> None:

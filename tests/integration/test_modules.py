@@ -16,6 +16,7 @@ import yaml
 from maintenance import FLOW, clear, engine_for
 from prefect_maintenance.scheduling import CHANGES
 from test_oracle import SAME
+from workers import heartbeats
 from world import Policy, insert, make_world
 
 from lab import environments
@@ -62,7 +63,8 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         "vacuum_min_bytes": 100000000, "vacuum_min_percent": 90}),
     ("prefect_work_pool", {
         **API, "name": "converged", "type": "process", "description": "of a test",
-        "concurrency_limit": 2, "state": "present"}),
+        "concurrency_limit": 2, "worker": "converged", "worker_is_new": True,
+        "state": "present"}),
     ("prefect_deployment", {
         **API, "name": "converged", "flow": "converged", "entrypoint": "a.py:b", "path": "/srv",
         "work_pool": "converged", "parameters": {"a": 1}, "environment": {"A": "b"},
@@ -109,12 +111,13 @@ def test_modules_converge_with_all_their_options_and_the_second_run_changes_noth
     ]  # fmt: skip
     ended = []
     for _ in range(2):
-        done = subprocess.run(
-            command,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-            capture_output=True,
-            text=True,
-        )
+        with heartbeats(shared_server, "converged", "converged"):
+            done = subprocess.run(
+                command,
+                env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+                capture_output=True,
+                text=True,
+            )
         assert done.returncode == 0, done.stdout + done.stderr
         assert "s3cret" not in done.stdout.replace(json.dumps(variables), "")
         ended.append(int(re.findall(r"changed=(\d+)", done.stdout)[0]))

@@ -44,6 +44,16 @@ options:
   concurrency_limit:
     description: How many runs it works on at a time.
     type: int
+  worker:
+    description:
+      - Name of a worker of the pool; the module waits until the server hears of it, and fails when
+        it does not within two minutes. It reads only, and a check does not wait.
+    type: str
+  worker_is_new:
+    description: The worker was started just now, so that what was heard of it earlier does not
+      count.
+    type: bool
+    default: false
   state:
     description: V(absent) removes the pool, unless deployments use it; then a warning says which.
     type: str
@@ -78,6 +88,13 @@ EXAMPLES = r"""
     name: process-pool
     api_url: https://prefect.example.com/api
     api_auth_string: "{{ vault_prefect_auth_string }}"
+
+- name: Make sure that its worker is alive
+  prefect_work_pool:
+    name: process-pool
+    worker: prefect-maintenance
+    api_url: https://prefect.example.com/api
+    api_auth_string: "{{ vault_prefect_auth_string }}"
 """
 
 RETURN = r"""
@@ -99,6 +116,8 @@ def main() -> None:
             "type": {"type": "str", "default": "process"},
             "description": {"type": "str"},
             "concurrency_limit": {"type": "int"},
+            "worker": {"type": "str"},
+            "worker_is_new": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "api_url": {"type": "str", "default": "http://127.0.0.1:4200/api"},
             "api_auth_string": {"type": "str", "no_log": True},

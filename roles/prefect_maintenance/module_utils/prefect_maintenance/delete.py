@@ -16,7 +16,7 @@ from .plan import Plan
 from .purge import PARENTS_A_BATCH, purge_logs_of_gone_tasks, settle_collections
 from .queries import Rules
 from .settings import Cutoffs
-from .ways import Way
+from .ways import Deleted, Way
 
 # A server that fails this many batches in a row will not come round by being asked more.
 FAILURES_IN_A_ROW = 3
@@ -33,14 +33,6 @@ class Delete:
     plan: Plan
     pace: Pace
     ledger: Ledger
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What one batch did: rows that left each table, and errors."""
-
-    gone: Mapping[str, int]
-    errors: Sequence[str]
 
 
 def delete(job: Delete) -> None:
@@ -72,29 +64,17 @@ def _flow_runs(job: Delete) -> None:
     with doomed(database, lay_down, **bound):
         database.run(queries.INDEX_DOOMED_TOP)
 
-        def once(first: int, last: int) -> _Batch:
+        def once(first: int, last: int) -> Deleted:
             with job.way.unit():
                 rows = job.way.doomed_runs(job.rules, first=first, last=last, **bound)
-                return _delete_runs(job, rows) if rows else _Batch({}, ())
+                return job.way.runs(rows) if rows else Deleted({})
 
         try:
             _batches(job, "flow_run", job.way.runs_a_batch, once)
         finally:
-            # Servers before 3.4.9 leave the logs, newer ones remove them in the background and
-            # forget about it when they are restarted.
-            for first, last in positions(database, PARENTS_A_BATCH):
-                run_batch(database, queries.DELETE_LOGS_OF_DELETED, first=first, last=last)
-
-
-def _delete_runs(job: Delete, rows: Sequence[tuple[str, bool]]) -> _Batch:
-    ids = [run for run, _ in rows]
-    before = _hanging_on(job.database, ids)
-    errors = job.way.runs(rows)
-    survivors = _survivors(job.database, "flow_run", ids)
-    after = _hanging_on(job.database, survivors) if survivors else (0,) * len(before)
-    tables = (*queries.RUN_TABLES, "log")
-    gone = {t: had - has for t, had, has in zip(tables, before, after, strict=True)}
-    return _Batch(gone, errors)
+            if job.way.leaves_logs:
+                for first, last in positions(database, PARENTS_A_BATCH):
+                    run_batch(database, queries.DELETE_LOGS_OF_DELETED, first=first, last=last)
 
 
 def _task_runs(job: Delete) -> None:
@@ -104,7 +84,7 @@ def _task_runs(job: Delete) -> None:
         ctes="", table="task_run", alias="t", order="end_time", goes=goes
     )
     with doomed(job.database, lay_down, **bound):
-        _rows(job, "task_run", "t", goes, bound, ("task_run_state", "log"))
+        _rows(job, "task_run", "t", goes, bound)
 
 
 def _artifacts(job: Delete) -> None:
@@ -118,7 +98,7 @@ def _artifacts(job: Delete) -> None:
         job.database.run(queries.KEYS_OF_DOOMED)
         collections = job.database.scalar(queries.COLLECTIONS_OF_KEYS)
         try:
-            _rows(job, "artifact", "x", goes, bound, ())
+            _rows(job, "artifact", "x", goes, bound)
         finally:
             settle_collections(job.database, job.cutoffs)
             gone = collections - job.database.scalar(queries.COLLECTIONS_OF_KEYS)
@@ -126,14 +106,7 @@ def _artifacts(job: Delete) -> None:
             job.database.run(queries.DROP_KEYS)
 
 
-def _rows(
-    job: Delete,
-    table: str,
-    alias: str,
-    goes: str,
-    bound: Mapping[str, object],
-    children: Sequence[str],
-) -> None:
+def _rows(job: Delete, table: str, alias: str, goes: str, bound: Mapping[str, object]) -> None:
     """Delete the doomed rows of a table.
 
     Args:
@@ -142,29 +115,17 @@ def _rows(
         alias: its name in `goes`.
         goes: says whether a row of a batch still may go; binds `bound`.
         bound: cutoffs.
-        children: tables whose rows name one of the table and go with it.
     """
-    database = job.database
 
-    def once(first: int, last: int) -> _Batch:
+    def once(first: int, last: int) -> Deleted:
         with job.way.unit():
             ids = job.way.doomed_rows(table, alias, goes, first=first, last=last, **bound)
-            if not ids:
-                return _Batch({}, ())
-            before = [_children(database, child, table, ids) for child in children]
-            errors = job.way.rows(table, ids)
-            survivors = set(_survivors(database, table, ids))
-            gone = [row for row in ids if row not in survivors]
-            if "log" in children and gone:
-                job.way.logs_of_tasks(gone)
-            after = [_children(database, child, table, ids) for child in children]
-            left = {c: had - has for c, had, has in zip(children, before, after, strict=True)}
-            return _Batch({table: len(gone), **left}, errors)
+            return job.way.rows(table, ids) if ids else Deleted({})
 
     _batches(job, table, job.way.rows_a_batch, once)
 
 
-def _batches(job: Delete, table: str, step: int, once: Callable[[int, int], _Batch]) -> None:
+def _batches(job: Delete, table: str, step: int, once: Callable[[int, int], Deleted]) -> None:
     """Carry out the batches of a table, and give up when too many fail in a row.
 
     Raises:
@@ -179,17 +140,6 @@ def _batches(job: Delete, table: str, step: int, once: Callable[[int, int], _Bat
         failures.note(done.errors)
         job.pace(Progress(table, job.ledger.rows[table], total))
     failures.raise_any()
-
-
-def _survivors(database: Database, table: str, ids: Sequence[str]) -> list[str]:
-    sql = queries.SURVIVORS.format(table=table, ids=queries.listed(ids))
-    return [row[0] for row in database.rows(sql)]
-
-
-def _children(database: Database, child: str, parent: str, ids: Sequence[str]) -> int:
-    sql = queries.CHILDREN.format(table=child, column=f"{parent}_id", ids=queries.listed(ids))
-    count: int = database.scalar(sql)
-    return count
 
 
 class _Failures:
@@ -213,7 +163,3 @@ class _Failures:
     def raise_any(self) -> None:
         if self._count:
             raise ApiError(f"{self._count} deletions failed, the first: {self._first}")
-
-
-def _hanging_on(database: Database, ids: Sequence[str]) -> tuple[int, ...]:
-    return tuple(database.rows(queries.CHILDREN_OF_RUNS.format(ids=queries.listed(ids)))[0])

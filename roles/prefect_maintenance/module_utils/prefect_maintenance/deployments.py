@@ -20,6 +20,8 @@ from .errors import ApiError, MaintenanceError, SettingsError
 _SCHEDULED = 3
 # How long the scheduler sleeps at most, twice (Prefect: scheduler.loop_seconds is 60).
 _PATIENCE = 130
+# How long a worker may take to start and to be heard of; one is every 30 s.
+_WORKER_PATIENCE = 120
 
 
 class Conflict(MaintenanceError):
@@ -221,6 +223,37 @@ def _remove_pool(
     if not check:
         api.ask("DELETE", route)
     return Change({"name": wish.name, "type": wish.type}, {})
+
+
+def wait_for_worker(api: PrefectApi, pool: str, worker: str, *, anew: bool) -> None:
+    """Wait until a worker is heard of.
+
+    Args:
+        api: of the server.
+        pool: the worker's pool.
+        worker: its name.
+        anew: it was started just now, so what was heard of it earlier does not count.
+
+    Raises:
+        ApiError: nothing was heard of it in the time allowed.
+    """
+
+    def heard() -> str | None:
+        found = api.ask(
+            "POST", f"/work_pools/{quote(pool, safe='')}/workers/filter", json={"limit": 200}
+        )
+        online = (w for w in found if w["name"] == worker and w["status"] == "ONLINE")
+        return next((str(w["last_heartbeat_time"]) for w in online), None)
+
+    earlier = heard() if anew else None
+    until = time.monotonic() + _WORKER_PATIENCE
+    while (last := heard()) is None or last == earlier:
+        if time.monotonic() > until:
+            raise ApiError(
+                f"nothing was heard of worker {worker} of work pool {pool} in "
+                f"{_WORKER_PATIENCE} s: no run would begin; see the log of its service"
+            )
+        time.sleep(1.0)
 
 
 def _schedule(wish: Deployment) -> dict[str, Any] | None:

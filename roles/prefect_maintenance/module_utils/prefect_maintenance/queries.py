@@ -368,17 +368,41 @@ WHERE d.position BETWEEN :first AND :last AND {goes}
 ORDER BY d.position {lock}
 """
 
-# What hangs on the flow runs of a batch; asked before the deletion, and again for survivors.
-CHILDREN_OF_RUNS = """
-SELECT
-    (SELECT count(*) FROM flow_run x WHERE x.id IN {ids}),
-    (SELECT count(*) FROM flow_run_state x WHERE x.flow_run_id IN {ids}),
-    (SELECT count(*) FROM flow_run_input x WHERE x.flow_run_id IN {ids}),
-    (SELECT count(*) FROM task_run x WHERE x.flow_run_id IN {ids}),
-    (SELECT count(*) FROM task_run_state x JOIN task_run t ON t.id = x.task_run_id
-     WHERE t.flow_run_id IN {ids}),
-    (SELECT count(*) FROM log x WHERE x.flow_run_id IN {ids})
-"""
+# What leaves the database with the objects of a batch, themselves first: by table, which rows.
+_LEAVES_WITH = {
+    "flow_run": {
+        "flow_run": "flow_run x WHERE x.id IN {ids}",
+        "flow_run_state": "flow_run_state x WHERE x.flow_run_id IN {ids}",
+        "flow_run_input": "flow_run_input x WHERE x.flow_run_id IN {ids}",
+        "task_run": "task_run x WHERE x.flow_run_id IN {ids}",
+        "task_run_state": "task_run_state x JOIN task_run t ON t.id = x.task_run_id "
+        "WHERE t.flow_run_id IN {ids}",
+        "log": "log x WHERE x.flow_run_id IN {ids}",
+    },
+    "task_run": {
+        "task_run": "task_run x WHERE x.id IN {ids}",
+        "task_run_state": "task_run_state x WHERE x.task_run_id IN {ids}",
+        "log": "log x WHERE x.task_run_id IN {ids}",
+    },
+    "artifact": {"artifact": "artifact x WHERE x.id IN {ids}"},
+}
+
+
+def count_leaving(table: str, ids: Iterable[str], *, but: Iterable[str] = ()) -> str:
+    """Count by table what leaves with objects of a table.
+
+    Args:
+        table: of the objects.
+        ids: of the objects.
+        but: tables that are not asked about.
+    """
+    listed_ids, left_out = listed(ids), set(but)
+    counts = (
+        f"(SELECT count(*) FROM {rows.format(ids=listed_ids)}) AS {name}"
+        for name, rows in _LEAVES_WITH[table].items()
+        if name not in left_out
+    )
+    return f"SELECT {', '.join(counts)}"
 
 
 def orphaned(table: Table) -> str:
@@ -443,14 +467,12 @@ DELETE_COLLECTIONS = f"DELETE FROM artifact_collection WHERE {_STALE} AND NOT EX
 # --- around the deletion through the API -------------------------------------------------------
 
 SURVIVORS = "SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN {ids}"
-CHILDREN = "SELECT count(*) FROM {table} x WHERE x.{column} IN {ids}"
 DELETE_LOGS_OF_DELETED = """
 DELETE FROM log AS x WHERE x.flow_run_id IN (
     SELECT d.id FROM prefect_maintenance_doomed d WHERE d.position BETWEEN :first AND :last
     AND NOT EXISTS (SELECT 1 FROM flow_run r WHERE r.id = d.id))
 """
 DELETE_BY_ID = "DELETE FROM {table} WHERE {column} IN {ids}"
-DELETE_LOGS_OF_TASKS = "DELETE FROM log WHERE task_run_id IN {ids}"
 KEYS_OF_DOOMED = """
 CREATE TEMPORARY TABLE prefect_maintenance_keys AS
 SELECT DISTINCT x.key AS key FROM artifact x JOIN prefect_maintenance_doomed d ON d.id = x.id

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .deployments import Change, Deployment, WorkPool, ensure_deployment, ensure_work_pool
+from .deployments import (
+    Change,
+    Deployment,
+    WorkPool,
+    ensure_deployment,
+    ensure_work_pool,
+    wait_for_worker,
+)
 from .errors import SettingsError
 from .settings import Api, parse_api
 
@@ -42,6 +49,9 @@ def work_pool(request: Mapping[str, Any], *, check: bool) -> Change:
     with open_api(api_of(request)) as api:
         api.version()
         done = ensure_work_pool(api, wish, present=_present(request), check=check)
+        worker = request.get("worker")
+        if worker and _present(request) and not check:
+            wait_for_worker(api, wish.name, str(worker), anew=bool(request.get("worker_is_new")))
     return replace(done, answers={"name": wish.name})
 
 
