@@ -29,6 +29,12 @@ from world import dump, insert, make_world
 from lab.postgres import Postgres
 from lab.server import PrefectServer, migrate
 
+LOGS = """
+INSERT INTO log (id, name, level, message, timestamp)
+SELECT gen_random_uuid(), 'old', 20, 'm', now() - interval '90 days' - n * interval '1 second'
+FROM generate_series(1, :rows) n
+"""
+
 
 def request(url: str, **more: Any) -> dict[str, Any]:
     return {"db_url": url, **POLICY.request(), **more}
@@ -63,13 +69,7 @@ def test_a_live_writer_loses_nothing_while_a_purge_runs(database: str) -> None:
     engine = engine_for(database)
     clear(engine)
     with engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "INSERT INTO log (id, name, level, message, timestamp) SELECT gen_random_uuid(), "
-                "'old', 20, 'm', now() - interval '90 days' - n * interval '1 second' "
-                "FROM generate_series(1, 200000) n"
-            )
-        )
+        connection.execute(sa.text(LOGS), {"rows": 200_000})
     written: list[str] = []
     done = threading.Event()
 
@@ -96,6 +96,30 @@ def test_a_live_writer_loses_nothing_while_a_purge_runs(database: str) -> None:
     assert outcome.report.deleted["log"] == 200_000
     assert len(written) > 0
     assert set(dump(engine, ["log"])["log"]) == set(written)
+
+
+@pytest.mark.parametrize("analysed", ["never", "when it was empty"])
+def test_no_batch_is_larger_than_asked_when_the_statistics_are_old(
+    database: str, analysed: str
+) -> None:
+    engine = engine_for(database)
+    clear(engine)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("ALTER TABLE log SET (autovacuum_enabled = off)"))
+        if analysed == "when it was empty":
+            connection.execute(sa.text(LOGS), {"rows": 5000})
+            connection.execute(sa.text("DELETE FROM log"))
+            connection.execute(sa.text("VACUUM (ANALYZE, TRUNCATE off) log"))
+        connection.execute(sa.text(LOGS), {"rows": 20_000})
+    seen: list[int] = []
+
+    def note(progress: Progress) -> None:
+        seen.append(progress.rows - sum(seen))
+
+    asked = {"db_url": database, "batch_size": 500, "purge_strategy": "delete"}
+    outcome = run_step("purge", asked, pace=Pace(show=note))
+    assert outcome.report.deleted["log"] == 20_000
+    assert max(seen) < 2 * 500
 
 
 def test_an_interrupted_purge_is_finished_by_the_next_run(cluster: Postgres, database: str) -> None:

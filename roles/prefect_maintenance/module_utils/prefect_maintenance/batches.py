@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,9 @@ from .connection import Database
 
 # From this share on, reading the whole heap once in order is cheaper than walking the index.
 HEAP_SHARE = 0.25
+
+# So many pages of a heap tell how many rows it holds to a few percent.
+SAMPLE_PAGES = 1000
 
 # SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there
 # and followed by a pause as long as the batch.
@@ -43,15 +47,40 @@ def indexed(database: Database, table: str, column: str) -> bool:
     return bool(database.scalar(sql, t=table, c=column))
 
 
+@dataclass(frozen=True)
+class Heap:
+    """A heap of PostgreSQL, from a sample of its pages.
+
+    The planner's own numbers can be of any age, from before the rows came or after they went.
+
+    Attributes:
+        pages: that it takes on disk.
+        rows: that it holds, about.
+        rows_a_page: that a page holds which is not empty, about.
+    """
+
+    pages: int
+    rows: float
+    rows_a_page: float
+
+
+def sample(database: Database, table: str) -> Heap:
+    """Look at some pages of a table's heap."""
+    pages = database.scalar(queries.HEAP_PAGES, t=table)
+    percent = min(100.0, 100.0 * SAMPLE_PAGES / max(pages, 1))
+    rows, filled = database.rows(queries.HEAP_SAMPLE.format(table=table), percent=percent)[0]
+    return Heap(pages, rows * 100 / percent, rows / filled if filled else 1.0)
+
+
 def heap_slices(database: Database, table: str, rows: int) -> Iterator[str]:
     """Cut the heap, as it is now, into conditions on `x` that hold about so many rows each.
 
     Rows that come later lie behind the end or in freed space; they are too young to go.
     """
     if database.is_postgresql:
-        pages, density = database.rows(queries.HEAP_PAGES, t=table)[0]
-        step = max(1, int(rows / max(density, 1)))
-        for page in range(0, pages, step):
+        heap = sample(database, table)
+        step = max(1, int(rows / heap.rows_a_page))
+        for page in range(0, heap.pages, step):
             yield f"x.ctid >= '({page},0)' AND x.ctid < '({page + step},0)'"
     else:
         first, last = database.rows(f"SELECT min(rowid), max(rowid) FROM {table}")[0]

@@ -15,6 +15,7 @@ from .batches import (
     indexed,
     positions,
     run_batch,
+    sample,
     time_slices,
 )
 from .catalogue import BY_NAME
@@ -260,8 +261,4 @@ def _batch_size(job: Purge) -> int:
 def _large(database: Database, table: str, rows: int) -> bool:
     if not database.is_postgresql:
         return False
-    return rows > HEAP_SHARE * _estimated_rows(database, table)
-
-
-def _estimated_rows(database: Database, table: str) -> float:
-    return float(database.scalar(queries.ESTIMATED_ROWS, t=table))
+    return rows > HEAP_SHARE * sample(database, table).rows

@@ -423,11 +423,10 @@ SELECT count(*) FROM sqlite_master m JOIN pragma_index_info(m.name) i
 WHERE m.type = 'index' AND m.tbl_name = :t AND i.seqno = 0 AND i.name = :c
   AND COALESCE(m.sql, '') NOT LIKE '% WHERE %'
 """
-ESTIMATED_ROWS = "SELECT GREATEST(reltuples, 1) FROM pg_class WHERE oid = to_regclass(:t)"
-HEAP_PAGES = """
-SELECT pg_relation_size(oid) / current_setting('block_size')::int,
-       GREATEST(reltuples, 1) / GREATEST(relpages, 1)
-FROM pg_class WHERE oid = to_regclass(:t)
+HEAP_PAGES = "SELECT pg_relation_size(to_regclass(:t)) / current_setting('block_size')::int"
+HEAP_SAMPLE = """
+SELECT count(*), count(DISTINCT (x.ctid::text::point)[0])
+FROM {table} x TABLESAMPLE SYSTEM (:percent) REPEATABLE (0)
 """
 
 DELETE_DOOMED = """

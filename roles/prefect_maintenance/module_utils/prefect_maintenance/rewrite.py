@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-from . import queries, relations, room
-from .batches import HEAP_SHARE, heap_slices, indexed
+from . import relations, room
+from .batches import HEAP_SHARE, heap_slices, indexed, sample
 from .connection import Database
 from .errors import ConnectionFailed, LockTimeout, MaintenanceError
 from .inspect import total_bytes
@@ -253,8 +253,8 @@ def _pieces(job: Rewrite, keep: str) -> Iterator[str]:
     if pieces <= 1 or first == last:
         yield keep
         return
-    estimated = job.database.scalar(queries.ESTIMATED_ROWS, t=job.table)
-    if count > HEAP_SHARE * estimated or not indexed(job.database, job.table, job.age):
+    held = sample(job.database, job.table).rows
+    if count > HEAP_SHARE * held or not indexed(job.database, job.table, job.age):
         for where in heap_slices(job.database, job.table, _PIECE):
             yield f"{keep} AND {where}"
         return
