@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for
 from prefect_maintenance.api import PrefectApi, open_api
 from prefect_maintenance.settings import Api
@@ -31,6 +32,10 @@ AUTH = "admin:sch3dule-s3cret"
 KEY_HEADER = "header-s3cret"
 SECRETS = (PASSWORD, AUTH, AUTH.split(":")[1], KEY_HEADER)
 DEPLOYMENT = "/deployments/name/prefect-maintenance/prefect-maintenance"
+AT_WORK = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = 'scheduled' AND application_name LIKE 'prefect-maintenance%'
+"""
 DONE = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
 
@@ -89,19 +94,29 @@ class Scheduled(Site):
         log = self.folder / "worker.log"
         return log.read_text()[-3000:] if log.exists() else ""
 
+    def worker_environment(self) -> dict[str, str]:
+        """Return the environment that the role lays down for a worker."""
+        laid = shlex.split((self.home / "worker.env").read_text(), comments=True)
+        return {"PATH": os.environ["PATH"], **dict(entry.split("=", 1) for entry in laid)}
+
+    def before_the_worker(self) -> str:
+        """Do what the worker's unit does before it starts the worker; returns what it said."""
+        credentials = str(self.home / "credentials.json")
+        return subprocess.run(
+            [self.server.python, self.home / "flow" / "maintenance.py", "prefect-maintenance"],
+            env={**self.worker_environment(), "PREFECT_MAINTENANCE_CREDENTIALS": credentials},
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+
     @contextmanager
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run a worker in the environment that the role lays down for it."""
-        given = dict(
-            entry.split("=", 1)
-            for entry in shlex.split((self.home / "worker.env").read_text(), comments=True)
-        )
         program = self.server.python.parent / "prefect"
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
                 [program, "worker", "start", "--type", "process", "--pool", "process-pool",
                  "--name", "tests"],
-                env={"PATH": os.environ["PATH"], **given,
+                env={**self.worker_environment(),
                      "PREFECT_WORKER_QUERY_SECONDS": "1", "TESTS_HOME": str(self.home)},
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -110,6 +125,14 @@ class Scheduled(Site):
         finally:
             kill_all(self.home)
             process.wait()
+
+
+def wait_until(it_is: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not it_is():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not so in {seconds} s")
+        time.sleep(0.1)
 
 
 def kill_all(home: Path) -> None:
@@ -271,18 +294,23 @@ def test_of_two_runs_at_once_one_does_the_work_and_the_other_ends_cancelled(
 
 
 def test_a_worker_that_is_killed_is_followed_by_one_that_finishes(
-    site: Scheduled, backlog: Policy
+    site: Scheduled, cluster: Postgres, backlog: Policy
 ) -> None:
     engine = engine_for(site.server.db_url)
     before = dump(engine)
-    run = site.start_run()
-    with site.worker():
-        site.wait(run, ("RUNNING",))
-        time.sleep(2)
-    # Nobody can tell the server that the run is over; an operator does.
-    with site.api() as api:
-        crashed = {"state": {"type": "CRASHED", "name": "Crashed"}, "force": True}
-        api.ask("POST", f"/flow_runs/{run}/set_state", json=crashed)
+    with engine.connect() as holder:
+        # The run comes as far as this row and waits for it.
+        holder.execute(sa.text("SELECT id FROM log ORDER BY timestamp LIMIT 1 FOR UPDATE"))
+        run = site.start_run()
+        with site.worker():
+            wait_until(lambda: cluster.execute(AT_WORK + " AND wait_event_type = 'Lock'"))
+            assert "no run was ended: another maintenance run" in site.before_the_worker()
+    wait_until(lambda: not cluster.execute(AT_WORK))
+    assert site.state(run)["state_type"] == "RUNNING"
+    told = site.before_the_worker()
+    assert f"{site.state(run)['name']} was at work when its worker ended" in told
+    assert site.state(run)["state_type"] == "CRASHED"
+    assert site.before_the_worker() == ""
     again = site.start_run()
     with site.worker():
         assert site.wait(again, DONE)["state_type"] == "COMPLETED", site.worker_log()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from .connection import connect, only_runner
 from .deployments import (
     Change,
     Deployment,
@@ -18,6 +19,8 @@ from .errors import SettingsError
 from .settings import Api, parse_api
 
 OWN_FLOW = "prefect-maintenance"
+# Seconds to wait for a lock of the database.
+_PATIENCE = 5.0
 
 
 def api_of(request: Mapping[str, Any]) -> Api:
@@ -94,6 +97,44 @@ def deployment(request: Mapping[str, Any], *, check: bool) -> Change:
             check=check,
             wait=request.get("wait") is not False,
         )
+
+
+def end_lost_runs(held: Mapping[str, Any], deployment: str) -> list[str]:
+    """End the runs of a deployment that nobody carries out any more; returns their names.
+
+    A run whose process was killed stays Running for ever, and holds the one place of its
+    deployment when the server was restarted meanwhile (Prefect keeps leases in memory): every
+    run after it would be cancelled. Holding the database's one place proves that none is at work.
+
+    Args:
+        held: the credentials of a run.
+        deployment: its name.
+
+    Raises:
+        Busy: a run is at work.
+        MaintenanceError: the database or the API cannot be reached.
+    """
+    from .api import open_api
+
+    asked = {
+        "flows": {"name": {"any_": [OWN_FLOW]}},
+        "deployments": {"name": {"any_": [deployment]}},
+        "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
+    }
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its worker ended before it did."}
+    with (
+        connect(held.get("db_url"), _PATIENCE) as database,
+        only_runner(database),
+        open_api(api_of(held)) as api,
+    ):
+        lost = api.ask("POST", "/flow_runs/filter", json=asked)
+        for run in lost:
+            api.ask(
+                "POST",
+                f"/flow_runs/{run['id']}/set_state",
+                json={"state": crashed, "force": True},
+            )
+    return [str(run["name"]) for run in lost]
 
 
 CHANGES = {"work_pool": work_pool, "deployment": deployment}
