@@ -1,14 +1,17 @@
 """Make a server's backlog inside of its container, and see what a maintenance made of it.
 
 Run there with the server's own Python: `backlog.py make ROWS DAYS`, later `backlog.py verify`, or
-`backlog.py untouched` where nothing was to be done. The database is named by DB_URL.
+`backlog.py untouched` where nothing was to be done; `backlog.py kill UNIT` kills a worker in the
+middle of its next run. The database is named by DB_URL.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,6 +45,10 @@ _STAYS = {
     "flow": "SELECT count(*) FROM flow WHERE created < :made",
     "deployment": "SELECT count(*) FROM deployment WHERE created < :made",
 }
+_WAITING = """
+SELECT pid FROM pg_stat_activity
+WHERE application_name LIKE 'prefect-maintenance%' AND wait_event_type = 'Lock'
+"""
 
 
 def make(url: str, rows: int, days: int) -> None:
@@ -89,6 +96,20 @@ def untouched(url: str) -> None:
         raise SystemExit(f"there were {notes['goes']}, and there are {left}")
 
 
+def kill(url: str, unit: str) -> None:
+    """Kill a unit's processes as soon as a maintenance waits for the row that this holds."""
+    engine = sa.create_engine(url)
+    with engine.begin() as holder, engine.connect() as watcher:
+        holder.execute(sa.text("SELECT id FROM log ORDER BY timestamp LIMIT 1 FOR UPDATE"))
+        watcher.execution_options(isolation_level="AUTOCOMMIT")
+        until = time.monotonic() + 120
+        while not watcher.execute(sa.text(_WAITING)).first():
+            if time.monotonic() > until:
+                raise SystemExit("no maintenance came as far as the oldest log within two minutes")
+            time.sleep(0.2)
+        subprocess.run(["systemctl", "kill", "--signal=SIGKILL", unit], check=True)
+
+
 def _counts(url: str, queries: Mapping[str, str], made: datetime, days: int) -> dict[str, int]:
     cutoff, day = made - timedelta(days=days), timedelta(days=1)
     moments = {"before": cutoff - day, "after": cutoff + day, "made": made}
@@ -115,5 +136,7 @@ def _size(url: str) -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(os.environ["DB_URL"], int(sys.argv[2]), int(sys.argv[3]))
+    elif sys.argv[1] == "kill":
+        kill(os.environ["DB_URL"], sys.argv[2])
     else:
         {"verify": verify, "untouched": untouched}[sys.argv[1]](os.environ["DB_URL"])
