@@ -124,11 +124,33 @@ def test_a_killed_process_leaves_every_row_and_the_next_run_finishes(
 
 
 def wait_for_the_dead(cluster: Postgres, url: str) -> None:
-    """A session whose client was killed goes on until its statement ends."""
+    """The session of a client that was killed ends some seconds later, whatever it is at."""
     until = time.monotonic() + 20
     mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'prefect-maint%%'"
-    while cluster.execute(mine, name_of(url))[0][0] and time.monotonic() < until:
+    while cluster.execute(mine, name_of(url))[0][0]:
+        assert time.monotonic() < until, "the session of a killed process lives on"
         time.sleep(0.1)
+
+
+def test_the_statement_of_a_killed_process_does_not_go_on_without_it(
+    cluster: Postgres, database: str
+) -> None:
+    script = (
+        "import os; from prefect_maintenance.connection import connect\n"
+        "with connect(os.environ['URL'], 5) as database:\n"
+        "    print('begin', flush=True)\n"
+        "    database.scalar('SELECT pg_sleep(600)')"
+    )
+    path = str(Path(prefect_maintenance.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path, "URL": database},
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"begin\n"
+        process.kill()
+    wait_for_the_dead(cluster, database)
 
 
 def test_a_stop_in_the_middle_leaves_the_table_as_it_was(cluster: Postgres, filled: str) -> None:
