@@ -101,6 +101,16 @@ def test_a_role_that_owns_with_the_owner_may_vacuum_and_rewrite_on_every_version
     assert logs(cluster, filled) == DAYS - 6
 
 
+def test_a_rewrite_needs_no_more_sessions_than_the_server_has(
+    cluster: Postgres, filled: str
+) -> None:
+    run_step("role", {"db_url": filled, **MAID, "own": True})
+    cluster.execute("ALTER ROLE maid CONNECTION LIMIT 1")
+    done = run_step("purge", {**as_maid(cluster, filled), "purge_strategy": "rewrite"})
+    assert next(t.strategy for t in done.report.tables if t.name == "log") == "rewrite"
+    assert logs(cluster, filled) == DAYS - 6
+
+
 @pytest.mark.parametrize(
     ("taken", "said"),
     [

@@ -168,7 +168,7 @@ class Database:
             self.connection.invalidate()
 
 
-def parse_url(url: str) -> sa.URL:
+def parse_url(url: str | sa.URL) -> sa.URL:
     """Read any SQLAlchemy form of a PostgreSQL or SQLite URL and name the synchronous driver.
 
     A password with an unescaped "@" is understood: the host begins after the last one.
@@ -216,7 +216,7 @@ def default_url() -> str:
 
 
 @contextmanager
-def connect(db_url: str | None, lock_timeout: float) -> Iterator[Database]:
+def connect(db_url: str | sa.URL | None, lock_timeout: float) -> Iterator[Database]:
     """Open the database for one step and close it afterwards.
 
     Raises:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from queue import SimpleQueue
 
 from . import relations, room
 from .batches import HEAP_SHARE, heap_slices, indexed, sample
-from .connection import Database
+from .connection import Database, connect
 from .errors import ConnectionFailed, LockTimeout, MaintenanceError
 from .inspect import total_bytes
 from .pace import Pace, Progress
@@ -31,7 +33,8 @@ FEW_CHANGES = 200
 _ROUNDS = 100
 # Bytes of WAL by which a standby may be behind when a rewrite begins.
 LAG = 256 * 2**20
-_MEMORY = "256MB"
+# Memory for all index builds together.
+_MEMORY_MB = 256
 # Rows that are copied in one transaction, so that no snapshot is held for long.
 _PIECE = 500_000
 
@@ -110,25 +113,20 @@ def rewrite(job: Rewrite) -> Rewritten:
     clean_up(job)
     if reasons := relations.refusals(database, job.table):
         raise Refused(f"{job.table} cannot be swapped: {', '.join(reasons)}")
-    memory = database.scalar("SHOW maintenance_work_mem")
-    database.run(f"SET maintenance_work_mem = '{_MEMORY}'")
     try:
         _follow(job)
         copied = _copy(job)
         copied_until = str(database.scalar("SELECT CAST(pg_current_xact_id() AS xid)"))
         copied += _catch_up(job)
         locked, last = _swap(job, copied_until)
-    except ConnectionFailed:
-        raise
     except BaseException as error:
+        if database.connection.invalidated:
+            raise
         changed = isinstance(error, MaintenanceError) and "columns" in _differences(job)
         clean_up(job)
         if changed:
             raise Refused(f"the copy of {job.table} differs from it in columns") from None
         raise
-    finally:
-        if not database.connection.invalidated:
-            database.run(f"SET maintenance_work_mem = '{memory}'")
     rows = int(database.scalar(f"SELECT count(*) FROM {job.old}")) - copied - last
     size = total_bytes(database, job.table)
     clean_up(job)
@@ -221,9 +219,9 @@ def _copy(job: Rewrite) -> int:
     # primary key. What changes later is in one snapshot only.
     with database.transaction():
         rows += _settle(job).copied
-    for index in relations.indexes(database, job.table):
-        job.pace(Progress(job.table, rows, None))
-        database.run(index.on(job.copy))
+    indexes = relations.indexes(database, job.table)
+    _build(job, [index.on(job.copy) for index in indexes], rows)
+    for index in indexes:
         if index.primary:
             database.run(
                 f"ALTER TABLE {job.copy} ADD CONSTRAINT {index.temporary} "
@@ -234,6 +232,44 @@ def _copy(job: Rewrite) -> int:
     # Statistics and the visibility map are to be there when the first query comes.
     database.run(f"VACUUM (FREEZE, ANALYZE) {job.copy}")
     return rows
+
+
+def _build(job: Rewrite, indexes: list[str], rows: int) -> None:
+    """Build several indexes at a time, each by one process.
+
+    As many are at work as PostgreSQL would give to one index, and none waits for the others'
+    part of it.
+    """
+    allowed = 1 + int(job.database.scalar("SHOW max_parallel_maintenance_workers"))
+    with ExitStack() as opened:
+        free: SimpleQueue[Database] = SimpleQueue()
+        free.put(job.database)
+        try:
+            for _ in range(min(allowed, len(indexes)) - 1):
+                free.put(opened.enter_context(connect(job.database.url, job.patience)))
+        except ConnectionFailed:
+            pass  # The server has no more places: the sessions that are there do it.
+        builders = free.qsize()
+
+        def build(index: str) -> None:
+            database = free.get()
+            try:
+                with database.transaction():
+                    database.run(f"SET LOCAL maintenance_work_mem = '{_MEMORY_MB // builders}MB'")
+                    database.run("SET LOCAL max_parallel_maintenance_workers = 0")
+                    database.run(index)
+            finally:
+                free.put(database)
+
+        with ThreadPoolExecutor(builders) as pool:
+            building = [pool.submit(build, index) for index in indexes]
+            try:
+                for built in as_completed(building):
+                    built.result()
+                    job.pace(Progress(job.table, rows, None))
+            finally:
+                for waiting in building:
+                    waiting.cancel()
 
 
 def _insert(job: Rewrite, condition: str) -> str:
