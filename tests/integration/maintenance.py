@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from prefect_maintenance.pace import Pace
 from prefect_maintenance.settings import Settings
 from prefect_maintenance.steps import STEPS, Outcome
 from world import TABLES
 
+from lab.postgres import Postgres
 from lab.server import PrefectServer
 
 FLOW = "11111111-1111-4111-8111-111111111111"
@@ -62,3 +70,39 @@ def run_all(
         report = outcome.report.as_json()
         outcomes.append(outcome)
     return outcomes
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A database on a small file system of its own."""
+
+    folder: Path
+    url: str
+
+    def fill(self, leave: int) -> None:
+        """Take its room away except for so many bytes."""
+        ballast = shutil.disk_usage(self.folder).free - leave
+        (self.folder / "ballast").write_bytes(b"0" * ballast)
+
+
+@contextmanager
+def small_disk(cluster: Postgres, template: str, name: str) -> Iterator[SmallDisk]:
+    """Lend a database on a disk that can be filled; skips the test where none can be mounted."""
+    if os.geteuid():
+        pytest.skip("only root can mount the small file system that this needs")
+    small = cluster.data.parent / "small"
+    small.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", small], check=True)
+    try:
+        place = small / "space"
+        place.mkdir()
+        small.chmod(0o755)
+        owner = cluster.data.stat()
+        os.chown(place, owner.st_uid, owner.st_gid)
+        cluster.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
+        cluster.execute(f'CREATE DATABASE "{name}" TEMPLATE {template} TABLESPACE small')
+        yield SmallDisk(small, cluster.url(name))
+    finally:
+        cluster.drop_database(name)
+        cluster.execute("DROP TABLESPACE IF EXISTS small")
+        subprocess.run(["umount", small], check=True)

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 import yaml
-from maintenance import run_step
+from maintenance import run_step, small_disk
 from prefect_maintenance.cluster import place_in_cluster
 from prefect_maintenance.connection import connect
 from prefect_maintenance.errors import Stopped
 from prefect_maintenance.pace import Pace, Progress, unread
 
 from lab import environments
-from lab.fleet import Fleet
+from lab.fleet import FILL, Fleet
 from lab.postgres import Postgres, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +137,34 @@ def test_one_summary_names_three_broken_servers_and_a_retry_finishes_them(
     assert {servers.logs(name) for name in NAMES} == {DAYS - 6}
     assert recap(again.stdout)["prefect-01"]["changed"] == 0
     assert not (rollout.reports / "fleet.retry").read_text()
+
+
+def test_an_old_server_and_a_full_disk_fail_alone_and_are_named(
+    servers: Fleet, cluster: Postgres, template: str, tmp_path: Path
+) -> None:
+    hosts = {name: servers.add(name, DAYS) for name in ("canary", "old", "sound")}
+    # What tells a server of Prefect 2 from one of Prefect 3.
+    cluster.execute("ALTER TABLE automation_event_follower DROP COLUMN scope", "old")
+    with small_disk(cluster, template, "full") as disk:
+        cluster.execute(FILL.format(days=DAYS, rows=1), "full")
+        # A session that comes after it has to write a file before it can begin.
+        cluster.execute("VACUUM", "full")
+        disk.fill(leave=0)
+        api = hosts["sound"]["prefect_maintenance_api_url"].replace("/sound/", "/full/")
+        hosts["full"] = {
+            "prefect_maintenance_db_url": disk.url,
+            "prefect_maintenance_api_url": api,
+        }
+        rollout = Rollout(tmp_path, hosts, prefect_maintenance_max_fail_percentage=100)
+        done = rollout.run()
+        assert done.returncode == 2, done.stdout
+        statuses = {"canary": "ok", "old": "failed", "sound": "ok", "full": "failed"}
+        assert rollout.statuses() == statuses, done.stdout
+        reasons = {host["host"]: host["failure"] for host in rollout.fleet()["hosts"]}
+        assert "older than 3" in reasons["old"]
+        assert "disk is full" in reasons["full"]
+        assert {servers.logs(name) for name in ("canary", "sound")} == {DAYS - 6}
+        assert servers.logs("old") == DAYS
 
 
 def test_a_fleet_that_never_ran_is_checked_killed_in_the_middle_and_converges(

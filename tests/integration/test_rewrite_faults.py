@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import prefect_maintenance
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
+from maintenance import FLOW, clear, engine_for, run_step, small_disk
 from prefect_maintenance import rewrite
 from prefect_maintenance.connection import Database, connect
 from prefect_maintenance.errors import Busy, Stopped
@@ -225,33 +224,14 @@ def _database_command(url: str, *arguments: str) -> None:
 def test_a_full_disk_leaves_every_row_and_the_purge_goes_on_by_deletes(
     cluster: Postgres, template: str
 ) -> None:
-    if os.geteuid():
-        pytest.skip("only root can mount the small file system that this needs")
-    small = cluster.data.parent / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", small], check=True)
-    name = "on_a_small_disk"
-    try:
-        place = small / "space"
-        place.mkdir()
-        small.chmod(0o755)
-        owner = cluster.data.stat()
-        os.chown(place, owner.st_uid, owner.st_gid)
-        cluster.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
-        cluster.execute(f"CREATE DATABASE {name} TEMPLATE {template} TABLESPACE small")
-        url = cluster.url(name)
-        young = fill_logs(cluster, url, 60_000)
-        room = shutil.disk_usage(small).free - 4 * 2**20
-        (small / "ballast").write_bytes(b"0" * room)
-        outcome = run_step("purge", {"db_url": url, "purge_strategy": "rewrite"})
+    with small_disk(cluster, template, "on_a_small_disk") as disk:
+        young = fill_logs(cluster, disk.url, 60_000)
+        disk.fill(leave=4 * 2**20)
+        outcome = run_step("purge", {"db_url": disk.url, "purge_strategy": "rewrite"})
         assert "disk is full" in " ".join(outcome.report.warnings)
         assert strategy(outcome).startswith("delete")
-        assert sorted(ids(cluster, url)) == sorted(young)
-        assert debris(cluster, url) == []
-    finally:
-        cluster.drop_database(name)
-        cluster.execute("DROP TABLESPACE IF EXISTS small")
-        subprocess.run(["umount", small], check=True)
+        assert sorted(ids(cluster, disk.url)) == sorted(young)
+        assert debris(cluster, disk.url) == []
 
 
 def test_autovacuum_gives_way_and_writers_do_not_wait_for_it() -> None:

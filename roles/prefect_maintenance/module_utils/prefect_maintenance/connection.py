@@ -368,6 +368,8 @@ def _unreachable(url: sa.URL, error: DBAPIError) -> MaintenanceError:
         advice = "check the database and user name"
     elif "SSL" in text or "certificate" in text:
         advice = "check sslmode and sslrootcert"
+    elif "No space left on device" in text:
+        advice = "the database server's disk is full: make room outside the database first"
     if not url.host and url.get_backend_name() == "sqlite":
         where, advice = str(url.database), "check the path and its permissions"
     return ConnectionFailed(f"cannot connect to the database {where}: {text}; {advice}")
