@@ -328,16 +328,16 @@ def test_a_server_restart_in_the_middle_is_survived() -> None:
         clear(engine)
         insert(engine, make_world(POLICY, 11, flow=FLOW, size=60, foreign_keys=True))
         wanted = kept_by_deletes(alone, url)
-        really = Database.run
+        really = Database._execute
 
-        def restarting(self: Database, sql: str, **values: Any) -> int:
+        def restarting(self: Database, sql: str, values: Any) -> Any:
             if sql.startswith("VACUUM (FREEZE"):
                 alone.stop("immediate")
                 alone.start()
-            return really(self, sql, **values)
+            return really(self, sql, values)
 
         patch = pytest.MonkeyPatch()
-        patch.setattr(Database, "run", restarting)
+        patch.setattr(Database, "_execute", restarting)
         with patch.context(), pytest.raises((ConnectionFailed, StepFailed)):
             run_step("purge", request(url))
         patch.undo()

@@ -96,6 +96,10 @@ class Database:
         """Carry out a statement and return the rows it touched."""
         return max(0, self._execute(sql, values).rowcount)
 
+    def ddl(self, sql: str) -> None:
+        """Carry out a statement exactly as it stands: colons and percent signs mean themselves."""
+        self._execute(sql, None)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what happens inside, or nothing of it.
@@ -142,12 +146,16 @@ class Database:
                 time.sleep(0.2 * 2**attempt)
         return operation()
 
-    def _execute(self, sql: str, values: Mapping[str, Any]) -> sa.CursorResult[Any]:
-        bound = {
-            name: self.instant(value) if isinstance(value, datetime) else value
-            for name, value in values.items()
-        }
+    def _execute(self, sql: str, values: Mapping[str, Any] | None) -> sa.CursorResult[Any]:
         try:
+            if values is None:
+                return self.connection.exec_driver_sql(
+                    sql, execution_options={"no_parameters": True}
+                )
+            bound = {
+                name: self.instant(value) if isinstance(value, datetime) else value
+                for name, value in values.items()
+            }
             return self.connection.execute(sa.text(sql), bound)
         except DBAPIError as error:
             raise _translated(error) from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import privileges, sizes
+from . import leftovers, privileges, sizes
 from .catalogue import BY_NAME, EXCLUDED, REVISIONS, TABLES
 from .connection import Database
 from .errors import MaintenanceError, PrivilegeError, Unsupported
@@ -80,6 +80,10 @@ def examine(database: Database) -> Server:
             f"unknown schema revision {revision}: only the tables that this tool knows are touched"
         )
     unknown = sorted(set(columns) - set(BY_NAME) - set(EXCLUDED))
+    left = [name for name in unknown if leftovers.is_leftover(name)]
+    if left:
+        warnings.append(leftovers.described(left))
+    unknown = [name for name in unknown if name not in left]
     if unknown:
         warnings.append(f"unknown tables are left alone: {', '.join(unknown)}")
     version = database.scalar(

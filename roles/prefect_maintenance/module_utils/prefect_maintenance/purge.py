@@ -27,7 +27,7 @@ from .ledger import Ledger
 from .pace import Pace, Progress
 from .plan import AGED, Plan
 from .queries import Rules
-from .rewrite import Refused, Rewrite, Rewritten, clean_up, obstacles, rewrite
+from .rewrite import AMONG_REVIVED, Refused, Rewrite, Rewritten, obstacles, rewrite
 from .settings import Cutoffs, Reclaim
 
 # Parents of orphans whose rows go in one transaction.
@@ -104,8 +104,6 @@ def purge(job: Purge) -> None:
 
 def _dated(job: Purge, table: str) -> None:
     """Purge a table by age, then its orphans."""
-    if job.database.is_postgresql:
-        clean_up(_rewrite(job, table))
     if not job.plan.rows[table]:
         return
     if table == "log":
@@ -137,10 +135,14 @@ def _aged(job: Purge, table: str) -> None:
 
 
 def _rewrite(job: Purge, table: str) -> Rewrite:
+    keeps = job.rules.keeps(BY_NAME[table])
     return Rewrite(
         database=job.database,
         table=table,
-        keeps=job.rules.keeps(BY_NAME[table]),
+        keeps=keeps,
+        revived=job.rules.keeps(BY_NAME[table], AMONG_REVIVED)[1:],
+        live=job.rules.is_unfinished("f") if len(keeps) > 1 else "",
+        expected=job.plan.rows[table],
         bound={"cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity))},
         age=str(BY_NAME[table].age),
         patience=job.lock_timeout,
@@ -160,6 +162,7 @@ def _rewritten(job: Purge, table: str) -> bool:
         return False
     if not room.is_known(job.database):
         job.warnings.append("free disk of the database server is unknown from here")
+    job.warnings.extend(done.warnings)
     job.rewritten[table] = done
     job.ledger.add(table, done.rows, "rewrite")
     job.pace(Progress(table, done.rows, job.plan.rows[table]))

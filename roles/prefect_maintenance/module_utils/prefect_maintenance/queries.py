@@ -164,18 +164,24 @@ class Rules:
         """Row `alias` (a log or an artifact) belongs to an unfinished flow run."""
         return f"({' OR '.join(self._live(alias))})"
 
-    def keeps(self, table: Table) -> tuple[str, ...]:
+    def keeps(self, table: Table, among: str = "") -> tuple[str, ...]:
         """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
 
         Apart from each other, because each can use an index of its own. Bind :cutoff.
+
+        Args:
+            table: it is purged by age.
+            among: narrows the unfinished flow runs `f` whose rows stay; begins with AND.
         """
         young = f"x.{table.age} >= :cutoff"
         if table.name != "log":
             return (young,)
-        return (young, *(f"x.{table.age} < :cutoff AND {live}" for live in self._live("x")))
+        live = self._live("x", among)
+        return (young, *(f"x.{table.age} < :cutoff AND {one}" for one in live))
 
-    def _live(self, alias: str) -> tuple[str, ...]:
-        return tuple(part.format(x=alias, unfinished_f=self.is_unfinished("f")) for part in _LIVE)
+    def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
+        unfinished = f"{self.is_unfinished('f')} {among}"
+        return tuple(part.format(x=alias, unfinished_f=unfinished) for part in _LIVE)
 
     def not_live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to no unfinished flow run."""

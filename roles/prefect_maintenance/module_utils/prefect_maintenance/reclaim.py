@@ -160,6 +160,7 @@ def _rewritten(job: Reclaiming, choice: Choice) -> Choice:
     except (Refused, LockTimeout, DiskFull) as error:
         job.warnings.append(f"{error}; {choice.table} was not rewritten")
         return Choice(choice.table, "plain", 0, str(error))
+    job.warnings.extend(done.warnings)
     job.locked[choice.table], job.extra[choice.table] = done.locked, done.copied
     return choice
 

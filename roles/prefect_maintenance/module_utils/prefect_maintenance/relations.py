@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from typing import Any
 
 from .connection import Database
 
-FOLLOWED = """
-SELECT count(*) FROM pg_trigger
-WHERE tgrelid = to_regclass(:t) AND NOT tgisinternal
-  AND tgname LIKE '%\\_\\_maintenance\\_follow%'
-"""
-
-LEFT_OVER = """
-SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE :pattern)
-     + (SELECT count(*) FROM pg_proc WHERE proname LIKE :pattern)
-"""
-
-# A transaction that keeps one snapshot throughout may come to the table after the swap and would
-# see none of the copy's rows. One that is idle and has a snapshot is such a one. One that is at
-# work may be: it is not when its snapshot is younger than the copy, or when it is a single
-# statement, which has locked its tables before it took the snapshot.
-OLD_SNAPSHOT = """
-SELECT COALESCE(NULLIF(application_name, ''), 'a session') || ' as ' || usename || ', pid ' || pid
-FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
-  AND backend_type = 'client backend' AND backend_xmin IS NOT NULL
-  AND (state LIKE 'idle in transaction%'
-       OR (state = 'active' AND xact_start < query_start
-           AND age(backend_xmin) > age(CAST(CAST(:copied AS text) AS xid))))
-LIMIT 1
+_FOLLOWED = """
+SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:t) AND NOT tgisinternal
+  AND tgenabled = 'A' AND tgname LIKE '%\\_\\_maintenance\\_follow%'
 """
 
 # Logical decoding would lose sight of the table; a physical slot may be dropped by the server
@@ -50,11 +29,13 @@ FROM pg_stat_replication
 WHERE pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) > :lag
 """
 
+# A prepared transaction has no process; a role without pg_read_all_stats sees no xact_start.
 _HOLDERS = """
-SELECT DISTINCT COALESCE(NULLIF(a.application_name, ''), 'a session') || ' as ' || a.usename
-       || ' since ' || to_char(a.xact_start, 'HH24:MI:SS')
-FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.relation = to_regclass(:t) AND l.granted AND l.pid <> pg_backend_pid()
+SELECT DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE
+       COALESCE(NULLIF(a.application_name, ''), 'a session') || COALESCE(' as ' || a.usename, '')
+       || COALESCE(' since ' || to_char(a.xact_start, 'HH24:MI:SS'), '') END
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.relation = to_regclass(:t) AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
 """
 
 # Each names something that a swap would lose or break.
@@ -68,7 +49,8 @@ _REFUSALS = (
      "SELECT count(*) FROM pg_constraint WHERE contype = 'f' "
      "AND to_regclass(:t) IN (conrelid, confrelid)"),
     ("it has triggers",
-     "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:t) AND NOT tgisinternal"),
+     "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:t) AND NOT tgisinternal "
+     "AND tgname NOT LIKE '%\\_\\_maintenance\\_follow%'"),
     ("it has rules, or a view stands on it",
      "SELECT count(*) FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid "
      "WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
@@ -79,6 +61,12 @@ _REFUSALS = (
     ("it is published",
      "SELECT (SELECT count(*) FROM pg_publication WHERE puballtables) "
      "+ (SELECT count(*) FROM pg_publication_rel WHERE prrelid = to_regclass(:t))"),
+    ("a subscription writes to it",
+     "SELECT count(*) FROM pg_subscription_rel WHERE srrelid = to_regclass(:t)"),
+    ("it belongs to an extension, or is a table of a composite type",
+     "SELECT (SELECT count(*) FROM pg_depend WHERE classid = 'pg_class'::regclass "
+     "AND objid = to_regclass(:t) AND deptype = 'e') "
+     "+ (SELECT count(*) FROM pg_class WHERE oid = to_regclass(:t) AND reloftype <> 0)"),
     ("it has a replica identity of its own",
      "SELECT count(*) FROM pg_class WHERE oid = to_regclass(:t) AND relreplident <> 'd'"),
     ("it has extended statistics",
@@ -109,14 +97,39 @@ _REFUSALS = (
      "AND has_schema_privilege(relowner, relnamespace, 'CREATE'))"),
 )  # fmt: skip
 
+_ALL_REFUSALS = f"SELECT {', '.join(f'({sql})' for _, sql in _REFUSALS)}"
+
+# What is no part of the table itself and would stay with the old one: functions with a body that
+# was parsed (BEGIN ATOMIC), policies of other tables, and whatever a newer PostgreSQL brings.
+# Views, rules, triggers and foreign keys have words of their own above.
+_DEPENDENTS = """
+SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)
+FROM pg_depend d
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:t)
+  AND d.classid NOT IN ('pg_attrdef'::regclass, 'pg_type'::regclass, 'pg_trigger'::regclass,
+      'pg_rewrite'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)
+  AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (
+      SELECT 1 FROM pg_class i WHERE i.oid = d.objid AND i.relkind IN ('i', 't', 'S')))
+  AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (
+      SELECT 1 FROM pg_constraint k WHERE k.oid = d.objid
+      AND (k.conrelid = to_regclass(:t) OR k.contype = 'f')))
+  AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (
+      SELECT 1 FROM pg_policy p WHERE p.oid = d.objid AND p.polrelid = to_regclass(:t)))
+"""
+
+# The head of a definition is the part that names index and table.
 _INDEXES = """
-SELECT i.relname, x.indisprimary, pg_get_indexdef(i.oid), obj_description(i.oid, 'pg_class'),
+SELECT i.relname, x.indisprimary,
+       'CREATE ' || CASE WHEN x.indisunique THEN 'UNIQUE ' ELSE '' END
+           || format('INDEX %I ON %I.%I USING', i.relname, n.nspname, t.relname),
+       pg_get_indexdef(i.oid), i.oid, obj_description(i.oid, 'pg_class'),
        (SELECT count(*) FROM pg_attribute a
         WHERE a.attrelid = i.oid AND COALESCE(a.attstattarget, -1) <> -1),
-       k.contype, t.spcname
+       k.contype, s.spcname
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
-LEFT JOIN pg_constraint k ON k.conindid = i.oid
-LEFT JOIN pg_tablespace t ON t.oid = i.reltablespace
+JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+LEFT JOIN pg_constraint k ON k.conindid = i.oid AND k.conrelid = x.indrelid
+LEFT JOIN pg_tablespace s ON s.oid = i.reltablespace
 WHERE x.indrelid = to_regclass(:t) ORDER BY x.indisprimary DESC, i.relname
 """
 
@@ -124,6 +137,12 @@ WHERE x.indrelid = to_regclass(:t) ORDER BY x.indisprimary DESC, i.relname
 # of some vendors keep numbers of their own beside them, different for every table.
 _SETTINGS = """
 (SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(a.attoptions) o WHERE o LIKE 'n_distinct%')
+"""
+
+_GRANTEES = """
+SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'
+       ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(:t)
 """
 
 # Everything of the table itself, without its name, as text that can be compared.
@@ -154,56 +173,95 @@ FROM pg_class c WHERE c.oid = to_regclass(:t)
 
 @dataclass(frozen=True)
 class Index:
-    """An index of the table, and how to make its like on the copy."""
+    """An index of the table, and how to make its like on the copy.
+
+    Attributes:
+        name: quoted.
+        primary: whether it is the primary key's.
+        unique: whether it is unique.
+        method: the definition from the access method on.
+        oid: its number, from which the names beside it are made.
+        comment: what was said of it, quoted.
+    """
 
     name: str
     primary: bool
-    definition: str
-    likeness: tuple[str, ...]
+    unique: bool
+    method: str
+    oid: int
+    comment: str | None
 
     @property
     def temporary(self) -> str:
-        """The name until the swap."""
-        return f"n__{self.name}"[:63]
+        """The name on the copy until the swap."""
+        return f"maintenance_new_{self.oid}"
+
+    @property
+    def beside(self) -> str:
+        """The name on the old table after the swap."""
+        return f"maintenance_old_{self.oid}"
 
     def on(self, table: str) -> str:
         """Return the statement that makes the index on another table."""
-        return _HEAD.sub(
-            lambda m: f"CREATE {m['unique'] or ''}INDEX {self.temporary} ON {table} USING",
-            self.definition,
-            count=1,
-        )
-
-
-_HEAD = re.compile(r"^CREATE (?P<unique>UNIQUE )?INDEX \S+ ON \S+ USING")
+        unique = "UNIQUE " if self.unique else ""
+        return f"CREATE {unique}INDEX {self.temporary} ON {table} USING{self.method}"
 
 
 def refusals(database: Database, table: str) -> list[str]:
     """Return what keeps the table from being swapped, in words."""
-    reasons = [why for why, sql in _REFUSALS if database.scalar(sql, t=table)]
-    for name, primary, definition, _, targets, kind, space in database.rows(_INDEXES, t=table):
-        plain = re.fullmatch(r"[a-z_][a-z0-9_]{0,59}", name) and _HEAD.match(definition)
+    # All in one statement: under the lock of a swap every round trip counts.
+    found = database.rows(_ALL_REFUSALS, t=table)[0]
+    reasons = [why for (why, _), count in zip(_REFUSALS, found, strict=True) if count]
+    for name, primary, head, definition, _, _, targets, kind, space in _indexes(database, table):
         # Only the primary key belongs to a constraint; others would lose theirs.
-        if not plain or targets or space or (kind is not None and not primary):
+        own = targets or space or (kind is not None and not primary)
+        if own or not definition.startswith(head):
             reasons.append(f"its index {name} has properties of its own")
+    reasons += (f"{row[0]} depends on it" for row in database.rows(_DEPENDENTS, t=table))
     return reasons
 
 
 def indexes(database: Database, table: str) -> list[Index]:
     """Return the indexes of a table, the primary key first."""
-    found = []
-    for name, primary, definition, comment, *_ in database.rows(_INDEXES, t=table):
-        index = Index(name, primary, definition, ())
-        if comment:
-            said = comment.replace("'", "''")
-            told = (f"COMMENT ON INDEX {index.temporary} IS E'{_escaped(said)}'",)
-            index = Index(name, primary, definition, told)
-        found.append(index)
-    return found
+    return [
+        Index(
+            name=_identifier(name),
+            primary=primary,
+            unique=head.startswith("CREATE UNIQUE"),
+            method=definition.removeprefix(head),
+            oid=oid,
+            comment=None if comment is None else _literal(comment),
+        )
+        for name, primary, head, definition, oid, comment, *_ in _indexes(database, table)
+    ]
 
 
-def likeness(database: Database, table: str, copy: str) -> list[str]:
-    """Return the statements that give the copy what LIKE does not: owner, rights, options."""
+def schema_of(database: Database, table: str) -> str:
+    """Return the schema in which a table is found, quoted."""
+    return str(
+        database.scalar(
+            "SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = "
+            "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:t))",
+            t=table,
+        )
+    )
+
+
+def files(database: Database, table: str) -> int:
+    """Return the number of the file that holds a table's rows; another means others moved them."""
+    return int(database.scalar("SELECT pg_relation_filenode(to_regclass(:t))", t=table))
+
+
+def followed(database: Database, table: str) -> int:
+    """Count the triggers that follow changes in every session, whatever its replication role."""
+    return int(database.scalar(_FOLLOWED, t=table))
+
+
+def copy_attributes(database: Database, table: str, copy: str) -> list[str]:
+    """Return the statements that give the copy what LIKE does not: owner, rights, options.
+
+    The copy is there already.
+    """
     owner, options, comment, space = database.rows(
         "SELECT quote_ident(pg_get_userbyid(relowner)), array_to_string(reloptions, ', '), "
         "obj_description(oid, 'pg_class'), (SELECT quote_ident(spcname) FROM pg_tablespace t "
@@ -216,8 +274,7 @@ def likeness(database: Database, table: str, copy: str) -> list[str]:
     if options:
         statements.append(f"ALTER TABLE {copy} SET ({options})")
     if comment:
-        said = _escaped(comment.replace("'", "''"))
-        statements.append(f"COMMENT ON TABLE {copy} IS E'{said}'")
+        statements.append(f"COMMENT ON TABLE {copy} IS {_literal(comment)}")
     toast = database.scalar(
         "SELECT string_agg('toast.' || o, ', ') FROM pg_class c JOIN pg_class t "
         "ON t.oid = c.reltoastrelid, unnest(t.reloptions) o WHERE c.oid = to_regclass(:t)",
@@ -243,8 +300,12 @@ def likeness(database: Database, table: str, copy: str) -> list[str]:
         "WHERE c.oid = to_regclass(:t)",
         t=table,
     )
-    if granted:
-        statements.append(f"REVOKE ALL ON {copy} FROM {owner}")
+    # Default privileges may have given the copy more than the table has.
+    given = {row[0] for row in database.rows(_GRANTEES, t=copy)}
+    if granted or given:
+        statements += (f"REVOKE ALL ON {copy} FROM {grantee}" for grantee in {owner, *given})
+        if not granted:
+            statements.append(f"GRANT ALL ON {copy} TO {owner}")
     for grantee, right, grantable in granted:
         option = " WITH GRANT OPTION" if grantable else ""
         statements.append(f"GRANT {right} ON {copy} TO {grantee}{option}")
@@ -262,7 +323,10 @@ def shape(database: Database, table: str) -> dict[str, str]:
     if not there:
         return {}
     found = {name: str(value) for name, value in zip(names, there[0], strict=True)}
-    definitions = (_HEAD.sub("", row[2]) + str(row[3]) for row in database.rows(_INDEXES, t=table))
+    definitions = (
+        f"{head.startswith('CREATE UNIQUE')}{definition.removeprefix(head)}{comment}"
+        for _, _, head, definition, _, comment, *_ in _indexes(database, table)
+    )
     return {**found, "indexes": "; ".join(sorted(definitions))}
 
 
@@ -272,5 +336,15 @@ def holders(database: Database, table: str) -> str:
     return "held by " + ", ".join(found) if found else "the holder has gone just now"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace(":", "\\x3a")
+def _indexes(database: Database, table: str) -> list[Any]:
+    return database.rows(_INDEXES, t=table)
+
+
+def _identifier(name: str) -> str:
+    """Quote a name from the catalogs (PostgreSQL manual, Identifiers and Key Words)."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    """Quote a text, whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

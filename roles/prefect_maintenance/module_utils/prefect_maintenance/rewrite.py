@@ -5,8 +5,12 @@ down the id of every row that is inserted, updated or deleted meanwhile; those r
 the copy, the last of them under the lock in which copy and table change names. That lock lasts
 for some renames and the last few rows, whatever the size of the table.
 
+Two sessions are at work. One holds the table still from before the first row is copied until the
+swap, which it carries out in the same transaction; the other copies, and is thrown away when
+somebody waits for the table. Under the swap's lock everything is looked at once more.
+
 Nothing is deleted before the swap and the swap is one transaction, so an interruption leaves
-either the old table whole or the new one; the next run removes what lies beside it.
+either the old table whole or the new one; the next step removes what lies beside it.
 """
 
 from __future__ import annotations
@@ -14,20 +18,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from queue import SimpleQueue
 
-from . import relations, room
+from . import leftovers, relations, room, snapshots
 from .batches import HEAP_SHARE, heap_slices, indexed, sample
 from .connection import Database, connect
 from .errors import ConnectionFailed, LockTimeout, MaintenanceError
+from .guard import Guard, backend, guarded, take
 from .inspect import total_bytes
+from .leftovers import Names
 from .pace import Pace, Progress
 
-# While the lock is asked for, everybody queues behind the asker; this is how long at a time.
-ATTEMPT_MS = 50
 # Settled without a lock until at most so many changes are left for the swap.
 FEW_CHANGES = 200
 _ROUNDS = 100
@@ -37,6 +41,20 @@ LAG = 256 * 2**20
 _MEMORY_MB = 256
 # Rows that are copied in one transaction, so that no snapshot is held for long.
 _PIECE = 500_000
+
+# Flow runs `f` that were unfinished when the rows of theirs that stay were looked for; and those
+# that have become so since.
+_LIVE = """
+CREATE TEMPORARY TABLE prefect_maintenance_live ON COMMIT DROP AS
+SELECT f.id FROM flow_run f WHERE {live}
+"""
+_REVIVED = """
+CREATE TEMPORARY TABLE prefect_maintenance_revived ON COMMIT DROP AS
+SELECT f.id FROM flow_run f WHERE {live}
+AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_live l WHERE l.id = f.id)
+"""
+# Joins a condition on an unfinished flow run `f`.
+AMONG_REVIVED = "AND f.id IN (SELECT v.id FROM prefect_maintenance_revived v)"
 
 
 class Refused(MaintenanceError):
@@ -51,11 +69,13 @@ class Rewritten:
         rows: rows that are gone.
         locked: seconds for which it kept everybody out.
         copied: bytes of the copy, indexes included: the disk that it needed.
+        warnings: what could not be done after the swap.
     """
 
     rows: int
     locked: float
     copied: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +89,9 @@ class Rewrite:
         age: the column that dates the rows.
         patience: seconds in which each lock must be had, in attempts of some milliseconds.
         pace: asked between two pieces of the copy whether to go on.
+        expected: rows that are to go, as planned.
+        live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
+        revived: the keeps after the first, for the runs in `prefect_maintenance_revived` only.
     """
 
     database: Database
@@ -78,26 +101,24 @@ class Rewrite:
     age: str
     patience: float
     pace: Pace
+    expected: int = 0
+    live: str = ""
+    revived: tuple[str, ...] = ()
 
-    @property
-    def copy(self) -> str:
-        """The table that takes the place of the old one."""
-        return f"{self.table}__maintenance_new"
 
-    @property
-    def old(self) -> str:
-        """The old table after the swap."""
-        return f"{self.table}__maintenance_old"
+@dataclass(frozen=True)
+class _Work:
+    """A rewrite at work: its names, the session that copies, and who holds the table."""
 
-    @property
-    def changes(self) -> str:
-        """The ids of rows that changed since the copy began."""
-        return f"{self.table}__maintenance_changes"
+    job: Rewrite
+    names: Names
+    copier: Database
+    guard: Guard
 
-    @property
-    def function(self) -> str:
-        """The function of the trigger that follows."""
-        return f"{self.table}__maintenance_follow"
+    def go_on(self, rows: int) -> None:
+        """Ask the pace, and whether the table is still held."""
+        self.job.pace(Progress(self.job.table, rows, None))
+        self.guard.check()
 
 
 def rewrite(job: Rewrite) -> Rewritten:
@@ -105,32 +126,96 @@ def rewrite(job: Rewrite) -> Rewritten:
 
     Raises:
         Refused: the table has something that would be lost; nothing was changed.
-        LockTimeout: somebody holds the table or an old snapshot; nothing was changed.
+        LockTimeout: somebody holds or wants the table, or keeps an old snapshot; nothing was
+            changed.
         Stopped: between two pieces of the copy; nothing was changed.
         DiskFull: the copy did not fit; nothing was changed.
+        ConnectionFailed: a session is gone; the text says when the swap was under way.
     """
-    database = job.database
-    clean_up(job)
-    if reasons := relations.refusals(database, job.table):
-        raise Refused(f"{job.table} cannot be swapped: {', '.join(reasons)}")
+    leftovers.remove(job.database, job.table, job.patience)
+    _require_whole(job)
+    names = leftovers.beside(job.database, job.table)
     try:
-        _follow(job)
-        copied = _copy(job)
-        copied_until = str(database.scalar("SELECT CAST(pg_current_xact_id() AS xid)"))
-        copied += _catch_up(job)
-        locked, last = _swap(job, copied_until)
+        with ExitStack() as opened:
+            try:
+                copier = opened.enter_context(connect(job.database.url, job.patience))
+            except ConnectionFailed as error:
+                raise Refused(f"{job.table} needs a second session: {error}") from None
+            _follow(job, names)
+            began, copied = _replaced(job, names, copier)
     except BaseException as error:
-        if database.connection.invalidated:
+        if job.database.connection.invalidated:
             raise
-        changed = isinstance(error, MaintenanceError) and "columns" in _differences(job)
-        clean_up(job)
-        if changed:
-            raise Refused(f"the copy of {job.table} differs from it in columns") from None
+        try:
+            leftovers.remove(job.database, job.table, job.patience)
+        except MaintenanceError as left:
+            if isinstance(error, MaintenanceError):
+                why = f"{error}; the next step removes what lies beside it ({left})"
+                raise type(error)(why) from None
         raise
-    rows = int(database.scalar(f"SELECT count(*) FROM {job.old}")) - copied - last
+    locked = time.monotonic() - began
+    return replace(_finished(job, names, copied), locked=locked)
+
+
+def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, int]:
+    """Copy and swap; returns when the strong lock was had, and the rows of the new table."""
+    swapping = False
+    try:
+        with guarded(job.database, names.table, job.patience, [copier]) as guard:
+            work = _Work(job, names, copier, guard)
+            # What came between the look before and the lock that holds the table still.
+            _require_whole(job)
+            file = relations.files(job.database, job.table)
+            guard.watch()
+            copied = _copy(work)
+            copied += _catch_up(work)
+            ours = [backend(job.database), backend(copier)]
+            snapshots.outlive(copier, job.table, job.patience, ours, lambda: work.go_on(copied))
+            copied += _catch_up(work)
+            guard.rest()
+            guard.check()
+            began, grown = _swap(work, file)
+            swapping = True
+    except ConnectionFailed as error:
+        if not swapping:
+            raise
+        raise ConnectionFailed(
+            f"{error}; {job.table} was being swapped: the next run tells whether it was"
+        ) from None
+    return began, copied + grown
+
+
+def _require_whole(job: Rewrite, table: str | None = None) -> None:
+    """Make sure that a swap would carry everything over.
+
+    Raises:
+        Refused: it would not.
+    """
+    if reasons := relations.refusals(job.database, table or job.table):
+        raise Refused(f"{job.table} cannot be swapped: {', '.join(reasons)}")
+
+
+def _finished(job: Rewrite, names: Names, copied: int) -> Rewritten:
+    """Count what is gone and remove the old table; whatever fails here, the rows are gone."""
+    database, warnings = job.database, []
+    try:
+        before = database.scalar(f"SELECT count(*) FROM {names.old}")
+    except LockTimeout as error:
+        rows = job.expected
+        warnings.append(f"the rows that left {job.table} are those of the plan: {error}")
+    else:
+        rows = int(before) - copied
     size = total_bytes(database, job.table)
-    clean_up(job)
-    return Rewritten(rows=rows, locked=locked, copied=size)
+    try:
+        leftovers.remove(database, job.table, job.patience)
+    except MaintenanceError as error:
+        if isinstance(error, ConnectionFailed):
+            raise
+        warnings.append(
+            f"{job.table} was rewritten, but its old file is still there as {names.old_name} "
+            f"and comes back with the next step: {error}"
+        )
+    return Rewritten(rows=rows, locked=0.0, copied=size, warnings=tuple(warnings))
 
 
 def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...]:
@@ -147,106 +232,97 @@ def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...
     return (*reasons, lacking) if lacking else tuple(reasons)
 
 
-def clean_up(job: Rewrite) -> None:
-    """Remove what an interrupted rewrite left beside the table.
-
-    Raises:
-        LockTimeout: the table could not be locked to take the trigger away.
-    """
-    database = job.database
-    if not database.scalar(relations.LEFT_OVER, pattern=f"{job.table}\\_\\_maintenance\\_%"):
-        return
-    if database.scalar(relations.FOLLOWED, t=job.table):
-        with database.transaction(), _locked(job, "ACCESS EXCLUSIVE"):
-            database.run(f"DROP TRIGGER IF EXISTS {job.function} ON {job.table}")
-            database.run(f"DROP TRIGGER IF EXISTS {job.function}_all ON {job.table}")
-    for table in (job.copy, job.changes, job.old):
-        database.run(f"DROP TABLE IF EXISTS {table}")
-    database.run(f"DROP FUNCTION IF EXISTS {job.function}()")
-
-
-def _follow(job: Rewrite) -> None:
-    """Begin to write down changes.
+def _follow(job: Rewrite, names: Names) -> None:
+    """Begin to write down changes, of every session and whatever its replication role.
 
     The lock waits for every writer to end, so that whoever wrote without being followed has
-    committed before the copy begins.
+    committed before the copy begins. The function runs with the rights of its owner in the
+    session of whoever writes: its search path is its own, and its tables are named in full.
     """
     database = job.database
+    rows, all_rows = names.triggers
     with database.transaction():
-        database.run(f"CREATE UNLOGGED TABLE {job.changes} (id uuid)")
-        database.run(
+        database.ddl(f"CREATE UNLOGGED TABLE {names.changes} (id uuid)")
+        database.ddl(
             f"""
-            CREATE FUNCTION {job.function}() RETURNS trigger LANGUAGE plpgsql
-            SECURITY DEFINER SET search_path FROM CURRENT AS $follow$
+            CREATE FUNCTION {names.function}() RETURNS trigger LANGUAGE plpgsql
+            SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $follow$
             BEGIN
                 IF TG_OP = 'TRUNCATE' THEN
-                    INSERT INTO {job.changes} VALUES (NULL);
+                    INSERT INTO {names.changes} VALUES (NULL);
                     RETURN NULL;
                 END IF;
                 IF TG_OP IN ('DELETE', 'UPDATE') THEN
-                    INSERT INTO {job.changes} VALUES (OLD.id);
+                    INSERT INTO {names.changes} VALUES (OLD.id);
                 END IF;
                 IF TG_OP IN ('INSERT', 'UPDATE') THEN
-                    INSERT INTO {job.changes} VALUES (NEW.id);
+                    INSERT INTO {names.changes} VALUES (NEW.id);
                 END IF;
                 RETURN NULL;
             END $follow$
             """
         )
-        with _locked(job, "SHARE ROW EXCLUSIVE"):
-            database.run(
-                f"CREATE TRIGGER {job.function} AFTER INSERT OR UPDATE OR DELETE ON {job.table} "
-                f"FOR EACH ROW EXECUTE FUNCTION {job.function}()"
-            )
-            database.run(
-                f"CREATE TRIGGER {job.function}_all AFTER TRUNCATE ON {job.table} "
-                f"FOR EACH STATEMENT EXECUTE FUNCTION {job.function}()"
-            )
+        database.ddl(f"REVOKE ALL ON FUNCTION {names.function}() FROM PUBLIC")
+        take(database, names.table, "SHARE ROW EXCLUSIVE", job.patience)
+        database.ddl(
+            f"CREATE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE ON {names.table} "
+            f"FOR EACH ROW EXECUTE FUNCTION {names.function}()"
+        )
+        database.ddl(
+            f"CREATE TRIGGER {all_rows} AFTER TRUNCATE ON {names.table} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {names.function}()"
+        )
+        for trigger in names.triggers:
+            database.ddl(f"ALTER TABLE {names.table} ENABLE ALWAYS TRIGGER {trigger}")
 
 
-def _copy(job: Rewrite) -> int:
+def _copy(work: _Work) -> int:
     """Copy what is kept, give the copy its indexes and statistics; returns its rows."""
-    database = job.database
-    database.run(f"CREATE TABLE {job.copy} (LIKE {job.table} INCLUDING ALL EXCLUDING INDEXES)")
-    for statement in relations.likeness(database, job.table, job.copy):
-        database.run(statement)
+    job, names, database = work.job, work.names, work.copier
+    database.ddl(f"CREATE TABLE {names.copy} (LIKE {names.table} INCLUDING ALL EXCLUDING INDEXES)")
+    for statement in relations.copy_attributes(database, job.table, names.copy):
+        database.ddl(statement)
     rows = 0
     most, *rest = job.keeps
-    for keep in (*_pieces(job, most), *rest):
-        rows += database.run(_insert(job, keep), **job.bound)
-        job.pace(Progress(job.table, rows, None))
+    for keep in (*_pieces(work, most), *rest):
+        rows += database.run(_insert(work, keep), **job.bound)
+        work.go_on(rows)
     # A row that moved from one piece to another was copied twice; settling it comes before the
     # primary key. What changes later is in one snapshot only.
     with database.transaction():
-        rows += _settle(job).copied
+        rows += _settle(work, database).copied
     indexes = relations.indexes(database, job.table)
-    _build(job, [index.on(job.copy) for index in indexes], rows)
+    _build(work, [index.on(names.copy) for index in indexes], rows)
     for index in indexes:
         if index.primary:
-            database.run(
-                f"ALTER TABLE {job.copy} ADD CONSTRAINT {index.temporary} "
+            database.ddl(
+                f"ALTER TABLE {names.copy} ADD CONSTRAINT {index.temporary} "
                 f"PRIMARY KEY USING INDEX {index.temporary}"
             )
-        for statement in index.likeness:
-            database.run(statement)
+        if index.comment:
+            made = f"{names.schema}.{index.temporary}"
+            database.ddl(f"COMMENT ON INDEX {made} IS {index.comment}")
     # Statistics and the visibility map are to be there when the first query comes.
-    database.run(f"VACUUM (FREEZE, ANALYZE) {job.copy}")
+    database.ddl(f"VACUUM (FREEZE, ANALYZE) {names.copy}")
     return rows
 
 
-def _build(job: Rewrite, indexes: list[str], rows: int) -> None:
+def _build(work: _Work, indexes: list[str], rows: int) -> None:
     """Build several indexes at a time, each by one process.
 
     As many are at work as PostgreSQL would give to one index, and none waits for the others'
     part of it.
     """
-    allowed = 1 + int(job.database.scalar("SHOW max_parallel_maintenance_workers"))
+    job = work.job
+    allowed = 1 + int(work.copier.scalar("SHOW max_parallel_maintenance_workers"))
     with ExitStack() as opened:
         free: SimpleQueue[Database] = SimpleQueue()
-        free.put(job.database)
+        free.put(work.copier)
         try:
             for _ in range(min(allowed, len(indexes)) - 1):
-                free.put(opened.enter_context(connect(job.database.url, job.patience)))
+                more = opened.enter_context(connect(job.database.url, job.patience))
+                free.put(more)
+                work.guard.sessions.append(more)
         except ConnectionFailed:
             pass  # The server has no more places: the sessions that are there do it.
         builders = free.qsize()
@@ -257,7 +333,7 @@ def _build(job: Rewrite, indexes: list[str], rows: int) -> None:
                 with database.transaction():
                     database.run(f"SET LOCAL maintenance_work_mem = '{_MEMORY_MB // builders}MB'")
                     database.run("SET LOCAL max_parallel_maintenance_workers = 0")
-                    database.run(index)
+                    database.ddl(index)
             finally:
                 free.put(database)
 
@@ -266,38 +342,46 @@ def _build(job: Rewrite, indexes: list[str], rows: int) -> None:
             try:
                 for built in as_completed(building):
                     built.result()
-                    job.pace(Progress(job.table, rows, None))
+                    work.go_on(rows)
             finally:
                 for waiting in building:
                     waiting.cancel()
+        del work.guard.sessions[1:]
 
 
-def _insert(job: Rewrite, condition: str) -> str:
-    return f"INSERT INTO {job.copy} SELECT x.* FROM {job.table} x WHERE {condition}"
+def _insert(work: _Work, condition: str) -> str:
+    table = work.job.table
+    return f"INSERT INTO {table}__maintenance_new SELECT x.* FROM {table} x WHERE {condition}"
 
 
-def _pieces(job: Rewrite, keep: str) -> Iterator[str]:
+def _pieces(work: _Work, keep: str) -> Iterator[str]:
     """Cut the rows that meet a condition into pieces of bounded size.
 
     Rows that come later may lie outside of every piece; the trigger has written them down.
     """
-    count, first, last = job.database.rows(
-        f"SELECT count(*), min(x.{job.age}), max(x.{job.age}) FROM {job.table} x WHERE {keep}",
+    job, database = work.job, work.copier
+    count, first, last = database.rows(
+        f"SELECT count(*), min(x.{job.age}) FILTER (WHERE isfinite(x.{job.age})), "
+        f"max(x.{job.age}) FILTER (WHERE isfinite(x.{job.age})) "
+        f"FROM {job.table} x WHERE {keep}",
         **job.bound,
     )[0]
     pieces = -(-count // _PIECE)
     if pieces <= 1 or first == last:
         yield keep
         return
-    held = sample(job.database, job.table).rows
-    if count > HEAP_SHARE * held or not indexed(job.database, job.table, job.age):
-        for where in heap_slices(job.database, job.table, _PIECE):
+    held = sample(database, job.table).rows
+    if count > HEAP_SHARE * held or not indexed(database, job.table, job.age):
+        for where in heap_slices(database, job.table, _PIECE):
             yield f"{keep} AND {where}"
         return
     width = (last - first) / pieces
     inner = [f"'{(first + n * width).isoformat()}'" for n in range(1, pieces)]
-    for begin, end in pairwise(("'-infinity'", *inner, "'infinity'")):
+    yield f"{keep} AND x.{job.age} < {inner[0]}"
+    for begin, end in pairwise(inner):
         yield f"{keep} AND x.{job.age} >= {begin} AND x.{job.age} < {end}"
+    # Without an end: an infinite date is kept like any other that is young enough.
+    yield f"{keep} AND x.{job.age} >= {inner[-1]}"
 
 
 @dataclass(frozen=True)
@@ -308,29 +392,26 @@ class _Settled:
     copied: int
 
 
-def _settle(job: Rewrite) -> _Settled:
+def _settle(work: _Work, database: Database) -> _Settled:
     """Bring the rows that changed up to date in the copy."""
-    database = job.database
+    job, table = work.job, work.job.table
     database.run("CREATE TEMPORARY TABLE prefect_maintenance_settled (id uuid) ON COMMIT DROP")
     count = database.run(
-        f"WITH d AS (DELETE FROM {job.changes} RETURNING id) "
+        f"WITH d AS (DELETE FROM {table}__maintenance_changes RETURNING id) "
         "INSERT INTO prefect_maintenance_settled SELECT DISTINCT id FROM d"
     )
     if not count:
         return _Settled(0, 0)
     if database.scalar("SELECT count(*) FROM prefect_maintenance_settled WHERE id IS NULL"):
-        raise Refused(f"{job.table} was truncated meanwhile")
+        raise Refused(f"{table} was truncated meanwhile")
     chosen = "IN (SELECT s.id FROM prefect_maintenance_settled s)"
-    taken = database.run(f"DELETE FROM {job.copy} x WHERE x.id {chosen}")
+    taken = database.run(f"DELETE FROM {table}__maintenance_new x WHERE x.id {chosen}")
     keeps = " OR ".join(f"({keep})" for keep in job.keeps)
-    put = database.run(
-        f"INSERT INTO {job.copy} SELECT x.* FROM {job.table} x WHERE x.id {chosen} AND ({keeps})",
-        **job.bound,
-    )
+    put = database.run(_insert(work, f"x.id {chosen} AND ({keeps})"), **job.bound)
     return _Settled(count, put - taken)
 
 
-def _catch_up(job: Rewrite) -> int:
+def _catch_up(work: _Work) -> int:
     """Settle without a lock until little is left; returns by how many rows the copy grew.
 
     Raises:
@@ -338,114 +419,82 @@ def _catch_up(job: Rewrite) -> int:
     """
     copied = 0
     for _ in range(_ROUNDS):
-        with job.database.transaction():
-            settled = _settle(job)
+        with work.copier.transaction():
+            settled = _settle(work, work.copier)
         copied += settled.copied
+        work.guard.check()
         if settled.changes <= FEW_CHANGES:
             return copied
-    raise LockTimeout(f"{job.table} changes faster than its copy can follow; run at a quieter hour")
+    table = work.job.table
+    raise LockTimeout(f"{table} changes faster than its copy can follow; run at a quieter hour")
 
 
-def _swap(job: Rewrite, copied_until: str) -> tuple[float, int]:
-    """Let the copy take the place of the table.
+def _swap(work: _Work, file: int) -> tuple[float, int]:
+    """Let the copy take the place of the table, in the transaction that holds it.
 
     Args:
-        job: the rewrite.
-        copied_until: the transaction id after which no snapshot misses a row of the copy.
+        work: the rewrite.
+        file: of the table when the copy began.
 
     Returns:
-        The seconds of the lock, and by how many rows the copy grew.
+        When the strong lock was had (monotonic seconds), and by how many rows the copy grew.
     """
-    database = job.database
-    _outlive_old_snapshots(job, copied_until)
-    with database.transaction(), _locked(job, "SHARE UPDATE EXCLUSIVE"):
-        # Whoever would change the table's shape is kept out by the lock that is held now.
-        if changed := _differences(job):
-            raise Refused(f"the copy of {job.table} differs from it in {', '.join(changed)}")
-        names = [(i.name, i.temporary) for i in relations.indexes(database, job.table)]
-        grown = _settle(job).copied
-        database.run("DROP TABLE prefect_maintenance_settled")
-        for keep in job.keeps[1:]:
-            # Rows whose run came to life again since they were left out.
-            missed = f"{keep} AND NOT EXISTS (SELECT 1 FROM {job.copy} c WHERE c.id = x.id)"
-            grown += database.run(_insert(job, missed), **job.bound)
-        with _locked(job, "ACCESS EXCLUSIVE"):
-            began = time.monotonic()
-            if holder := _old_snapshot(job, copied_until):
-                raise LockTimeout(holder)
-            grown += _settle(job).copied
-            database.run(f"DROP TRIGGER {job.function} ON {job.table}")
-            database.run(f"DROP TRIGGER {job.function}_all ON {job.table}")
-            database.run(f"ALTER TABLE {job.table} RENAME TO {job.old}")
-            for name, _ in names:
-                database.run(f"ALTER INDEX {name} RENAME TO {_beside(name)}")
-            database.run(f"ALTER TABLE {job.copy} RENAME TO {job.table}")
-            for name, temporary in names:
-                database.run(f"ALTER INDEX {temporary} RENAME TO {name}")
-    return time.monotonic() - began, grown
+    job, names, database = work.job, work.names, work.job.database
+    indexes = relations.indexes(database, job.table)
+    grown = _missed(work)
+    work.guard.lock("ACCESS EXCLUSIVE")
+    began = time.monotonic()
+    if relations.files(database, job.table) != file:
+        raise Refused(f"the rows of {job.table} were moved meanwhile")
+    if relations.followed(database, job.table) != len(names.triggers):
+        raise Refused(f"the triggers that follow {job.table} were switched off meanwhile")
+    grown += _settle(work, database).copied
+    grown += _revived(work)
+    leftovers.drop_triggers(database, names)
+    database.ddl(f"ALTER TABLE {names.table} RENAME TO {names.old_name}")
+    for index in indexes:
+        database.ddl(f"ALTER INDEX {names.schema}.{index.name} RENAME TO {index.beside}")
+    database.ddl(f"ALTER TABLE {names.copy} RENAME TO {names.bare}")
+    for index in indexes:
+        database.ddl(f"ALTER INDEX {names.schema}.{index.temporary} RENAME TO {index.name}")
+    # Only now: a GRANT takes no lock on the table, but none can change a row of the catalog
+    # that this transaction has changed.
+    _require_whole(job, names.old)
+    if changed := _differences(work):
+        raise Refused(f"the copy of {job.table} differs from it in {', '.join(changed)}")
+    return began, grown
 
 
-def _outlive_old_snapshots(job: Rewrite, copied_until: str) -> None:
-    """Wait, without a lock, until no transaction is left that would see the copy empty.
-
-    Raises:
-        LockTimeout: one is still there after the time allowed.
-    """
-    until = time.monotonic() + job.patience
-    while holder := _old_snapshot(job, copied_until):
-        if time.monotonic() > until:
-            raise LockTimeout(holder)
-        time.sleep(0.2)
+def _missed(work: _Work) -> int:
+    """Copy rows whose run came to life since they were left out; returns their number."""
+    job, database = work.job, work.job.database
+    if not job.live:
+        return 0
+    database.run(_LIVE.format(live=job.live))
+    return _copied_late(work, job.keeps[1:])
 
 
-def _old_snapshot(job: Rewrite, copied_until: str) -> str | None:
-    holder = job.database.scalar(relations.OLD_SNAPSHOT, copied=copied_until)
-    if holder is None:
-        return None
-    return (
-        f"{holder} is in a transaction whose snapshot would see {job.table} empty; "
-        "end it and run again"
-    )
+def _revived(work: _Work) -> int:
+    """The same under the lock, and only for runs that came to life since `_missed`."""
+    job, database = work.job, work.job.database
+    if not job.live or not database.run(_REVIVED.format(live=job.live)):
+        return 0
+    return _copied_late(work, job.revived)
 
 
-def _beside(name: str) -> str:
-    return f"o__{name}"[:63]
+def _copied_late(work: _Work, keeps: tuple[str, ...]) -> int:
+    rows = 0
+    for keep in keeps:
+        late = (
+            f"{keep} AND NOT EXISTS (SELECT 1 FROM {work.job.table}__maintenance_new c "
+            "WHERE c.id = x.id)"
+        )
+        rows += work.job.database.run(_insert(work, late), **work.job.bound)
+    return rows
 
 
-def _differences(job: Rewrite) -> list[str]:
-    """Name what of the table the copy, as far as it is there, does not have or has otherwise."""
-    there, made = (relations.shape(job.database, t) for t in (job.table, job.copy))
-    return sorted(key for key in made if there[key] != made[key])
-
-
-@contextmanager
-def _locked(job: Rewrite, mode: str) -> Iterator[None]:
-    """Take a lock for the rest of the transaction without making others wait long.
-
-    SHARE UPDATE EXCLUSIVE comes first: it lets readers and writers pass and makes autovacuum
-    give way, which it does only for somebody who waits longer than deadlock_timeout. Only then
-    is the stronger lock asked for, a few milliseconds at a time.
-
-    Raises:
-        LockTimeout: it could not be had in the time allowed.
-    """
-    database = job.database
-    database.run(f"SET LOCAL lock_timeout = '{int(max(job.patience, 2.0) * 1000)}ms'")
-    database.run(f"LOCK TABLE {job.table} IN SHARE UPDATE EXCLUSIVE MODE")
-    if mode != "SHARE UPDATE EXCLUSIVE":
-        database.run(f"SET LOCAL lock_timeout = '{ATTEMPT_MS}ms'")
-        until = time.monotonic() + job.patience
-        while True:
-            database.run("SAVEPOINT attempt")
-            try:
-                database.run(f"LOCK TABLE {job.table} IN {mode} MODE")
-                break
-            except LockTimeout:
-                database.run("ROLLBACK TO SAVEPOINT attempt")
-                if time.monotonic() > until:
-                    raise LockTimeout(
-                        f"the lock on {job.table} could not be had in {job.patience:g} s: "
-                        f"{relations.holders(database, job.table)}"
-                    ) from None
-                time.sleep(0.2)
-    yield
+def _differences(work: _Work) -> list[str]:
+    """Name what of the old table the new one does not have or has otherwise."""
+    there = relations.shape(work.job.database, work.names.old)
+    made = relations.shape(work.job.database, work.names.table)
+    return sorted(key for key in made if there.get(key) != made[key])

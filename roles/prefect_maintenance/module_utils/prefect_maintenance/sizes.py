@@ -5,7 +5,7 @@ from __future__ import annotations
 POSTGRESQL_COLUMNS = """
 SELECT c.relname, a.attname FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+WHERE c.relnamespace = to_regnamespace(quote_ident(current_schema())) AND c.relkind IN ('r', 'p')
 """
 
 SQLITE_COLUMNS = """
@@ -15,7 +15,7 @@ WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'
 
 STATE_TYPES = """
 SELECT e.enumlabel FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
-WHERE t.typname = 'state_type' AND t.typnamespace = current_schema()::regnamespace
+WHERE t.typname = 'state_type' AND t.typnamespace = to_regnamespace(quote_ident(current_schema()))
 """
 
 SQLITE_STATE_TYPES = "SELECT DISTINCT state_type FROM flow_run"
@@ -23,7 +23,7 @@ SQLITE_STATE_TYPES = "SELECT DISTINCT state_type FROM flow_run"
 FORCED = """
 SELECT DISTINCT c.relname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
 WHERE k.contype = 'f' AND k.convalidated AND k.confdeltype = 'c'
-  AND c.relnamespace = current_schema()::regnamespace
+  AND c.relnamespace = to_regnamespace(quote_ident(current_schema()))
 """
 
 POSTGRESQL_TABLE = """

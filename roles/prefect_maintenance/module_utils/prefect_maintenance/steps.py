@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from . import privileges, repack
+from . import leftovers, privileges, repack
 from .catalogue import BY_NAME, TABLES
 from .choices import REWRITING
 from .cluster import place_in_cluster
@@ -110,7 +110,8 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             database, server, "purge", [*AGED, "artifact_collection", *server.unforced]
         )
         rules = _rules(settings, server)
-        with _at_work(settings, database, pace):
+        with _at_work(settings, database, pace) as left:
+            report = report.with_warnings(left)
             plan = plan_purge(database, rules, settings.cutoffs, set(server.unforced))
             decided = decisions(database, plan, settings.purge_strategy, settings.reclaim)
             for decision in decided.values():
@@ -156,7 +157,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
     with _begun(settings) as (database, server, report, clock):
         require_writable(database, server, "delete", [table.name for table in TABLES])
         rules = _rules(settings, server)
-        with _at_work(settings, database, pace):
+        with _at_work(settings, database, pace) as left:
+            report = report.with_warnings(left)
             purged = settings.check and "purge" in report.steps
             plan = plan_delete(database, rules, settings.cutoffs, purged=purged)
             proven = settings.api is not None and report.server.get("api_url") == settings.api.url
@@ -229,7 +231,8 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
                 report = report.with_choice(choice)
             return _vacuumed(report, 0, clock(), None)
         require_writable(database, server, "vacuum", [])
-        with _at_work(settings, database, pace):
+        with _at_work(settings, database, pace) as left:
+            report = report.with_warnings(left)
             before = database_bytes(database)
             report = report.with_sizes("after_delete", measure(database))
             job = Reclaiming(
@@ -285,19 +288,21 @@ STEPS = {
 
 
 @contextmanager
-def _at_work(settings: Settings, database: Database, pace: Pace) -> Iterator[None]:
+def _at_work(settings: Settings, database: Database, pace: Pace) -> Iterator[list[str]]:
     """Be the only runner on the database, at a place in its cluster; a check needs neither.
+
+    What a killed run left is removed first; yields why something had to stay.
 
     Raises:
         Busy: another run is at work on the database.
         Stopped: somebody had asked to stop, or the wait for a place took too long.
     """
     if settings.check:
-        yield
+        yield []
         return
     pace(Progress("the beginning", 0, None))
     with only_runner(database), place_in_cluster(database, settings.limits.per_cluster, pace):
-        yield
+        yield leftovers.remove_all(database, settings.limits.lock_timeout)
 
 
 @contextmanager
