@@ -55,10 +55,13 @@ def at_the_swap(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> Non
 
 
 def doing(cluster: Postgres, url: str, sql: str) -> Callable[[], None]:
-    """Return what carries out a statement of somebody else's."""
+    """Return what carries out a statement of somebody else's, who does not wait for ever."""
 
     def act() -> None:
-        cluster.execute(sql, name_of(url))
+        with session(cluster, url) as cursor:
+            cursor.connection.autocommit = True
+            cursor.execute("SET lock_timeout = '20s'")
+            cursor.execute(sql)
 
     return act
 
@@ -395,25 +398,37 @@ def test_a_prepared_transaction_is_waited_for_and_named() -> None:
         assert debris(alone, url) == []
 
 
+BENT = {
+    "a table of the same name": (
+        "CREATE TEMPORARY TABLE log__maintenance_changes (id uuid)",
+        "CREATE FUNCTION pg_temp.take() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN ALTER ROLE stranger SUPERUSER; RETURN NEW; END $$",
+        "CREATE TRIGGER t BEFORE INSERT ON pg_temp.log__maintenance_changes "
+        "FOR EACH ROW EXECUTE FUNCTION pg_temp.take()",
+    ),
+    "an operator of the same name": (
+        "CREATE FUNCTION bent.take(text, text) RETURNS boolean LANGUAGE plpgsql AS "
+        "$$ BEGIN ALTER ROLE stranger SUPERUSER; RETURN $1 OPERATOR(pg_catalog.=) $2; END $$",
+        "CREATE OPERATOR bent.= (LEFTARG = text, RIGHTARG = text, FUNCTION = bent.take)",
+        "SET search_path = bent, pg_catalog, public",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", BENT)
 def test_nobody_who_writes_logs_can_run_code_as_the_maintenance(
-    cluster: Postgres, database: str, young: set[str]
+    cluster: Postgres, database: str, young: set[str], way: str
 ) -> None:
     name = name_of(database)
     cluster.execute("CREATE ROLE stranger LOGIN PASSWORD 'kept'")
     cluster.execute("GRANT INSERT, SELECT ON log TO stranger", name)
+    cluster.execute("CREATE SCHEMA bent AUTHORIZATION stranger", name)
     cluster.execute(f'GRANT TEMPORARY ON DATABASE "{name}" TO stranger')
 
     def attack() -> None:
         with session(cluster, database, user="stranger", password="kept") as cursor:
-            cursor.execute("CREATE TEMPORARY TABLE log__maintenance_changes (id uuid)")
-            cursor.execute(
-                "CREATE FUNCTION pg_temp.take() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN ALTER ROLE stranger SUPERUSER; RETURN NEW; END $$"
-            )
-            cursor.execute(
-                "CREATE TRIGGER t BEFORE INSERT ON pg_temp.log__maintenance_changes "
-                "FOR EACH ROW EXECUTE FUNCTION pg_temp.take()"
-            )
+            for sql in BENT[way]:
+                cursor.execute(sql)
             cursor.execute(
                 "INSERT INTO log (id, name, level, message, timestamp) "
                 "VALUES (gen_random_uuid(), 'stranger', 20, 'm', now())"
