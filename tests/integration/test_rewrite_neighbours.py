@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step
 from prefect_maintenance import leftovers, rewrite
-from prefect_maintenance.connection import Database
+from prefect_maintenance.guard import Guard
 from prefect_maintenance.pace import Pace
 from test_rewrite import debris, name_of, schema
 from test_rewrite_faults import at_the_copy, fill_logs, ids, strategy
@@ -40,18 +40,16 @@ def purge(url: str, pace: Pace | None = None, **more: Any) -> Any:
 
 def at_the_swap(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Do something once, right before the lock of the swap is asked for."""
-    really = Database.run
+    really = Guard.lock
     done: list[bool] = []
 
-    def acting(self: Database, sql: str, **values: Any) -> int:
-        if "prefect_maintenance_live" in sql and "CREATE" in sql and not done:
+    def acting(self: Guard, mode: str) -> None:
+        if not done:
             done.append(True)
-            found = really(self, sql, **values)
             act()
-            return found
-        return really(self, sql, **values)
+        really(self, mode)
 
-    monkeypatch.setattr(Database, "run", acting)
+    monkeypatch.setattr(Guard, "lock", acting)
 
 
 def doing(cluster: Postgres, url: str, sql: str) -> Callable[[], None]:
