@@ -97,17 +97,25 @@ class Database:
         return max(0, self._execute(sql, values).rowcount)
 
     def ddl(self, sql: str) -> None:
-        """Carry out a statement exactly as it stands: colons and percent signs mean themselves."""
+        """Carry out a statement exactly as it stands: no colon or percent sign is interpreted.
+
+        Raises:
+            MaintenanceError: the database refused it.
+        """
         self._execute(sql, None)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what happens inside, or nothing of it.
 
+        Each statement sees what others have committed before it, whatever the role, database or
+        server has for a default: a rewrite that settled changes on an old snapshot would lose them.
         SQLite takes the write lock at once, because a transaction that reads first and writes
         later fails immediately when another writer came between.
         """
-        self._plain("BEGIN" if self.is_postgresql else "BEGIN IMMEDIATE")
+        self._plain(
+            "BEGIN ISOLATION LEVEL READ COMMITTED" if self.is_postgresql else "BEGIN IMMEDIATE"
+        )
         try:
             yield
         except BaseException:
@@ -119,7 +127,7 @@ class Database:
     def snapshot(self) -> Iterator[None]:
         """See one state of the database throughout, unable to write to it."""
         if self.is_postgresql:
-            self._plain("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            self._plain("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY NOT DEFERRABLE")
         else:
             self._plain("BEGIN")
         try:
@@ -310,6 +318,9 @@ def _prepare_postgresql(database: Database, lock_timeout: float) -> None:
     # A timeout that the role was given for its queries would end counts and VACUUM half-way.
     database.run("SET statement_timeout = 0")
     database.run("SET timezone = 'UTC'")
+    # Whether transactions may write stays as it is: a database that is kept read-only is refused.
+    database.run("SET default_transaction_isolation = 'read committed'")
+    database.run("SET default_transaction_deferrable = off")
     # The statement of a killed run would go on and hold its locks to its end; only Linux can tell.
     database.run(
         "SELECT set_config('client_connection_check_interval', '5s', false) "
