@@ -47,6 +47,21 @@ class Lack:
     on: str
 
 
+def sees_all_sessions(database: Database) -> bool:
+    """Tell whether snapshots of others' sessions and the lag of standbys can be seen.
+
+    Without pg_read_all_stats PostgreSQL shows them as NULL. Superusers pass as members.
+    """
+    return bool(database.scalar("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"))
+
+
+def sees_settings(database: Database) -> bool:
+    """Tell whether the settings for superusers can be read, data_directory above all."""
+    return bool(
+        database.scalar("SELECT pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')")
+    )
+
+
 def current_role(database: Database) -> str:
     """Return the role of this connection."""
     return str(database.scalar("SELECT current_user"))
