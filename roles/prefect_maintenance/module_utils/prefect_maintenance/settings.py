@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from .errors import MaintenanceError, SettingsError
 
@@ -206,16 +205,15 @@ class Settings:
 
 
 def url_secrets(url: str) -> set[str]:
-    """Return the password of a database URL as written, decoded and encoded; or nothing."""
+    """Return the password of a database URL, and its secret options, decoded and encoded."""
+    from .addresses import database_secrets
     from .connection import parse_url
 
     try:
-        password = parse_url(url).password
+        parsed = parse_url(url)
     except MaintenanceError:
         return {url}
-    if not password:
-        return set()
-    return {str(password), quote(str(password), safe="")}
+    return database_secrets(parsed)
 
 
 def parse_policy(request: Mapping[str, Any]) -> Policy:
@@ -289,18 +287,16 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
     Raises:
         SettingsError: the address is none, or holds a password.
     """
+    from .addresses import check_api_url, check_headers
+
     url = request.get("api_url")
     if not url:
         return None
-    if not str(url).startswith(("http://", "https://")):
-        raise SettingsError(f"api_url {url!r} must start with http:// or https:// and end in /api")
-    if "@" in str(url).split("//", 1)[1].split("/", 1)[0]:
-        raise SettingsError(
-            "api_url holds a user or password, which reports would show; use api_auth_string"
-        )
     headers = request.get("api_headers")
+    check_headers({"Authorization": str(request.get("api_key") or "")}, "api_key")
+    check_headers({str(k): str(v) for k, v in (headers or {}).items()}, "api_headers")
     return Api(
-        url=str(url).rstrip("/"),
+        url=check_api_url(str(url)),
         auth_string=request.get("api_auth_string") or None,
         key=request.get("api_key") or None,
         headers={str(k): str(v) for k, v in headers.items()} if headers else None,
