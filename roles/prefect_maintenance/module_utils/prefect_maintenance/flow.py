@@ -29,6 +29,7 @@ from pydantic import BaseModel, Field
 from . import steps
 from .artifacts import markdown
 from .errors import MaintenanceError, SettingsError
+from .masking import Mask
 from .pace import Pace, Progress
 from .settings import BULK_LIMIT, Settings
 
@@ -217,18 +218,21 @@ def _carry_out(
         stop_file=Path(stop_file) if stop_file else None,
         show=shown,
     )
+    mask = Mask(())
     try:
         settings = Settings.parse(request, check=dry_run)
+        mask = settings.mask()
         outcome = steps.STEPS[step](settings, pace)
     except MaintenanceError as error:
-        failed = {**report, "status": "failed", "errors": [f"{step}: {error}"]}
-        return failed, str(error)
+        failed = {**report, "status": "failed", "errors": [mask.text(f"{step}: {error}")]}
+        return failed, mask.text(str(error))
     for warning in outcome.report.warnings:
         if warning not in report.get("warnings", ()):
-            logger.warning(warning)
+            logger.warning("%s", mask.text(warning))
     for line in outcome.summary[-1:]:
-        logger.info(line.strip())
-    return outcome.report.as_json(), str(outcome.error) if outcome.error else None
+        logger.info("%s", mask.text(line.strip()))
+    reported: dict[str, Any] = mask.sentences(outcome.report.as_json())
+    return reported, mask.text(str(outcome.error)) if outcome.error else None
 
 
 def _as_task(name: str, step: str) -> Any:

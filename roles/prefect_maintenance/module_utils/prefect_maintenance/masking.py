@@ -14,16 +14,13 @@ _LEAST = 4
 # Only from this length on is a secret masked inside of a word too.
 _LONG = 12
 # Words that reports are made of: to mask one of them says what the secret is.
-_ORDINARY = frozenset(
-    re.findall(
-        r"\w+",
-        "admin api artifact artifact_collection cancelled completed crashed data database default "
-        "delete deleted error event_resources events exist failed false flow flow_run flow_run_input "
-        "flow_run_state grant host index kept lock logs maintenance name none partial password "
-        "permission pg_repack plain port postgres postgresql prefect public purge report rewrite role "
-        "rows schema server sqlite state table task_run task_run_state true user vacuum",
-    )
-)
+_ORDINARY = """
+admin api artifact artifact_collection cancelled completed crashed data database default delete
+deleted error event_resources events exist failed false flow flow_run flow_run_input flow_run_state
+grant host index kept lock logs maintenance name none partial password permission pg_repack plain
+port postgres postgresql prefect public purge report rewrite role rows schema server sqlite state
+table task_run task_run_state true user vacuum
+"""
 # The keys of a report and of a result whose values are sentences; all others are data.
 _SENTENCES = frozenset(
     {"error", "errors", "exception", "msg", "reclaim_why", "strategy_why", "summary", "warnings",
@@ -77,4 +74,4 @@ class Mask:
 
 
 def _ordinary(secret: str) -> bool:
-    return secret.lower() in _ORDINARY or (secret.isdecimal() and len(secret) < _LONG)
+    return secret.lower() in _ORDINARY.split() or (secret.isdecimal() and len(secret) < _LONG)

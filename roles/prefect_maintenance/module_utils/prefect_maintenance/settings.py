@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import MaintenanceError, SettingsError
+from .masking import Mask
 
 ENTITIES = ("flow_runs", "task_runs", "artifacts", "logs", "events")
 
@@ -189,6 +190,10 @@ class Settings:
             report=report,
         )
 
+    def mask(self) -> Mask:
+        """Return what takes the secrets of this request out of texts."""
+        return Mask.of(self.secrets())
+
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must never be shown, in each form it may take."""
         found: set[str] = set()
@@ -197,8 +202,9 @@ class Settings:
         if self.db_url:
             found |= url_secrets(self.db_url)
         if self.api:
-            values = [self.api.auth_string, self.api.key, *(self.api.headers or {}).values()]
-            found |= {str(value) for value in values if value}
+            # A header such as Host repeats what the address shows.
+            headers = {v for v in (self.api.headers or {}).values() if v not in self.api.url}
+            found |= {value for value in (self.api.auth_string, self.api.key, *headers) if value}
             if self.api.auth_string and ":" in self.api.auth_string:
                 found.add(self.api.auth_string.split(":", 1)[1])
         return tuple(sorted(found, key=len, reverse=True))
