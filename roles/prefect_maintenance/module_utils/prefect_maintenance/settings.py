@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +29,17 @@ STEPS_AFTER = ("purge", "delete", "vacuum")
 
 # POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
 BULK_LIMIT = 50
+
+# The least and the most of every number. A hundred years of days reach back before any computer.
+BOUNDS = {
+    "retention_days": (1, 36500),
+    "batch_size": (1, 10_000_000),
+    "concurrency": (1, 100),
+    "max_runtime": (0, 31_536_000),
+    "per_cluster": (0, 10_000),
+    "vacuum_min_bytes": (0, 2**53 - 1),
+    "vacuum_min_percent": (0, 100),
+}
 
 # An orphaned log younger than this may belong to a run whose row is still on its way.
 ORPHAN_GRACE = timedelta(hours=1)
@@ -156,23 +169,21 @@ class Settings:
             db_url=request.get("db_url") or None,
             api=parse_api(request),
             policy=policy,
-            cutoffs=Cutoffs.of(policy, reference),
+            cutoffs=_cutoffs(policy, reference),
             limits=Limits(
-                batch_size=_integer(request.get("batch_size") or 20000, "batch_size", least=1),
-                concurrency=_integer(request.get("concurrency") or 4, "concurrency", least=1),
+                batch_size=_integer(request.get("batch_size") or 20000, "batch_size"),
+                concurrency=_integer(request.get("concurrency") or 4, "concurrency"),
                 lock_timeout=_seconds(request.get("lock_timeout", 5.0)),
-                max_runtime=_integer(request.get("max_runtime") or 0, "max_runtime", least=0),
-                per_cluster=_integer(request.get("per_cluster", 1), "per_cluster", least=0),
+                max_runtime=_integer(request.get("max_runtime") or 0, "max_runtime"),
+                per_cluster=_integer(request.get("per_cluster", 1), "per_cluster"),
                 stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
             ),
             reclaim=Reclaim(
                 mode=_one_of(request.get("vacuum") or "auto", VACUUM_MODES, "vacuum"),
                 min_bytes=_integer(
-                    request.get("vacuum_min_bytes", 100 * 2**20), "vacuum_min_bytes", least=0
+                    request.get("vacuum_min_bytes", 100 * 2**20), "vacuum_min_bytes"
                 ),
-                min_percent=_integer(
-                    request.get("vacuum_min_percent", 20), "vacuum_min_percent", least=0
-                ),
+                min_percent=_integer(request.get("vacuum_min_percent", 20), "vacuum_min_percent"),
             ),
             purge_strategy=_one_of(
                 request.get("purge_strategy") or "auto", PURGE_STRATEGIES, "purge_strategy"
@@ -229,7 +240,7 @@ def parse_policy(request: Mapping[str, Any]) -> Policy:
         SettingsError: retention is not a whole number of days from 1, its entity is unknown,
             or a state is unknown or not terminal.
     """
-    everywhere = _integer(request.get("retention_days", 15), "retention_days", least=1, unit="days")
+    everywhere = _integer(request.get("retention_days", 15), "retention_days", unit="days")
     own = request.get("retention") or {}
     if not isinstance(own, Mapping):
         raise SettingsError("retention must map entities to days, e.g. {logs: 7}")
@@ -240,7 +251,7 @@ def parse_policy(request: Mapping[str, Any]) -> Policy:
             f"known are {', '.join(ENTITIES)}"
         )
     days = {
-        entity: _integer(own[entity], f"retention.{entity}", least=1, unit="days")
+        entity: _integer(own[entity], f"retention.{entity}", BOUNDS["retention_days"], unit="days")
         if entity in own
         else everywhere
         for entity in ENTITIES
@@ -263,6 +274,15 @@ def parse_instant(text: str) -> datetime:
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return instant.astimezone(UTC)
+
+
+def _cutoffs(policy: Policy, reference: datetime) -> Cutoffs:
+    try:
+        return Cutoffs.of(policy, reference)
+    except OverflowError:
+        raise SettingsError(
+            f"reference_time {iso(reference)} less the retention lies before all times; correct it"
+        ) from None
 
 
 def iso(instant: datetime) -> str:
@@ -318,23 +338,31 @@ def _parse_role(request: Mapping[str, Any]) -> RoleWish | None:
     return RoleWish(str(name), request.get("password") or None, bool(request.get("own")))
 
 
-def _integer(value: Any, name: str, *, least: int, unit: str = "") -> int:
-    wanted = f"a whole number{f' of {unit}' if unit else ''}, {least} or more"
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+def _integer(
+    value: Any, name: str, bounds: tuple[int, int] | None = None, *, unit: str = ""
+) -> int:
+    least, most = bounds or BOUNDS[name]
+    wanted = f"a whole number{f' of {unit}' if unit else ''}, {least} or more, at most {most}"
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,20}\s*", value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise SettingsError(f"{name} must be {wanted}, not {_short(value)}")
     return value
 
 
 def _seconds(value: Any) -> float:
+    wanted = "lock_timeout must be seconds, more than 0 and less than 86400, not"
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
-        raise SettingsError(f"lock_timeout must be seconds, more than 0, not {value!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise SettingsError(f"{wanted} {_short(value)}") from None
     if not 0 < seconds < 86400:
-        raise SettingsError(f"lock_timeout must be seconds, more than 0, not {value!r}")
+        raise SettingsError(f"{wanted} {_short(value)}")
     return seconds
+
+
+def _short(value: Any) -> str:
+    return reprlib.repr(value)
 
 
 def _one_of(value: Any, choices: tuple[str, ...], name: str) -> str:
