@@ -8,21 +8,69 @@ fleet of thousands fits into its memory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
 
 SCHEMA = 1
 # With more servers than this, those with nothing to tell share one line on the screen.
 LISTED = 200
+# The least and the most of the role's numbers, as the engine has them.
+BOUNDS = {
+    "retention_days": (1, 36500),
+    "batch_size": (1, 10_000_000),
+    "max_runtime": (0, 31_536_000),
+    "per_cluster": (0, 10_000),
+    "vacuum_min_bytes": (0, 2**53 - 1),
+    "vacuum_min_percent": (0, 100),
+}
+# Names of summaries, beside which the reports of the hosts lie.
+_RESERVED = ("fleet", "fleet-schedule")
+_LONGEST = 200
 STATUSES = ("ok", "partial", "failed", "not reached")
 
 
 def answer(given: Any, otherwise: Any) -> Any:
     """Return the answer to a question, or what holds when it was left blank; 0 is an answer."""
     return otherwise if given is None or not str(given).strip() else given
+
+
+def beyond(numbers: Mapping[str, Any], retention: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each number that is none, or lies beyond its bounds."""
+    asked = [(name, value, BOUNDS[name]) for name, value in numbers.items()]
+    asked += [(f"retention.{k}", v, BOUNDS["retention_days"]) for k, v in retention.items()]
+    return [
+        f"prefect_maintenance_{name} must be a whole number from {least} to {most}"
+        for name, value, (least, most) in asked
+        if not re.fullmatch(r"[0-9]{1,20}", str(value)) or not least <= int(value) <= most
+    ]
+
+
+def template_fault(template: str) -> str:
+    """Return the template of a run's name when it has a placeholder that nobody fills in."""
+    left = re.sub(r"\{(date|time|host)\}|\{\{|\}\}", "", str(template))
+    return str(template) if "{" in left or "}" in left else ""
+
+
+def file_name(host: str, kind: str = "") -> str:
+    """Return a file's name, without its ending, for the report of a host.
+
+    It is the host's own name wherever that can be. Whatever could leave the folder or meet
+    another report's name is written as a percent sign and its bytes.
+    """
+    name = "".join(s if re.fullmatch(r"[\w.:@+\[\]-]", s) else quote(s, safe="") for s in host)
+    if name[:1] in ("", ".", "-", ":", "@", "+"):
+        name = f"%{ord(name[0]):02X}{name[1:]}" if name else "%"
+    if name in _RESERVED or name.endswith("-report"):
+        name = f"{name[:-1]}%{ord(name[-1]):02X}"
+    if len(name.encode()) > _LONGEST:
+        name = f"{name[: _LONGEST // 4]}%{sha256(host.encode()).hexdigest()[:16]}"
+    return name + kind
 
 
 def record(report: Mapping[str, Any] | None, failure: str = "") -> dict[str, Any]:
@@ -36,7 +84,7 @@ def record(report: Mapping[str, Any] | None, failure: str = "") -> dict[str, Any
         status = "partial" if deleted and not report.get("check_mode") else "failed"
     return {
         "status": status,
-        "failure": " ".join(failure.split()),
+        "failure": _printable(" ".join(failure.split())),
         "deleted": deleted,
         "bytes_before": before,
         "bytes_after": after,
@@ -120,7 +168,7 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
         why = summary["stopped"] or "the run asked for less"
         found += ["", f"  not reached: {len(left)} {_servers(len(left))}; {why}"]
         found.append(f"    {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
-    return [*found, "", f"  {_verdict(summary)}"]
+    return [_printable(line) for line in (*found, "", f"  {_verdict(summary)}")]
 
 
 def _verdict(summary: Mapping[str, Any]) -> str:
@@ -136,6 +184,10 @@ def _verdict(summary: Mapping[str, Any]) -> str:
         f"{sum(summary['deleted'].values()):,} rows {gone}, "
         f"{_bytes(summary['bytes_given_back'])} given back"
     )
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _not_reached() -> dict[str, Any]:
@@ -186,6 +238,9 @@ class FilterModule:
         """Return them."""
         return {
             "prefect_maintenance_answer": answer,
+            "prefect_maintenance_beyond": beyond,
+            "prefect_maintenance_template_fault": template_fault,
+            "prefect_maintenance_file_name": file_name,
             "prefect_maintenance_record": record,
             "prefect_maintenance_stopped": stopped,
             "prefect_maintenance_fleet": fleet,

@@ -10,6 +10,10 @@ from ansible.module_utils.basic import missing_required_lib
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+    from ansible.module_utils.prefect_maintenance.masking import Mask
+
+# What Ansible itself writes in the place of such an option.
+_NOT_SHOWN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 def answer(module: AnsibleModule, step: str) -> None:
@@ -20,6 +24,7 @@ def answer(module: AnsibleModule, step: str) -> None:
     try:
         from ansible.module_utils.prefect_maintenance import steps
         from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
+        from ansible.module_utils.prefect_maintenance.masking import Mask
         from ansible.module_utils.prefect_maintenance.pace import Pace, unread
         from ansible.module_utils.prefect_maintenance.settings import Settings
     except ImportError as error:
@@ -27,11 +32,12 @@ def answer(module: AnsibleModule, step: str) -> None:
             msg=missing_required_lib(error.name or "sqlalchemy"), exception=traceback.format_exc()
         )
     report = module.params.get("report") or {}
+    secrets = _silence(module)
     try:
         settings = Settings.parse(module.params, check=module.check_mode)
     except MaintenanceError as error:
-        module.fail_json(msg=str(error), changed=False, report=report, summary=[])
-    module.no_log_values.update(settings.secrets())
+        _end(module, Mask.of(secrets), str(error), changed=False, report=report, summary=[])
+    mask = Mask.of({*secrets, *settings.secrets()})
     limits = settings.limits
     pace = Pace(
         max_runtime=limits.max_runtime,
@@ -43,7 +49,13 @@ def answer(module: AnsibleModule, step: str) -> None:
             outcome = steps.STEPS[step](settings, pace)
     except MaintenanceError as error:
         failed = {**report, "status": _status(report), "errors": [f"{step}: {error}"]}
-        module.fail_json(msg=str(error), changed=False, report=failed, summary=[])
+        _end(module, mask, str(error), changed=False, report=failed, summary=[])
+    except Exception as error:
+        # A fault of this tool: its text and its traceback may quote anything.
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())}; report this fault"
+        failed = {**report, "status": _status(report), "errors": [f"{step}: {fault}"]}
+        told = {"report": failed, "summary": [], "exception": traceback.format_exc()}
+        _end(module, mask, fault, changed=False, **told)
     result: dict[str, Any] = {
         "changed": outcome.changed,
         "report": outcome.report.as_json(),
@@ -54,10 +66,8 @@ def answer(module: AnsibleModule, step: str) -> None:
         result["diff"] = {"before": outcome.before, "after": outcome.after}
     for warning in outcome.report.warnings:
         if warning not in report.get("warnings", ()):
-            module.warn(warning)
-    if outcome.error:
-        module.fail_json(msg=str(outcome.error), **result)
-    module.exit_json(**result)
+            module.warn(mask.text(warning))
+    _end(module, mask, str(outcome.error) if outcome.error else None, **result)
 
 
 def change(module: AnsibleModule, what: str) -> None:
@@ -65,20 +75,57 @@ def change(module: AnsibleModule, what: str) -> None:
     try:
         from ansible.module_utils.prefect_maintenance import scheduling
         from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
+        from ansible.module_utils.prefect_maintenance.masking import Mask
     except ImportError as error:
         module.fail_json(
             msg=missing_required_lib(error.name or "prefect"), exception=traceback.format_exc()
         )
+    mask = Mask.of(_silence(module))
     try:
         done = scheduling.CHANGES[what](module.params, check=module.check_mode)
     except MaintenanceError as error:
-        module.fail_json(msg=str(error), changed=False)
+        _end(module, mask, str(error), changed=False)
     result: dict[str, Any] = {"changed": done.changed, **done.answers}
     if module._diff:
         result["diff"] = {"before": dict(done.before), "after": dict(done.after)}
     for warning in done.warnings:
-        module.warn(warning)
-    module.exit_json(**result)
+        module.warn(mask.text(warning))
+    _end(module, mask, None, **result)
+
+
+def _silence(module: AnsibleModule) -> set[str]:
+    """Take over from AnsibleModule what must not be shown; returns it.
+
+    It would replace each secret wherever its text occurs in the result, so that a password of
+    `postgres` or a header of `1` would break the report that the next step is given.
+    """
+    secrets = {str(value) for value in module.no_log_values}
+    module.no_log_values.clear()
+    return secrets
+
+
+def _end(module: AnsibleModule, mask: Mask, failure: str | None, **result: Any) -> None:
+    """Exit, or fail, with a result whose sentences and invocation hold no secret."""
+    told = mask.sentences({**result, "invocation": {"module_args": _arguments(module)}})
+    if failure is None:
+        module.exit_json(**told)
+    module.fail_json(msg=mask.text(failure), **told)
+
+
+def _arguments(module: AnsibleModule) -> dict[str, Any]:
+    """Return the options as they may be shown, which Ansible does at its third verbosity."""
+    from ansible.module_utils.prefect_maintenance.addresses import check_api_url
+    from ansible.module_utils.prefect_maintenance.errors import SettingsError
+
+    shown = dict(module.params)
+    try:
+        check_api_url(str(shown.get("api_url") or "http://localhost"))
+    except SettingsError:
+        shown["api_url"] = _NOT_SHOWN
+    for option, rules in module.argument_spec.items():
+        if rules.get("no_log") and shown.get(option) is not None:
+            shown[option] = _NOT_SHOWN
+    return shown
 
 
 def _status(report: dict[str, Any]) -> str:

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 import httpx
-from prefect import settings as prefect_settings
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
+from .api_profile import keeper, profile_of
 from .connection import Database
 from .errors import ApiError, ConnectionFailed, Mismatch, Unsupported
 from .settings import Api, iso
@@ -39,8 +39,9 @@ class PrefectApi:
         except httpx.HTTPStatusError as error:
             raise self._refused(error.response) from None
         except httpx.HTTPError as error:
+            why = " ".join(f"{type(error).__name__} {error}".split())
             raise ConnectionFailed(
-                f"cannot reach the Prefect API at {self.url}: {type(error).__name__} {error}; "
+                f"cannot reach the Prefect API at {self.url}: {why}; "
                 "check api_url and that the server runs"
             ) from None
         if answer.is_error:
@@ -132,7 +133,7 @@ class PrefectApi:
             )
         return _ApiStatus(
             f"the Prefect API answered {status} to {answer.request.method} "
-            f"{answer.request.url.path}; check api_url, it ends in /api",
+            f"{answer.request.url.raw_path.decode()}; check api_url, it ends in /api",
             status,
         )
 
@@ -151,19 +152,14 @@ def open_api(api: Api) -> Iterator[PrefectApi]:
     Raises:
         ConnectionFailed: the server cannot be reached.
     """
-    updates: dict[Any, Any] = {prefect_settings.PREFECT_API_URL: api.url}
-    if api.auth_string:
-        updates[prefect_settings.PREFECT_API_AUTH_STRING] = api.auth_string
-    if api.key:
-        updates[prefect_settings.PREFECT_API_KEY] = api.key
-    if api.ca_cert:
-        updates[prefect_settings.PREFECT_API_SSL_CERT_FILE] = api.ca_cert
-    if not api.validate_certs:
-        updates[prefect_settings.PREFECT_API_TLS_INSECURE_SKIP_VERIFY] = True
-    with prefect_settings.temporary_settings(updates=updates):
+    with profile_of(api) as headers:
         try:
             opened = get_client(
-                sync_client=True, httpx_settings={"headers": dict(api.headers or {})}
+                sync_client=True,
+                httpx_settings={
+                    "headers": dict(api.headers or {}),
+                    "event_hooks": {"request": [keeper(api, headers)]},
+                },
             )
         except OSError as error:
             raise ConnectionFailed(

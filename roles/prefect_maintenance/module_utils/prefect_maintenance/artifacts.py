@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -45,7 +46,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines.append("")
     if report.get("kept"):
         lines += ["## Kept although old enough", ""]
-        lines += [f"- {k['rows']:,} {k['what']}: {k['why']}" for k in report["kept"]]
+        lines += [
+            f"- {k['rows']:,} {_plain(k['what'])}: {_plain(k['why'])}" for k in report["kept"]
+        ]
         lines.append("")
     for title, texts in (
         ("Why it went this way", _reasons(tables)),
@@ -105,4 +108,6 @@ def _size(value: int | None) -> str:
 
 def _plain(text: str) -> str:
     """Keep what comes from a database or a server from being read as Markdown."""
-    return text.replace("<", "&lt;").replace("[", "\\[").replace("|", "\\|")
+    text = "".join(sign if sign.isprintable() else " " for sign in text)
+    text = re.sub(r"([\\`*\[\]|~#]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

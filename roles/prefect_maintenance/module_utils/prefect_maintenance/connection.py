@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from .addresses import database_secrets, read_database_url
 from .errors import (
     Busy,
     ConnectionFailed,
@@ -29,6 +30,7 @@ from .errors import (
     SettingsError,
     Unsupported,
 )
+from .masking import Mask
 
 # Any constant would do, as long as every version of this tool uses the same one.
 LOCK_KEY = 0x0507_EFEC_7DB0_1EA4
@@ -187,30 +189,13 @@ class Database:
 def parse_url(url: str | sa.URL) -> sa.URL:
     """Read any SQLAlchemy form of a PostgreSQL or SQLite URL and name the synchronous driver.
 
-    A password with an unescaped "@" is understood: the host begins after the last one.
-
     Raises:
-        SettingsError: it is no database URL.
+        SettingsError: it is no database URL, or can be read in more than one way.
         Unsupported: the dialect is neither PostgreSQL nor SQLite.
     """
-    try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        raise SettingsError(
-            "db_url is not a database URL; write postgresql://user:password@host:5432/prefect "
-            "or sqlite:////path/to/prefect.db"
-        ) from None
-    if parsed.host and "@" in parsed.host:
-        extra, _, host = parsed.host.rpartition("@")
-        parsed = parsed.set(password=f"{parsed.password}@{extra}", host=host)
-    dialect = parsed.get_backend_name()
-    if dialect == "sqlite":
+    parsed = read_database_url(url) if isinstance(url, str) else url
+    if parsed.get_backend_name() == "sqlite":
         return parsed.set(drivername="sqlite+pysqlite", query={})
-    if dialect != "postgresql":
-        raise Unsupported(
-            f"db_url names the dialect {dialect!r}; Prefect and this tool know "
-            "postgresql and sqlite"
-        )
     query = {k: v for k, v in parsed.query.items() if k not in _ASYNCPG_ONLY}
     mode = query.pop("ssl", None)
     if isinstance(mode, str):
@@ -379,7 +364,7 @@ def _lock_file(database: Path) -> Iterator[None]:
 
 def _unreachable(url: sa.URL, error: DBAPIError) -> MaintenanceError:
     where = f"{url.host or 'local socket'}:{url.port or 5432}/{url.database}"
-    text = _first_line(error)
+    text = Mask.of(database_secrets(url)).text(_first_line(error))
     advice = "check host, port and that the server runs"
     if "password authentication failed" in text or "no password supplied" in text:
         advice = "check user and password"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import time
@@ -29,8 +30,9 @@ from pydantic import BaseModel, Field
 from . import steps
 from .artifacts import markdown
 from .errors import MaintenanceError, SettingsError
+from .masking import Mask
 from .pace import Pace, Progress
-from .settings import BULK_LIMIT, Settings
+from .settings import BOUNDS, BULK_LIMIT, Settings
 
 # Where the environment of a run names the file with the credentials, and its own name.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
@@ -42,7 +44,15 @@ _NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api
 # Seconds between two signs of life.
 _SHOW_EVERY, _LOG_EVERY = 2.0, 10.0
 
-Days = Annotated[int, Field(ge=1)]
+_PLACEHOLDER = re.compile(r"\{(date|time|host)\}|(\{\{)|(\}\})")
+
+
+def _within(option: str) -> Any:
+    least, most = BOUNDS[option]
+    return Field(ge=least, le=most)
+
+
+Days = Annotated[int, _within("retention_days")]
 
 
 class Retention(BaseModel):
@@ -59,7 +69,9 @@ def run_name() -> str:
     """Return the name of this run, from the template that the deployment's environment gives."""
     template = os.environ.get(RUN_NAME) or "maintenance-{date}"
     now = datetime.now(UTC)
-    return template.format(date=f"{now:%Y-%m-%d}", time=f"{now:%H:%M}", host=socket.gethostname())
+    filled = {"date": f"{now:%Y-%m-%d}", "time": f"{now:%H:%M}", "host": socket.gethostname()}
+    # A template with another placeholder must not end every run before it begins.
+    return _PLACEHOLDER.sub(lambda found: filled.get(found[1] or "", found[0][0]), template)
 
 
 @flow(name="prefect-maintenance", flow_run_name=run_name, validate_parameters=True)
@@ -72,12 +84,12 @@ def maintenance(
     purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
     run_delete_via: Literal["api", "sql"] = "api",
     vacuum: Literal["auto", "none", "plain", "full", "rewrite", "repack"] = "auto",
-    vacuum_min_bytes: Annotated[int, Field(ge=0)] = 104857600,
-    vacuum_min_percent: Annotated[int, Field(ge=0)] = 20,
-    batch_size: Annotated[int, Field(ge=1)] = 20000,
-    lock_timeout: Annotated[float, Field(gt=0)] = 5.0,
-    max_runtime: Annotated[int, Field(ge=0)] = 0,
-    per_cluster: Annotated[int, Field(ge=0)] = 1,
+    vacuum_min_bytes: Annotated[int, _within("vacuum_min_bytes")] = 104857600,
+    vacuum_min_percent: Annotated[int, _within("vacuum_min_percent")] = 20,
+    batch_size: Annotated[int, _within("batch_size")] = 20000,
+    lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
+    max_runtime: Annotated[int, _within("max_runtime")] = 0,
+    per_cluster: Annotated[int, _within("per_cluster")] = 1,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Delete what is older than the policy, and give the space back.
@@ -217,18 +229,21 @@ def _carry_out(
         stop_file=Path(stop_file) if stop_file else None,
         show=shown,
     )
+    mask = Mask(())
     try:
         settings = Settings.parse(request, check=dry_run)
+        mask = settings.mask()
         outcome = steps.STEPS[step](settings, pace)
     except MaintenanceError as error:
-        failed = {**report, "status": "failed", "errors": [f"{step}: {error}"]}
-        return failed, str(error)
+        failed = {**report, "status": "failed", "errors": [mask.text(f"{step}: {error}")]}
+        return failed, mask.text(str(error))
     for warning in outcome.report.warnings:
         if warning not in report.get("warnings", ()):
-            logger.warning(warning)
+            logger.warning("%s", mask.text(warning))
     for line in outcome.summary[-1:]:
-        logger.info(line.strip())
-    return outcome.report.as_json(), str(outcome.error) if outcome.error else None
+        logger.info("%s", mask.text(line.strip()))
+    reported: dict[str, Any] = mask.sentences(outcome.report.as_json())
+    return reported, mask.text(str(outcome.error)) if outcome.error else None
 
 
 def _as_task(name: str, step: str) -> Any:

@@ -36,7 +36,7 @@ def render(report: Report) -> list[str]:
         lines += ["", f"  {would}:", *rewritten]
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
-    return [*lines, "", f"  {_verdict(report)}"]
+    return _printable([*lines, "", f"  {_verdict(report)}"])
 
 
 def _title(report: Report) -> str:
@@ -178,7 +178,12 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
             for g in growth
         ]
     lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []
-    return lines
+    return _printable(lines)
+
+
+def _printable(lines: Sequence[str]) -> list[str]:
+    """Keep a name from breaking its line or from speaking to the terminal."""
+    return ["".join(sign if sign.isprintable() else "?" for sign in line) for line in lines]
 
 
 def _age(table: TableReport) -> str:

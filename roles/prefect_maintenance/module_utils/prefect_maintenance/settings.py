@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from .errors import MaintenanceError, SettingsError
+from .masking import Mask
 
 ENTITIES = ("flow_runs", "task_runs", "artifacts", "logs", "events")
 
@@ -27,6 +29,17 @@ STEPS_AFTER = ("purge", "delete", "vacuum")
 
 # POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
 BULK_LIMIT = 50
+
+# The least and the most of every number. A hundred years of days reach back before any computer.
+BOUNDS = {
+    "retention_days": (1, 36500),
+    "batch_size": (1, 10_000_000),
+    "concurrency": (1, 100),
+    "max_runtime": (0, 31_536_000),
+    "per_cluster": (0, 10_000),
+    "vacuum_min_bytes": (0, 2**53 - 1),
+    "vacuum_min_percent": (0, 100),
+}
 
 # An orphaned log younger than this may belong to a run whose row is still on its way.
 ORPHAN_GRACE = timedelta(hours=1)
@@ -156,23 +169,21 @@ class Settings:
             db_url=request.get("db_url") or None,
             api=parse_api(request),
             policy=policy,
-            cutoffs=Cutoffs.of(policy, reference),
+            cutoffs=_cutoffs(policy, reference),
             limits=Limits(
-                batch_size=_integer(request.get("batch_size") or 20000, "batch_size", least=1),
-                concurrency=_integer(request.get("concurrency") or 4, "concurrency", least=1),
+                batch_size=_integer(request.get("batch_size") or 20000, "batch_size"),
+                concurrency=_integer(request.get("concurrency") or 4, "concurrency"),
                 lock_timeout=_seconds(request.get("lock_timeout", 5.0)),
-                max_runtime=_integer(request.get("max_runtime") or 0, "max_runtime", least=0),
-                per_cluster=_integer(request.get("per_cluster", 1), "per_cluster", least=0),
+                max_runtime=_integer(request.get("max_runtime") or 0, "max_runtime"),
+                per_cluster=_integer(request.get("per_cluster", 1), "per_cluster"),
                 stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
             ),
             reclaim=Reclaim(
                 mode=_one_of(request.get("vacuum") or "auto", VACUUM_MODES, "vacuum"),
                 min_bytes=_integer(
-                    request.get("vacuum_min_bytes", 100 * 2**20), "vacuum_min_bytes", least=0
+                    request.get("vacuum_min_bytes", 100 * 2**20), "vacuum_min_bytes"
                 ),
-                min_percent=_integer(
-                    request.get("vacuum_min_percent", 20), "vacuum_min_percent", least=0
-                ),
+                min_percent=_integer(request.get("vacuum_min_percent", 20), "vacuum_min_percent"),
             ),
             purge_strategy=_one_of(
                 request.get("purge_strategy") or "auto", PURGE_STRATEGIES, "purge_strategy"
@@ -190,6 +201,10 @@ class Settings:
             report=report,
         )
 
+    def mask(self) -> Mask:
+        """Return what takes the secrets of this request out of texts."""
+        return Mask.of(self.secrets())
+
     def secrets(self) -> tuple[str, ...]:
         """Return every text that must never be shown, in each form it may take."""
         found: set[str] = set()
@@ -198,24 +213,24 @@ class Settings:
         if self.db_url:
             found |= url_secrets(self.db_url)
         if self.api:
-            values = [self.api.auth_string, self.api.key, *(self.api.headers or {}).values()]
-            found |= {str(value) for value in values if value}
+            # A header such as Host repeats what the address shows.
+            headers = {v for v in (self.api.headers or {}).values() if v not in self.api.url}
+            found |= {value for value in (self.api.auth_string, self.api.key, *headers) if value}
             if self.api.auth_string and ":" in self.api.auth_string:
                 found.add(self.api.auth_string.split(":", 1)[1])
         return tuple(sorted(found, key=len, reverse=True))
 
 
 def url_secrets(url: str) -> set[str]:
-    """Return the password of a database URL as written, decoded and encoded; or nothing."""
+    """Return the password of a database URL, and its secret options, decoded and encoded."""
+    from .addresses import database_secrets
     from .connection import parse_url
 
     try:
-        password = parse_url(url).password
+        parsed = parse_url(url)
     except MaintenanceError:
         return {url}
-    if not password:
-        return set()
-    return {str(password), quote(str(password), safe="")}
+    return database_secrets(parsed)
 
 
 def parse_policy(request: Mapping[str, Any]) -> Policy:
@@ -225,7 +240,7 @@ def parse_policy(request: Mapping[str, Any]) -> Policy:
         SettingsError: retention is not a whole number of days from 1, its entity is unknown,
             or a state is unknown or not terminal.
     """
-    everywhere = _integer(request.get("retention_days", 15), "retention_days", least=1, unit="days")
+    everywhere = _integer(request.get("retention_days", 15), "retention_days", unit="days")
     own = request.get("retention") or {}
     if not isinstance(own, Mapping):
         raise SettingsError("retention must map entities to days, e.g. {logs: 7}")
@@ -236,7 +251,7 @@ def parse_policy(request: Mapping[str, Any]) -> Policy:
             f"known are {', '.join(ENTITIES)}"
         )
     days = {
-        entity: _integer(own[entity], f"retention.{entity}", least=1, unit="days")
+        entity: _integer(own[entity], f"retention.{entity}", BOUNDS["retention_days"], unit="days")
         if entity in own
         else everywhere
         for entity in ENTITIES
@@ -259,6 +274,15 @@ def parse_instant(text: str) -> datetime:
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return instant.astimezone(UTC)
+
+
+def _cutoffs(policy: Policy, reference: datetime) -> Cutoffs:
+    try:
+        return Cutoffs.of(policy, reference)
+    except OverflowError:
+        raise SettingsError(
+            f"reference_time {iso(reference)} less the retention lies before all times; correct it"
+        ) from None
 
 
 def iso(instant: datetime) -> str:
@@ -289,18 +313,16 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
     Raises:
         SettingsError: the address is none, or holds a password.
     """
+    from .addresses import check_api_url, check_headers
+
     url = request.get("api_url")
     if not url:
         return None
-    if not str(url).startswith(("http://", "https://")):
-        raise SettingsError(f"api_url {url!r} must start with http:// or https:// and end in /api")
-    if "@" in str(url).split("//", 1)[1].split("/", 1)[0]:
-        raise SettingsError(
-            "api_url holds a user or password, which reports would show; use api_auth_string"
-        )
     headers = request.get("api_headers")
+    check_headers({"Authorization": str(request.get("api_key") or "")}, "api_key")
+    check_headers({str(k): str(v) for k, v in (headers or {}).items()}, "api_headers")
     return Api(
-        url=str(url).rstrip("/"),
+        url=check_api_url(str(url)),
         auth_string=request.get("api_auth_string") or None,
         key=request.get("api_key") or None,
         headers={str(k): str(v) for k, v in headers.items()} if headers else None,
@@ -316,23 +338,31 @@ def _parse_role(request: Mapping[str, Any]) -> RoleWish | None:
     return RoleWish(str(name), request.get("password") or None, bool(request.get("own")))
 
 
-def _integer(value: Any, name: str, *, least: int, unit: str = "") -> int:
-    wanted = f"a whole number{f' of {unit}' if unit else ''}, {least} or more"
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+def _integer(
+    value: Any, name: str, bounds: tuple[int, int] | None = None, *, unit: str = ""
+) -> int:
+    least, most = bounds or BOUNDS[name]
+    wanted = f"a whole number{f' of {unit}' if unit else ''}, {least} or more, at most {most}"
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,20}\s*", value):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise SettingsError(f"{name} must be {wanted}, not {_short(value)}")
     return value
 
 
 def _seconds(value: Any) -> float:
+    wanted = "lock_timeout must be seconds, more than 0 and less than 86400, not"
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
-        raise SettingsError(f"lock_timeout must be seconds, more than 0, not {value!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise SettingsError(f"{wanted} {_short(value)}") from None
     if not 0 < seconds < 86400:
-        raise SettingsError(f"lock_timeout must be seconds, more than 0, not {value!r}")
+        raise SettingsError(f"{wanted} {_short(value)}")
     return seconds
+
+
+def _short(value: Any) -> str:
+    return reprlib.repr(value)
 
 
 def _one_of(value: Any, choices: tuple[str, ...], name: str) -> str:

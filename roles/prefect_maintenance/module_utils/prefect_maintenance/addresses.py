@@ -1,0 +1,146 @@
+"""Addresses of databases and APIs, read so that no part of a password can pass for a host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from .errors import SettingsError, Unsupported
+
+_DATABASE = (
+    "db_url is not a database URL; write postgresql://user:password@host:5432/prefect or "
+    "sqlite:////path/to/prefect.db, and percent-encode the special characters of the password"
+)
+_AMBIGUOUS = (
+    "db_url can be read in more than one way; percent-encode the special characters of the "
+    "password, the user and the names, as %40 for @, %2F for /, %3A for : and %3F for ?"
+)
+_API = (
+    "api_url is not the address of an API; write http://host:4200/api or https://host/api, "
+    "without a query"
+)
+# Those that people have; any other word before the colon may be a part of a password.
+_DIALECTS = {"cockroachdb", "mariadb", "mssql", "mysql", "oracle", "postgres", "snowflake"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
+_HOST = re.compile(r"[\w.,:%/~-]*")
+_API_URL = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:[0-9]{1,5})?(/[\w.~%+,;=-]*)*", re.ASCII
+)
+_OPTION = re.compile(r"[a-z][a-z0-9_]*")
+# Options whose values are shown with pride; any other may be a password or a key.
+_HARMLESS = {
+    "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname",
+    "gssencmode", "host", "hostaddr", "options", "port", "service", "sslcert", "sslkey", "sslmode",
+    "sslrootcert", "target_session_attrs", "user",
+}  # fmt: skip
+
+
+def read_database_url(text: str) -> sa.URL:
+    """Read a database URL; what stands in its host, port, database is no part of a password.
+
+    A password with an unescaped "@" is understood where the host can only begin after the last.
+
+    Raises:
+        SettingsError: it is none, or can be read in more than one way.
+        Unsupported: the dialect is neither PostgreSQL nor SQLite.
+    """
+    text = text.strip()
+    parsed = _read(text)
+    dialect = parsed.get_backend_name()
+    if dialect == "sqlite":
+        if parsed.host or parsed.username or parsed.password or parsed.port:
+            raise SettingsError(f"{_DATABASE}; a path after sqlite:// begins with a slash")
+        if re.search(r":.*@", text.partition("://")[2]):
+            raise SettingsError(_AMBIGUOUS)
+        return parsed
+    if dialect != "postgresql":
+        named = f"the dialect {dialect!r}" if dialect in _DIALECTS else "an unknown dialect"
+        raise Unsupported(f"db_url names {named}; Prefect and this tool know postgresql and sqlite")
+    head, _, tail = text.partition("://")[2].rpartition("@")
+    if parsed.host and "@" in parsed.host:
+        host = parsed.host.rpartition("@")[2]
+        parsed = parsed.set(password=unquote(head.partition(":")[2]), host=host)
+    # Whatever follows the last "@" must be understood as if it stood there by itself.
+    if _without_user(_read(f"postgresql://{tail}")) != _without_user(parsed):
+        raise SettingsError(_AMBIGUOUS)
+    if "@" in head and ":" not in head:
+        raise SettingsError(_AMBIGUOUS)
+    if not _HOST.fullmatch(parsed.host or "") or not 0 <= (parsed.port or 0) < 65536:
+        raise SettingsError(_AMBIGUOUS)
+    _check_options(parsed)
+    return parsed
+
+
+def database_secrets(url: sa.URL) -> set[str]:
+    """Return what must not be shown of a URL: its password and other options, in each form."""
+    found = {str(url.password)} if url.password else set()
+    for name, values in url.normalized_query.items():
+        found |= set() if name in _HARMLESS else {value for value in values if value}
+    return {form for secret in found for form in (secret, quote(secret, safe=""), quote(secret))}
+
+
+def check_api_url(url: str) -> str:
+    """Return the address of an API without a slash at its end.
+
+    Raises:
+        SettingsError: it is none, or may hold a password.
+    """
+    if "@" in url:
+        raise SettingsError(
+            "api_url holds a user or password, which reports would show; use api_auth_string"
+        )
+    if not _API_URL.fullmatch(url):
+        raise SettingsError(f"{_API}; what lets in belongs into api_auth_string or api_key")
+    return url.rstrip("/")
+
+
+def check_headers(headers: Mapping[str, str], option: str) -> None:
+    """Make sure that a request can carry these headers.
+
+    Raises:
+        SettingsError: a name is none, or a value has a character that no header can have.
+    """
+    for name, value in headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise SettingsError(f"{option} has a name that no header can have; write X-Name: value")
+        if not re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", value):
+            raise SettingsError(
+                f"{option} has a value that no header can have: a line break, a space at an end "
+                "or a character beyond ASCII; correct it"
+            )
+
+
+def _read(text: str) -> sa.URL:
+    try:
+        text.encode()
+        if _CONTROL.search(text):
+            raise SettingsError(_DATABASE)
+        parsed = sa.make_url(text)
+        parts = (parsed.username, parsed.password, parsed.host, parsed.database, *parsed.query)
+        values = [value for found in parsed.normalized_query.values() for value in found]
+        if any("\x00" in str(part) for part in (*parts, *values)):
+            raise SettingsError(f"{_DATABASE}; none of them can hold %00")
+    except (ArgumentError, ValueError):
+        raise SettingsError(_DATABASE) from None
+    return parsed
+
+
+def _without_user(url: sa.URL) -> tuple[object, ...]:
+    return (url.host or None, url.port, url.database or None, url.query)
+
+
+def _check_options(url: sa.URL) -> None:
+    """Make sure that the driver can be asked, which names what it does not understand."""
+    if not all(_OPTION.fullmatch(name) for name in url.query):
+        raise SettingsError(_AMBIGUOUS)
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except (ArgumentError, ValueError):
+        raise SettingsError(
+            "db_url names hosts and ports that do not fit together; write one host, or "
+            "?host=a:5432&host=b:5432"
+        ) from None
