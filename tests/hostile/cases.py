@@ -45,8 +45,14 @@ def missing(party: Party) -> str | None:
     return None
 
 
-def chosen(stage: Stage, party: Party, number: int = 0) -> Place:
-    """Choose a place for a party, always the same while the statements are the same."""
+def chosen(stage: Stage, party: Party, number: int) -> Place:
+    """Choose a place for a party, always the same while the statements are the same.
+
+    The first is in the middle of the copy and the second just before the swap, where there are.
+    """
+    known = {0: stage.midway, 1: stage.swap}.get(number)
+    if known:
+        return known
     places = stage.tense
     digest = hashlib.sha256(f"{stage.name}/{party.name}/{number}".encode()).digest()
     return places[int.from_bytes(digest[:4], "big") % len(places)]
@@ -97,9 +103,16 @@ def play(theatre: Theatre, stage: Stage, party: Party, place: Place, patience: f
             failures.append(f"{party.name} failed: {' '.join(str(visit.error).split())}")
         if visit.waited > patience:
             failures.append(f"{party.name} waited {visit.waited:.1f} s")
+        if visit.stubborn and place == stage.midway:
+            failures.append(f"{party.name} waited for a session that does not give way")
         if outcome and not scene.unsure:
             failures += _untrue(scene, stage, outcome)
-        if error or party.child or failures:
+        left = _objects(scene)
+        if left and outcome and not (outcome.error or outcome.report.warnings):
+            failures.append(f"the step left {', '.join(left)} and says nothing")
+        if left and not (error or party.interrupts):
+            failures.append(f"left over: {', '.join(left)}")
+        if error or left or party.child or failures:
             failures += _again(scene)
         failures += _rows(scene, stage)
         failures += _left_over(scene)
@@ -195,8 +208,7 @@ def _rows(scene: Scene, stage: Stage) -> list[str]:
     return failures
 
 
-def _left_over(scene: Scene) -> list[str]:
-    failures = []
+def _objects(scene: Scene) -> list[str]:
     found = scene.ask(
         r"""
         SELECT relname FROM pg_class
@@ -205,8 +217,13 @@ def _left_over(scene: Scene) -> list[str]:
         UNION SELECT tgname FROM pg_trigger WHERE tgname LIKE '%\_\_maintenance\_%'
         """
     )
-    if found:
-        failures.append(f"left over: {', '.join(sorted(name for (name,) in found))}")
+    return sorted(name for (name,) in found)
+
+
+def _left_over(scene: Scene) -> list[str]:
+    failures = []
+    if found := _objects(scene):
+        failures.append(f"left over for good: {', '.join(found)}")
     if invalid := scene.ask(
         "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid OR NOT indisready"
     ):

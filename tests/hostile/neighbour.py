@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 
 from .scene import GivenUp, Scene, wait_until
 
 # The first and the second time that a statement comes: between two pieces is not before all.
 _OCCURRENCES = 2
+# Seconds in which a session that holds a table for long has to give way.
+_GIVE_WAY = 3.0
 
 
 @dataclass(frozen=True)
@@ -36,21 +39,35 @@ def normalised(statement: str) -> str:
     return re.sub(r"\d[\d:.+T-]*", "N", text)
 
 
+def backend(connection: sa.Connection) -> int:
+    """Return the process id of a session's backend."""
+    driver: Any = connection.connection.driver_connection
+    return int(driver.info.backend_pid)
+
+
 @contextmanager
-def listening(heard: Callable[[Place], None]) -> Iterator[None]:
-    """Hear every statement of the engine's sessions in this process before it is sent."""
+def listening(heard: Callable[[Place, int], None]) -> Iterator[None]:
+    """Hear every statement of the engine's sessions in this process before it is sent.
+
+    `heard` gets the place, and the process id of the session's backend.
+    """
     counts: Counter[str] = Counter()
     mutex = threading.Lock()
 
     def before(
-        _connection: Any, _cursor: Any, statement: str, _values: Any, _context: Any, _many: bool
+        connection: sa.Connection,
+        _cursor: Any,
+        statement: str,
+        _values: Any,
+        _context: Any,
+        _many: bool,
     ) -> None:
         text = normalised(statement)
         with mutex:
             counts[text] += 1
             occurrence = counts[text]
         if occurrence <= _OCCURRENCES:
-            heard(Place(text, occurrence))
+            heard(Place(text, occurrence), backend(connection))
 
     sa.event.listen(sa.Engine, "before_cursor_execute", before)
     try:
@@ -66,11 +83,13 @@ class Visit:
     Attributes:
         came: the step reached the place.
         waited: seconds that the party still needed after the step went on; 0 if it never waited.
+        stubborn: it waited for a session of ours that was not at the place and did not give way.
         error: how its act failed.
     """
 
     came: bool = False
     waited: float = 0.0
+    stubborn: bool = False
     error: BaseException | None = None
     thread: threading.Thread | None = field(default=None, repr=False)
 
@@ -79,9 +98,12 @@ class Visit:
 def visiting(scene: Scene, place: Place, act: Callable[[Scene], None]) -> Iterator[Visit]:
     """Let somebody act when the step comes to a place; it goes on when he is done or waits for it.
 
-    The end of the block waits for the act to end.
+    Where he waits for a session of ours that holds something for long, that session has some
+    seconds to give way before the step goes on. The end of the block waits for the act to end.
     """
     visit = Visit()
+    released: list[float] = []
+    step = threading.current_thread()
 
     def work() -> None:
         try:
@@ -92,18 +114,25 @@ def visiting(scene: Scene, place: Place, act: Callable[[Scene], None]) -> Iterat
             if released:
                 visit.waited = time.monotonic() - released[0]
 
-    released: list[float] = []
-
-    def heard(now: Place) -> None:
+    def heard(now: Place, at: int) -> None:
         if now != place or visit.came:
             return
         visit.came = True
         thread = visit.thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        wait_until(
-            "the party neither ended nor waited for us",
-            lambda: not thread.is_alive() or _blocked(scene),
-        )
+
+        def may_go_on() -> bool:
+            return not thread.is_alive() or bool(_blockers(scene))
+
+        wait_until("the party neither ended nor waited for us", may_go_on)
+        # The swap's own session is at the place, and a watcher cannot watch while it is held.
+        if thread.is_alive() and threading.current_thread() is step:
+            until = time.monotonic() + _GIVE_WAY
+            while thread.is_alive() and _blockers(scene) - {at}:
+                if time.monotonic() > until:
+                    visit.stubborn = True
+                    break
+                time.sleep(0.02)
         if thread.is_alive():
             scene.waited.set()
             released.append(time.monotonic())
@@ -116,5 +145,9 @@ def visiting(scene: Scene, place: Place, act: Callable[[Scene], None]) -> Iterat
             raise GivenUp("the party's act never ended")
 
 
-def _blocked(scene: Scene) -> bool:
-    return scene.blocked()
+def _blockers(scene: Scene) -> set[int]:
+    try:
+        return scene.blockers()
+    except psycopg2.OperationalError:
+        # The server restarts, which is the party's act: it has not ended.
+        return set()

@@ -47,7 +47,7 @@ def _past_triggers(scene: Scene, how: str) -> None:
     run(opened, how)
     for _ in range(5):
         new_log(scene, opened, "written past all triggers")
-    victims = "SELECT id FROM log WHERE name = 'spare' ORDER BY id LIMIT 3 OFFSET %s FOR UPDATE"
+    victims = "SELECT id FROM log WHERE name = 'spare' ORDER BY ctid LIMIT 3 OFFSET %s"
     for changed in run(
         opened,
         f"UPDATE log SET message = 'changed past all triggers' WHERE id IN ({victims}) "
@@ -212,8 +212,8 @@ def stable_function(scene: Scene) -> None:
 
 def two_phase(scene: Scene) -> None:
     opened = scene.connect()
-    opened.autocommit = False
     name = f"theirs-{scene.name}"
+    run(opened, "BEGIN")
     rows = run(
         opened,
         "INSERT INTO log (id, name, level, message, timestamp) "
@@ -221,7 +221,6 @@ def two_phase(scene: Scene) -> None:
         f"FROM generate_series(1, 3) RETURNING {LOG}",
     )
     run(opened, f"PREPARE TRANSACTION '{name}'")
-    opened.autocommit = True
     opened.close()
 
     def commit() -> None:

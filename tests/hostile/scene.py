@@ -121,8 +121,8 @@ class Scene:
         self.ending.append(opened.close)
         yield opened
 
-    def blocked(self) -> bool:
-        """Tell whether a party waits, itself or through others, for a session of ours."""
+    def blockers(self) -> set[int]:
+        """Return the sessions of ours for which a party waits, itself or through others."""
         found = self.ask(
             """
             WITH RECURSIVE chain AS (
@@ -133,12 +133,12 @@ class Scene:
                 UNION
                 SELECT c.pid, unnest(pg_blocking_pids(c.by)) FROM chain c
             )
-            SELECT 1 FROM chain c JOIN pg_stat_activity a ON a.pid = c.by
+            SELECT DISTINCT c.by FROM chain c JOIN pg_stat_activity a ON a.pid = c.by
             WHERE a.application_name LIKE %(ours)s
             """,
             {"others": OTHERS, "ours": OURS},
         )
-        return bool(found)
+        return {pid for (pid,) in found}
 
     def logs(self) -> Rows:
         """Read the logs, as far as their columns matter here."""

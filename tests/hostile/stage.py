@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,8 @@ STAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "vacuum full": ("vacuum", {"vacuum": "full", **_SMALL}),
 }
 
+_TOUCHES = re.compile(r"(DELETE FROM|VACUUM [A-Z(), ]*) ?log\b")
+
 # The first of them leave free pages at the beginning: whoever packs the table moves the others.
 _LOGS = """
 INSERT INTO log (id, name, level, message, timestamp)
@@ -77,9 +80,25 @@ class Stage:
 
     @property
     def tense(self) -> tuple[Place, ...]:
-        """The places between the first and the last statement about tables of ours, or all."""
-        ours = [n for n, place in enumerate(self.places) if "__maintenance_" in place.text]
+        """The places from the first statement about what lies beside the logs to the last.
+
+        Where nothing lies beside them, the places from the first that names them as a target.
+        """
+        ours = [n for n, place in enumerate(self.places) if "log__maintenance_" in place.text]
+        ours = ours or [n for n, place in enumerate(self.places) if _TOUCHES.search(place.text)]
         return self.places[ours[0] : ours[-1] + 2] if ours else self.places
+
+    @property
+    def midway(self) -> Place | None:
+        """The place where a part of the logs is copied and the rest is not."""
+        copying = [p for p in self.places if p.text.startswith("INSERT INTO log__maintenance_")]
+        return next((place for place in copying if place.time == 2), None)
+
+    @property
+    def swap(self) -> Place | None:
+        """The place where the step is about to keep everybody out of the logs."""
+        last = [p for p in self.places if "LOCK TABLE" in p.text and "ACCESS EXCLUSIVE" in p.text]
+        return next((p for p in last if re.search(r"\blog IN ", p.text)), None)
 
 
 @dataclass
@@ -193,7 +212,7 @@ class Theatre:
             )
             young = scene.ask("SELECT id::text FROM log WHERE name = 'young' ORDER BY id")
             places: dict[Place, None] = {}
-            with small_pieces(), listening(lambda place: places.setdefault(place)):
+            with small_pieces(), listening(lambda place, _: places.setdefault(place)):
                 outcome = carry_out(step, request)
             if outcome.error:
                 raise outcome.error
@@ -223,7 +242,7 @@ class Theatre:
 def asked(stage: str, url: str) -> tuple[str, dict[str, Any]]:
     """Return the engine's step and its request."""
     step, more = STAGES[stage]
-    return step, {"db_url": url, **POLICY.request(), "lock_timeout": 1.0, **more}
+    return step, {"db_url": url, **POLICY.request(), "lock_timeout": 0.5, **more}
 
 
 def carry_out(step: str, request: Mapping[str, Any]) -> Outcome:
@@ -276,7 +295,7 @@ def child() -> None:
     told = json.loads(sys.stdin.readline())
     place = Place(told["text"], told["time"])
 
-    def heard(now: Place) -> None:
+    def heard(now: Place, _at: int) -> None:
         if now == place:
             print("here", flush=True)
             sys.stdin.read()
