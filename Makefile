@@ -5,6 +5,7 @@ ROWS ?= 300000
 LOGS ?= 4000000
 JOBS ?= 2
 CORE ?= 2.21.5
+HOSTILE ?=
 
 BIN := .venv/bin
 STAMP := .venv/.made-from-requirements
@@ -15,7 +16,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format sanity unit integration containers molecule molecule-images \
-	test test-matrix test-ansible-core bench bench-fleet clean
+	test test-matrix test-ansible-core hostile bench bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +77,10 @@ test-ansible-core: venv  ## the Ansible content under a newer ansible-core, with
 	uv venv --quiet --clear --python '>=3.12' $(NEWER)
 	uv pip install --quiet --python $(NEWER) --override $(NEWER).txt -r requirements/dev.txt
 	PATH="$(CURDIR)/$(NEWER)/bin:$$PATH" pytest tests/unit tests/integration/test_playbooks.py
+
+hostile: venv  ## others act at every statement of every step: HOSTILE='--party TRUNCATE'
+	PYTHONPATH=.:roles/prefect_maintenance/module_utils:tests/integration \
+		$(BIN)/python -m tests.hostile --processes $(JOBS) $(HOSTILE)
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)

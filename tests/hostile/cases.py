@@ -1,0 +1,254 @@
+"""One case: a step, a party, and the statement at which it acts; then what must be true."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from maintenance import SmallDisk, small_disk
+from prefect_maintenance.errors import MaintenanceError
+from prefect_maintenance.steps import Outcome
+
+from .force import FORCE
+from .neighbour import Place, Visit, visiting
+from .parties import ADMINISTRATORS, Party
+from .people import PEOPLE
+from .scene import COUNTED, LIMIT, OURS, Scene, Writer, wait_until
+from .stage import TEMPLATE, Stage, Theatre, carry_out, kill_at, small_pieces
+
+PARTIES = {party.name: party for party in (*ADMINISTRATORS, *PEOPLE, *FORCE)}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a case showed: its failures, none when all is well."""
+
+    stage: str
+    party: str
+    place: str
+    failures: tuple[str, ...]
+    seconds: float
+    waited: float
+    came: bool
+    error: str
+
+
+def missing(party: Party) -> str | None:
+    """Say what a party needs that this machine has not."""
+    if party.needs == "repack" and shutil.which("pg_repack") is None:
+        return "pg_repack is not installed"
+    return None
+
+
+def chosen(stage: Stage, party: Party, number: int) -> Place:
+    """Choose a place for a party, always the same while the statements are the same.
+
+    The first is in the middle of the copy and the second just before the swap, where there are.
+    """
+    known = {0: stage.midway, 1: stage.swap}.get(number)
+    if known:
+        return known
+    places = stage.tense
+    digest = hashlib.sha256(f"{stage.name}/{party.name}/{number}".encode()).digest()
+    return places[int.from_bytes(digest[:4], "big") % len(places)]
+
+
+def play(theatre: Theatre, stage: Stage, party: Party, place: Place, patience: float) -> Result:
+    """Play one case.
+
+    Args:
+        theatre: where.
+        stage: the step.
+        party: who acts.
+        place: at which statement.
+        patience: seconds that a party may wait for the step.
+    """
+    began = time.monotonic()
+    with _scene(theatre, stage, party) as scene:
+        writer = Writer(scene, list(stage.young))
+        failures: list[str] = []
+        visit, outcome, error = Visit(), None, None
+        watchdog = threading.Timer(LIMIT, _end, (scene, failures))
+        watchdog.daemon = True
+        watchdog.start()
+        with writer:
+            wait_until("the writer did not begin", lambda: bool(scene.there))
+            try:
+                if party.child:
+                    visit.came = kill_at(scene, place)
+                else:
+                    with small_pieces(), visiting(scene, place, party.act) as visit:
+                        try:
+                            outcome = carry_out(scene.step, scene.request)
+                            error = outcome.error
+                        except MaintenanceError as refused:
+                            error = refused
+            except Exception as crash:
+                failures.append(f"crashed: {type(crash).__name__}: {crash}")
+            watchdog.cancel()
+            scene.over.set()
+            for end in reversed(scene.ending):
+                try:
+                    end()
+                except Exception as failed:
+                    failures.append(
+                        f"afterwards {party.name} met {type(failed).__name__}: {failed}"
+                    )
+        if visit.error and not party.may_fail:
+            failures.append(f"{party.name} failed: {' '.join(str(visit.error).split())}")
+        if visit.waited > patience:
+            failures.append(f"{party.name} waited {visit.waited:.1f} s")
+        if visit.stubborn and place == stage.midway:
+            failures.append(f"{party.name} waited for a session that does not give way")
+        if outcome and not scene.unsure:
+            failures += _untrue(scene, stage, outcome)
+        left = _objects(scene)
+        if left and outcome and not (outcome.error or outcome.report.warnings):
+            failures.append(f"the step left {', '.join(left)} and says nothing")
+        if left and not (error or party.interrupts):
+            failures.append(f"left over: {', '.join(left)}")
+        if error or left or party.child or failures:
+            failures += _again(scene)
+        failures += _rows(scene, stage)
+        failures += _left_over(scene)
+        schema = party.schema if visit.came and not visit.error else ()
+        failures += _schema(theatre, scene, schema)
+        failures += scene.errors
+    return Result(
+        stage=stage.name,
+        party=party.name,
+        place=str(place),
+        failures=tuple(failures),
+        seconds=time.monotonic() - began,
+        waited=visit.waited,
+        came=visit.came,
+        error=f"{type(error).__name__}: {error}" if error else "",
+    )
+
+
+@contextmanager
+def _scene(theatre: Theatre, stage: Stage, party: Party) -> Iterator[Scene]:
+    if party.needs != "disk":
+        with theatre.copy() as name:
+            yield theatre.scene(stage, name)
+        return
+    theatre.number += 1
+    name = f"hostile_{theatre.number}"
+    disk: SmallDisk
+    with small_disk(theatre.cluster, TEMPLATE, name) as disk:
+        scene = theatre.scene(stage, name)
+        scene.disk = disk
+        yield scene
+
+
+def _end(scene: Scene, failures: list[str]) -> None:
+    failures.append(f"the step had not ended after {LIMIT:g} s")
+    scene.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE datname = current_database() AND application_name LIKE '{OURS}'"
+    )
+
+
+def _untrue(scene: Scene, stage: Stage, outcome: Outcome) -> list[str]:
+    """Compare the report with the rows that left each table."""
+    failures = []
+    really = {}
+    for table in COUNTED:
+        there = len(stage.before[table]) + scene.balance[table]
+        really[table] = there - len(scene.ids(table))
+        told = outcome.report.deleted.get(table, 0)
+        if told != really[table]:
+            failures.append(
+                f"the report says {told} rows left {table}, in truth {really[table]} did"
+            )
+    if scene.step != "vacuum" and outcome.changed != any(really.values()):
+        failures.append(f"changed is {outcome.changed}, but the rows that left are {really}")
+    return failures
+
+
+def _again(scene: Scene) -> list[str]:
+    """Let the next run finish what was interrupted."""
+    try:
+        with small_pieces():
+            outcome = carry_out(scene.step, scene.request)
+    except MaintenanceError as refused:
+        return [f"the next run was refused: {refused}"]
+    return [f"the next run failed: {outcome.error}"] if outcome.error else []
+
+
+def _rows(scene: Scene, stage: Stage) -> list[str]:
+    failures = []
+    logs = scene.logs()
+    expected = {
+        row: values
+        for row, values in {**stage.logs, **scene.there}.items()
+        if row not in scene.gone and row not in scene.free
+    }
+    if lost := [row for row in expected if row not in logs]:
+        own = sum(row in scene.there for row in lost)
+        failures.append(f"{len(lost)} of {len(expected)} logs are lost, {own} of them written live")
+    if changed := [row for row, values in expected.items() if row in logs and logs[row] != values]:
+        failures.append(f"{len(changed)} logs are not as they were written")
+    if back := scene.gone & set(logs):
+        failures.append(f"{len(back)} logs that others deleted are there again")
+    for table, left in stage.left.items():
+        found = set(logs) if table == "log" else scene.ids(table)
+        if table != "log" and (lost_rows := left - found):
+            failures.append(f"{len(lost_rows)} rows of {table} are lost")
+        late = stage.before[table] - left - scene.free - stage.retried - set(scene.there)
+        if stayed := late & found:
+            failures.append(f"{len(stayed)} rows of {table} that must go are there")
+        if broken := scene.kept.get(table, set()) - found:
+            failures.append(f"{len(broken)} rows of {table} of a retried run are lost")
+    return failures
+
+
+def _objects(scene: Scene) -> list[str]:
+    found = scene.ask(
+        r"""
+        SELECT relname FROM pg_class
+        WHERE relname LIKE '%\_\_maintenance\_%' AND relpersistence <> 't'
+        UNION SELECT proname FROM pg_proc WHERE proname LIKE '%\_\_maintenance\_%'
+        UNION SELECT tgname FROM pg_trigger WHERE tgname LIKE '%\_\_maintenance\_%'
+        """
+    )
+    return sorted(name for (name,) in found)
+
+
+def _left_over(scene: Scene) -> list[str]:
+    failures = []
+    if found := _objects(scene):
+        failures.append(f"left over for good: {', '.join(found)}")
+    if invalid := scene.ask(
+        "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid OR NOT indisready"
+    ):
+        failures.append(f"invalid: {', '.join(name for (name,) in invalid)}")
+    ours = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        f"AND application_name LIKE '{OURS}'"
+    )
+    try:
+        wait_until("a session of ours is left", lambda: scene.ask(ours) == [(0,)], 15)
+    except AssertionError as left:
+        failures.append(str(left))
+    locks = scene.ask(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    if locks != [(0,)]:
+        failures.append(f"{locks[0][0]} advisory locks are left")
+    return failures
+
+
+def _schema(theatre: Theatre, scene: Scene, statements: tuple[str, ...]) -> list[str]:
+    expected, found = theatre.expected_schema(statements), theatre.schema(scene.name)
+    if expected == found:
+        return []
+    lost = [line for line in expected if line not in found]
+    added = [line for line in found if line not in expected]
+    return [f"the schema differs: without {lost[:3]}, with {added[:3]}"]

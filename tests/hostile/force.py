@@ -1,0 +1,105 @@
+"""Those who end sessions, processes and servers, fill disks, move clocks, or do the same job."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from datetime import datetime, timedelta, tzinfo
+from typing import Self
+
+from maintenance import SmallDisk
+from prefect_maintenance.errors import Busy
+from prefect_maintenance.pace import Pace
+from prefect_maintenance.settings import Settings
+from prefect_maintenance.steps import STEPS
+
+from .parties import Party
+from .scene import COUNTED, OURS, Scene
+
+_SESSIONS = (
+    f"FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '{OURS}'"
+)
+
+
+def terminate(scene: Scene) -> None:
+    scene.ask(f"SELECT pg_terminate_backend(pid) {_SESSIONS}")
+
+
+def cancel(scene: Scene) -> None:
+    """Cancel the first statement that is found running, from now on."""
+
+    def lie_in_wait() -> None:
+        opened = scene.connect("hostile-observer")
+        with opened.cursor() as cursor:
+            while not scene.over.is_set():
+                cursor.execute(f"SELECT pg_cancel_backend(pid) {_SESSIONS} AND state = 'active'")
+                if cursor.rowcount:
+                    break
+        opened.close()
+
+    thread = threading.Thread(target=lie_in_wait, daemon=True)
+    thread.start()
+    scene.ending.append(thread.join)
+
+
+def nothing(_scene: Scene) -> None:
+    """The step's process is killed by whoever runs it."""
+
+
+def restart(scene: Scene) -> None:
+    scene.unsure = True
+    scene.cluster.restart()
+
+
+def fill_disk(scene: Scene) -> None:
+    disk = scene.disk
+    assert isinstance(disk, SmallDisk)
+    disk.fill(leave=64 * 1024)
+    scene.ending.append((disk.folder / "ballast").unlink)
+
+
+class _Ahead(datetime):
+    """The clock of a target that is twenty years ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return super().now(tz) + timedelta(days=20 * 365)
+
+
+def move_clock(scene: Scene) -> None:
+    moved = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("prefect_maintenance.") and getattr(module, "datetime", None) is datetime
+    ]
+    for module in moved:
+        module.datetime = _Ahead  # type: ignore[attr-defined]
+
+    def put_right() -> None:
+        for module in moved:
+            module.datetime = datetime  # type: ignore[attr-defined]
+
+    scene.ending.append(put_right)
+
+
+def second_runner(scene: Scene) -> None:
+    try:
+        outcome = STEPS[scene.step](Settings.parse(scene.request, check=False), Pace())
+    except Busy:
+        return
+    # It came before the first had its place, or after: then it did the work and says so.
+    for table in COUNTED:
+        scene.balance[table] -= outcome.report.deleted.get(table, 0)
+    if outcome.error and not isinstance(outcome.error, Busy):
+        raise outcome.error
+
+
+FORCE = (
+    Party("backend terminated", terminate, interrupts=True),
+    Party("backend cancelled", cancel, interrupts=True),
+    Party("SIGKILL", nothing, interrupts=True, child=True),
+    Party("server restart", restart, interrupts=True),
+    Party("full disk", fill_disk, needs="disk", interrupts=True),
+    Party("target's clock moved", move_clock),
+    Party("second runner", second_runner, interrupts=True),
+)

@@ -1,0 +1,280 @@
+"""Those who read and write rows, in every way that a database allows."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import uuid
+
+from psycopg2.extensions import connection as Connection
+
+from lab.postgres import PASSWORD
+
+from .parties import Party
+from .scene import LOG, OTHERS, Scene, new_log, run, wait_until
+
+_OLD = "2025-01-01 00:00:00+00"
+
+
+def _expect(scene: Scene, seen: set[str], who: str) -> None:
+    lost = scene.survivors - scene.gone - scene.free - seen
+    if lost:
+        scene.errors.append(f"{who} did not see {len(lost)} of {len(scene.survivors)} kept logs")
+
+
+def truncate(scene: Scene) -> None:
+    opened = scene.connect()
+    opened.autocommit = False
+    run(opened, "LOCK TABLE log IN ACCESS EXCLUSIVE MODE")
+    rows = run(opened, "SELECT id::text FROM log")
+    run(opened, "TRUNCATE log")
+    opened.commit()
+    opened.close()
+    for (row,) in rows:
+        scene.took(row)
+
+
+def replica(scene: Scene) -> None:
+    _past_triggers(scene, "SET session_replication_role = replica")
+
+
+def triggers_off(scene: Scene) -> None:
+    _past_triggers(scene, "ALTER TABLE log DISABLE TRIGGER ALL")
+
+
+def _past_triggers(scene: Scene, how: str) -> None:
+    opened = scene.connect()
+    run(opened, how)
+    for _ in range(5):
+        new_log(scene, opened, "written past all triggers")
+    victims = "SELECT id FROM log WHERE name = 'spare' ORDER BY ctid LIMIT 3 OFFSET %s"
+    for changed in run(
+        opened,
+        f"UPDATE log SET message = 'changed past all triggers' WHERE id IN ({victims}) "
+        f"RETURNING {LOG}",
+        [0],
+    ):
+        scene.wrote(changed, new=False)
+    for (row,) in run(opened, f"DELETE FROM log WHERE id IN ({victims}) RETURNING id::text", [3]):
+        scene.took(row)
+    opened.close()
+
+
+def retry(state: str) -> Party:
+    def act(scene: Scene) -> None:
+        opened = scene.connect()
+        found = run(
+            opened,
+            "UPDATE flow_run SET state_type = %s, end_time = NULL WHERE id = "
+            "(SELECT f.id FROM flow_run f WHERE f.name = 'to be retried') RETURNING id::text",
+            [state],
+        )
+        waited = scene.waited.is_set()
+        for (flow_run,) in found:
+            logs = run(
+                opened, "SELECT id::text FROM log WHERE flow_run_id = %s FOR SHARE", [flow_run]
+            )
+            tasks = run(opened, "SELECT id::text FROM task_run WHERE flow_run_id = %s", [flow_run])
+            scene.free |= scene.retried
+            if not (waited or scene.waited.is_set()):
+                # Nothing ran between the retry and the look: all this is of an unfinished run.
+                scene.kept["flow_run"] = {flow_run}
+                scene.kept["log"] = {row for (row,) in logs}
+                scene.kept["task_run"] = {row for (row,) in tasks}
+        opened.close()
+
+    return Party(f"a run is set {state}", act)
+
+
+def across(scene: Scene) -> None:
+    """Date an old log young, a young one old, and write an old one."""
+    opened = scene.connect()
+    pick = "SELECT id FROM log WHERE name = '{}' ORDER BY id LIMIT 1"
+    for row in run(
+        opened,
+        f"UPDATE log SET timestamp = now() WHERE id = ({pick.format('old')}) RETURNING {LOG}",
+    ):
+        scene.wrote(row, new=False)
+    for row in run(
+        opened,
+        f"UPDATE log SET timestamp = '{_OLD}' WHERE id = ({pick.format('spare')}) RETURNING {LOG}",
+    ):
+        scene.free.add(str(row[0]))
+    new = str(uuid.uuid4())
+    scene.free.add(new)
+    run(
+        opened,
+        "INSERT INTO log (id, name, level, message, timestamp) VALUES (%s, 'late', 20, 'm', %s)",
+        [new, _OLD],
+    )
+    scene.balance["log"] += 1
+    opened.close()
+
+
+def infinite(scene: Scene) -> None:
+    opened = scene.connect()
+    for _ in range(3):
+        new_log(scene, opened, "never ends", "infinity")
+    new = new_log(scene, opened, "was always", "-infinity")
+    scene.free.add(new)
+    opened.close()
+
+
+def prepared_reader(scene: Scene) -> None:
+    opened = scene.connect()
+    run(opened, "PREPARE theirs AS SELECT id::text FROM log")
+    run(opened, "EXECUTE theirs")
+
+    def read_again() -> None:
+        _expect(scene, {row for (row,) in run(opened, "EXECUTE theirs")}, "a prepared statement")
+        opened.close()
+
+    scene.ending.append(read_again)
+
+
+def snapshot_reader(scene: Scene) -> None:
+    opened = scene.connect()
+    opened.autocommit = False
+    run(opened, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    run(opened, "SELECT count(*) FROM flow")
+
+    def read() -> None:
+        seen = {row for (row,) in run(opened, "SELECT id::text FROM log")}
+        _expect(scene, seen, "a REPEATABLE READ reader")
+        opened.close()
+
+    scene.ending.append(read)
+
+
+_GATE = 4711
+
+
+def _behind_the_gate(scene: Scene, sql: str, who: str) -> None:
+    """Begin a statement whose snapshot is taken now and that reads the logs after the step."""
+    gate = scene.connect("hostile-observer")
+    run(gate, "SELECT pg_advisory_lock(%s)", [_GATE])
+    opened = scene.connect("hostile-reader")
+    seen: list[set[str]] = []
+    failed: list[Exception] = []
+
+    def read() -> None:
+        try:
+            seen.append({row for (row,) in run(opened, sql)})
+        except Exception as error:  # Handed on at the end.
+            failed.append(error)
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    wait_until(
+        f"{who} did not come to its gate",
+        lambda: bool(failed or _at_the_gate(gate)),
+    )
+
+    def open_gate() -> None:
+        run(gate, "SELECT pg_advisory_unlock(%s)", [_GATE])
+        reading.join(30)
+        gate.close()
+        opened.close()
+        if failed:
+            raise failed[0]
+        _expect(scene, seen[0], who)
+
+    scene.ending.append(open_gate)
+
+
+def _at_the_gate(gate: Connection) -> bool:
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'hostile-reader' AND wait_event = 'advisory'"
+    )
+    return bool(run(gate, waiting))
+
+
+def one_string(scene: Scene) -> None:
+    _behind_the_gate(
+        scene,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM flow; "
+        f"SELECT pg_advisory_lock_shared({_GATE}); SELECT id::text FROM log",
+        "a REPEATABLE READ reader that sent one string",
+    )
+
+
+STABLE = (
+    "CREATE FUNCTION theirs() RETURNS SETOF text LANGUAGE plpgsql STABLE AS $$ BEGIN "
+    f"PERFORM pg_advisory_lock_shared({_GATE}); RETURN QUERY SELECT id::text FROM log; END $$"
+)
+
+
+def stable_function(scene: Scene) -> None:
+    scene.do(STABLE)
+    _behind_the_gate(scene, "SELECT * FROM theirs()", "a STABLE function")
+
+
+def two_phase(scene: Scene) -> None:
+    opened = scene.connect()
+    name = f"theirs-{scene.name}"
+    run(opened, "BEGIN")
+    rows = run(
+        opened,
+        "INSERT INTO log (id, name, level, message, timestamp) "
+        "SELECT gen_random_uuid(), 'live', 20, 'in two phases', now() "
+        f"FROM generate_series(1, 3) RETURNING {LOG}",
+    )
+    run(opened, f"PREPARE TRANSACTION '{name}'")
+    opened.close()
+
+    def commit() -> None:
+        scene.do(f"COMMIT PREPARED '{name}'")
+        for row in rows:
+            scene.wrote(row, new=True)
+
+    scene.ending.append(commit)
+
+
+def pg_dump(scene: Scene) -> None:
+    """Begin a dump that has its snapshot and locks and reads the rows when the step has ended."""
+    process = subprocess.Popen(
+        [scene.cluster.program("pg_dump"), "-h", "127.0.0.1", "-p", str(scene.cluster.port),
+         "-U", "postgres", scene.name],
+        env={"PGPASSWORD": PASSWORD, "PGAPPNAME": OTHERS}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout
+    stream = process.stdout
+    first = stream.readline()
+
+    def read_on() -> None:
+        written = first + stream.read()
+        stream.close()
+        if process.wait(30):
+            scene.errors.append("a dump failed")
+        _expect(scene, {row for row in scene.survivors if row in written}, "a dump")
+
+    scene.ending.append(read_on)
+
+
+def holding(mode: str) -> Party:
+    def act(scene: Scene) -> None:
+        with scene.until_the_end() as opened:
+            run(opened, f"LOCK TABLE log IN {mode} MODE")
+
+    return Party(f"{mode} lock held", act, interrupts=True)
+
+
+PEOPLE = (
+    Party("TRUNCATE", truncate),
+    Party("session_replication_role = replica", replica),
+    Party("DISABLE TRIGGER ALL", triggers_off),
+    retry("RUNNING"),
+    retry("SCHEDULED"),
+    Party("rows cross the cutoff", across),
+    Party("rows dated infinity", infinite),
+    Party("prepared statement", prepared_reader),
+    Party("REPEATABLE READ reader", snapshot_reader),
+    Party("REPEATABLE READ in one string", one_string),
+    Party("STABLE function", stable_function, schema=(STABLE,)),
+    Party("two-phase transaction", two_phase, interrupts=True),
+    Party("pg_dump", pg_dump, interrupts=True),
+    holding("ACCESS SHARE"),
+    holding("ROW EXCLUSIVE"),
+    holding("ACCESS EXCLUSIVE"),
+)

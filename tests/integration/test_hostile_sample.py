@@ -1,0 +1,68 @@
+"""Whatever others do at a statement of a step: every row is where it belongs, the report is true.
+
+A sample of `make hostile`, always the same while the engine's statements are the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab import environments
+from lab.postgres import Postgres
+from lab.server import migrate
+from tests.hostile.cases import PARTIES, chosen, missing, play
+from tests.hostile.stage import OPTIONS, Theatre
+
+# Seconds that somebody may wait for a step on a machine that does much else.
+PATIENCE = 10.0
+AT_THE_SWAP = (
+    "VACUUM FULL",
+    "CREATE INDEX CONCURRENTLY",
+    "CREATE POLICY",
+    "CREATE VIEW",
+    "FOREIGN KEY",
+    "TRUNCATE",
+    "session_replication_role = replica",
+    "a run is set RUNNING",
+    "rows cross the cutoff",
+    "rows dated infinity",
+    "REPEATABLE READ in one string",
+    "two-phase transaction",
+    "ACCESS SHARE lock held",
+    "backend terminated",
+    "SIGKILL",
+    "server restart",
+)
+_OTHER = ("purge by deletes", "vacuum by rewrite", "delete by SQL", "vacuum full")
+# The middle of a copy, the instant before the swap, and anywhere.
+SAMPLE = [
+    *(("purge by rewrite", party, 0) for party in PARTIES),
+    *(("purge by rewrite", party, 1) for party in AT_THE_SWAP),
+    *((_OTHER[n % len(_OTHER)], party, 2) for n, party in enumerate(PARTIES)),
+]
+
+
+@pytest.fixture(scope="module")
+def theatre() -> Iterator[Theatre]:
+    with Postgres(os.environ.get("LAB_POSTGRES", "18"), OPTIONS) as cluster:
+        migrate(cluster.create_database("migrated"), environments.NEWEST)
+        found = Theatre(cluster)
+        found.fill("migrated")
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("stage", "party", "number"), SAMPLE, ids=lambda part: str(part).replace(" ", "-")
+)
+def test_rows_schema_and_report_are_right_whoever_acts_meanwhile(
+    theatre: Theatre, stage: str, party: str, number: int
+) -> None:
+    if lacking := missing(PARTIES[party]):
+        pytest.skip(lacking)
+    calm = theatre.stage(stage)
+    result = play(theatre, calm, PARTIES[party], chosen(calm, PARTIES[party], number), PATIENCE)
+    assert result.came, f"{party} never came to {result.place}"
+    assert result.failures == (), f"{party} at {result.place}; the step: {result.error or 'ended'}"
