@@ -8,12 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 import yaml
+from maintenance import engine_for, run_step
+from prefect_maintenance.connection import LOCK_KEY
+from prefect_maintenance.errors import Busy
 
 from lab import environments
-from lab.postgres import free_port
+from lab.postgres import Postgres, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ("fleet", "../up", "50% off: 'x' \"y\"", "{{ 7 * 191 }}", "line\nbreak", "x" * 230)
@@ -68,6 +73,7 @@ def test_every_host_has_a_report_of_its_own_and_none_leaves_the_folder(tmp_path:
         ({"prefect_maintenance_lock_timeout": 1e9}, "lock_timeout must be seconds"),
         ({"prefect_maintenance_flow_run_name": "nightly-{day}"}, "date, time and host"),
         ({"prefect_maintenance_api_url": "maint:Zebra9@h/api"}, "put user:password into"),
+        ({"prefect_maintenance_api_url": "http://h/api?token=Zebra9"}, "put user:password into"),
     ],
 )
 def test_nothing_is_laid_down_for_a_number_or_a_template_that_cannot_be(
@@ -78,3 +84,18 @@ def test_nothing_is_laid_down_for_a_number_or_a_template_that_cannot_be(
     assert said in " ".join(done.stdout.split())
     assert "Zebra9" not in done.stdout
     assert not (tmp_path / "home").exists()
+
+
+def test_a_role_whose_name_breaks_the_line_is_named_in_one_line(
+    cluster: Postgres, database: str
+) -> None:
+    name, role = database.rsplit("/", 1)[1], "a\nb:c %s '\""
+    quoted = role.replace('"', '""')
+    cluster.execute(f"CREATE ROLE \"{quoted}\" SUPERUSER LOGIN PASSWORD 'x-y-z'")
+    other = engine_for(cluster.url(name, quote(role, safe=""), "x-y-z"))
+    with other.connect() as held:
+        held.execute(sa.text(f"SELECT pg_advisory_lock({LOCK_KEY})"))
+        with pytest.raises(Busy) as raised:
+            run_step("purge", {"db_url": database})
+    assert "as a b:c %s '\"" in str(raised.value)
+    cluster.execute(f'DROP ROLE "{quoted}"')

@@ -147,7 +147,14 @@ def test_secrets_that_are_short_or_ordinary_leave_the_report_whole_and_are_not_s
     now = datetime.now(UTC) + timedelta(minutes=30)
     insert(engine, make_world(Policy(now, SAME), 5, flow=FLOW, size=60, foreign_keys=True))
     site = Site(shared_server, tmp_path)
-    headers = {"X-Tenant": "1", "X-Year": "2026", "X-On": "true", "X-Token": "t0ken-of-the-proxy"}
+    host = shared_server.api_url.split("/")[2]
+    headers = {
+        "Host": host,
+        "X-Tenant": "1",
+        "X-Year": "2026",
+        "X-On": "true",
+        "X-Token": "t0ken-of-the-proxy",
+    }
     variables = {
         "prefect_maintenance_db_url": worded,
         "prefect_maintenance_api_key": "log",
@@ -167,6 +174,8 @@ def test_secrets_that_are_short_or_ordinary_leave_the_report_whole_and_are_not_s
     assert datetime.fromisoformat(report["reference_time"])
     assert report["steps"] == ["inspect", "purge", "delete", "vacuum"]
     assert "********" not in written
+    assert "//********" not in done.stdout
+    assert f"Prefect {report['server']['version']} at {shared_server.api_url}" in done.stdout
     shown = done.stdout + done.stderr
     for secret in ("X-Tenant", "X-Year", "X-Token", "t0ken-of-the-proxy", worded, ":postgres@"):
         assert secret not in shown + written, secret

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 
 import pytest
@@ -92,3 +93,44 @@ def test_a_statement_is_carried_out_as_it_stands(database: str) -> None:
         assert opened.scalar("SELECT obj_description(to_regclass('log'))") == said
         with pytest.raises(MaintenanceError, match="does not exist"):
             opened.ddl("DROP TABLE nothing_of_that_name")
+
+
+IDLE = """
+SELECT state FROM pg_stat_activity
+WHERE datname = %s AND application_name LIKE 'prefect-maintenance%%'
+  AND clock_timestamp() - state_change > interval '0.5 s'
+"""
+
+
+def idle_for_long(cluster: Postgres, url: str) -> str:
+    """Wait until the session is idle for longer than every limit; empty when it was ended."""
+    while True:
+        there = cluster.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = %s "
+            "AND application_name LIKE 'prefect-maintenance%%'",
+            values=[name_of(url)],
+        )
+        if not there:
+            return ""
+        found = cluster.execute(IDLE, values=[name_of(url)])
+        if found:
+            return str(found[0][0])
+        time.sleep(0.05)
+
+
+def test_no_session_limit_of_a_database_ends_a_session_of_ours(
+    cluster: Postgres, database: str
+) -> None:
+    version = int(cluster.execute("SHOW server_version_num")[0][0])
+    limits = ["statement_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout"]
+    limits += ["transaction_timeout"] if version >= 170000 else []
+    for limit in (*limits, "lock_timeout"):
+        cluster.execute(f"ALTER DATABASE \"{name_of(database)}\" SET {limit} = '200ms'")
+    with connect(database, 5) as opened:
+        assert opened.scalar("SHOW lock_timeout") == "5s"
+        assert idle_for_long(cluster, database) == "idle"
+        with opened.transaction():
+            opened.scalar("SELECT 1")
+            assert idle_for_long(cluster, database) == "idle in transaction"
+            opened.scalar("SELECT pg_sleep(0.3)")
+        assert opened.scalar("SELECT 1") == 1

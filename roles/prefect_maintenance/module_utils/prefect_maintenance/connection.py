@@ -49,6 +49,15 @@ _ASYNCPG_ONLY = {
 }
 _LOCK_ATTEMPTS = 5
 
+# What a role or database was given for its queries would end counts, VACUUM or a session that
+# waits for another half-way. Each with the version that brought it, as server_version_num.
+_SESSION_LIMITS = {
+    "statement_timeout": 0,
+    "idle_session_timeout": 140000,
+    "idle_in_transaction_session_timeout": 0,
+    "transaction_timeout": 170000,
+}
+
 # Foreign keys are off by default; NORMAL is what Prefect's server itself sets; and a
 # page cache that keeps the upper levels of the indexes.
 _SQLITE_PRAGMAS = ("foreign_keys = ON", "synchronous = NORMAL", "cache_size = -32000")
@@ -299,9 +308,10 @@ def _prepare_postgresql(database: Database, lock_timeout: float) -> None:
     if version < 140000:
         shown = database.scalar("SHOW server_version")
         raise Unsupported(f"PostgreSQL {shown} is too old; 14 or newer is needed")
-    database.run(f"SET lock_timeout = '{int(lock_timeout * 1000)}ms'")
-    # A timeout that the role was given for its queries would end counts and VACUUM half-way.
-    database.run("SET statement_timeout = 0")
+    for limit, since in _SESSION_LIMITS.items():
+        if version >= since:
+            database.run(f"SET {limit} = 0")
+    database.run(f"SET lock_timeout = '{max(1, int(lock_timeout * 1000))}ms'")
     database.run("SET timezone = 'UTC'")
     # Whether transactions may write stays as it is: a database that is kept read-only is refused.
     database.run("SET default_transaction_isolation = 'read committed'")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class MaintenanceError(Exception):
-    """Root of the tree; its text is meant for the person who runs the maintenance."""
+    """Root of the tree; its text is meant for the person who runs the maintenance.
+
+    It is one line, whatever the names have that a database or a server put into it.
+    """
+
+    def __str__(self) -> str:
+        return "".join(sign if sign.isprintable() else " " for sign in super().__str__())
 
 
 class SettingsError(MaintenanceError):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from . import repack, room, sizes
+from .attempts import in_attempts
 from .catalogue import BY_NAME, TABLES
 from .choices import Choice, choose
 from .connection import Database
@@ -137,7 +138,7 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
         room.require(database, table, total_bytes(database, table) - choice.gives_back)
         if not room.is_known(database):
             job.warnings.append("free disk of the database server is unknown from here")
-        job.locked[table] = _vacuum(database, f"VACUUM (FULL) {table}")
+        job.locked[table] = _vacuum_full(job, table)
         job.extra[table] = total_bytes(database, table)
     if size.dead or table not in job.packed:
         _vacuum(database, f"VACUUM (ANALYZE) {table}")
@@ -194,11 +195,26 @@ def _timed(database: Database, sql: str) -> float:
 
 
 def _vacuum(database: Database, sql: str) -> float:
-    """Carry out a VACUUM or ANALYZE and take PostgreSQL's warning that it skipped for a failure."""
+    """Carry out a VACUUM or ANALYZE, which lets readers and writers pass."""
+    return database.patiently(lambda: _unskipped(database, sql))
+
+
+def _vacuum_full(job: Reclaiming, table: str) -> float:
+    """Carry out a VACUUM FULL, behind whose wait for its lock nobody queues for long."""
+    return in_attempts(
+        job.database,
+        table,
+        job.patience,
+        lambda: _unskipped(job.database, f"VACUUM (FULL) {table}"),
+    )
+
+
+def _unskipped(database: Database, sql: str) -> float:
+    """Carry out a statement and take PostgreSQL's warning that it skipped for a failure."""
     driver = database.connection.connection.driver_connection
     notices: list[str] = driver.notices if driver is not None else []
     notices.clear()
-    seconds = database.patiently(lambda: _timed(database, sql))
+    seconds = _timed(database, sql)
     skipped = [notice for notice in notices if "skipping it" in notice]
     if skipped:
         raise PrivilegeError(skipped[0].strip().removeprefix("WARNING:").strip())

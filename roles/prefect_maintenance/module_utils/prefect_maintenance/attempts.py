@@ -1,0 +1,77 @@
+"""Ask for a strong lock a few milliseconds at a time, so that nobody queues behind the question."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from .connection import Database
+from .errors import LockTimeout
+from .relations import holders
+
+# Far below deadlock_timeout (1 s), and the longest that others may stand behind an attempt.
+ATTEMPT_MS = 50
+# Between two attempts whoever came meanwhile goes first.
+_PAUSE = 0.2
+# An attempt that lasted longer had its lock and was at work: again it would cost as much again.
+_WORKED = 1.0
+
+T = TypeVar("T")
+
+
+def in_attempts(database: Database, table: str, patience: float, work: Callable[[], T]) -> T:
+    """Carry out a statement that locks a table against everybody and can stand in no transaction.
+
+    Whoever comes while the lock is asked for waits for one attempt at most. The statement's later
+    locks, of indexes and TOAST, are asked for as briefly, because it then keeps everybody out.
+
+    Args:
+        database: on PostgreSQL.
+        table: its name.
+        patience: seconds in which the lock must be had.
+        work: carries out the statement; raises LockTimeout when a lock was not to be had.
+
+    Raises:
+        LockTimeout: it could not be had; the text says who holds it.
+    """
+    until = time.monotonic() + patience
+    before = str(database.scalar("SHOW lock_timeout"))
+    try:
+        _send_autovacuum_away(database, table)
+    except LockTimeout:
+        raise _not_had(database, table, patience) from None
+    database.run(f"SET lock_timeout = '{ATTEMPT_MS}ms'")
+    try:
+        while True:
+            begun = time.monotonic()
+            try:
+                return work()
+            except LockTimeout:
+                now = time.monotonic()
+                if now > until or now - begun > _WORKED:
+                    raise _not_had(database, table, patience) from None
+            time.sleep(_PAUSE)
+    finally:
+        if not database.connection.invalidated:
+            database.run(f"SET lock_timeout = '{before}'")
+
+
+def _send_autovacuum_away(database: Database, table: str) -> None:
+    """Wait for a lock that lets readers and writers pass: autovacuum gives way to none briefer.
+
+    It ends itself for somebody who has waited longer than deadlock_timeout.
+    """
+    # Whoever may VACUUM as owner of the database alone may not LOCK.
+    if database.scalar(
+        "SELECT has_table_privilege(to_regclass(:t), 'UPDATE, DELETE, TRUNCATE')", t=table
+    ):
+        with database.transaction():
+            database.run(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+
+
+def _not_had(database: Database, table: str, patience: float) -> LockTimeout:
+    return LockTimeout(
+        f"the lock on {table} could not be had in {patience:g} s: {holders(database, table)}; "
+        "run again in a quieter hour"
+    )
