@@ -37,6 +37,9 @@ def main() -> int:
     options.add_argument("--party", action="append", choices=list(PARTIES), help="all")
     options.add_argument("--place", help="only statements that contain this")
     options.add_argument("--every", type=int, default=1, help="only every n-th statement")
+    options.add_argument(
+        "--apart", type=int, default=1, help="outside of the work on the logs only every n-th"
+    )
     options.add_argument("--patience", type=float, default=_PATIENCE, help="seconds")
     options.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     asked = options.parse_args()
@@ -78,11 +81,18 @@ def _played(asked: argparse.Namespace) -> Iterator[Result]:
         number = 0
         for name in asked.stage or STAGES:
             stage = theatre.stage(name)
-            places = [p for p in stage.places if not asked.place or asked.place in p.text]
-            for party in (PARTIES[name] for name in asked.party or PARTIES):
+            tense = set(stage.tense)
+            within = [p for p in stage.places if p in tense]
+            outside = [p for p in stage.places if p not in tense]
+            for turn, party in enumerate(PARTIES[name] for name in asked.party or PARTIES):
                 if missing(party):
                     continue
-                for place in places[:: asked.every]:
+                # Each party begins elsewhere, so that together they come to every statement.
+                every, apart = asked.every, asked.every * asked.apart
+                places = within[turn % every :: every] + outside[turn % apart :: apart]
+                for place in places:
+                    if asked.place and asked.place not in place.text:
+                        continue
                     number += 1
                     if number % asked.processes != asked.shard:
                         continue

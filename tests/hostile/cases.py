@@ -70,6 +70,8 @@ def play(theatre: Theatre, stage: Stage, party: Party, place: Place, patience: f
     """
     began = time.monotonic()
     with _scene(theatre, stage, party) as scene:
+        for sql in party.before:
+            scene.ask(sql.format(name=scene.name))
         writer = Writer(scene, list(stage.young))
         failures: list[str] = []
         visit, outcome, error = Visit(), None, None
@@ -99,7 +101,7 @@ def play(theatre: Theatre, stage: Stage, party: Party, place: Place, patience: f
                     failures.append(
                         f"afterwards {party.name} met {type(failed).__name__}: {failed}"
                     )
-        if visit.error and not party.may_fail:
+        if visit.error:
             failures.append(f"{party.name} failed: {' '.join(str(visit.error).split())}")
         if visit.waited > patience:
             failures.append(f"{party.name} waited {visit.waited:.1f} s")

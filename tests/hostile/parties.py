@@ -17,25 +17,25 @@ class Party:
     Attributes:
         name: as a test's name shows it.
         act: what it does; it may note in the scene what must hold afterwards.
+        before: statements that make the database ready for it, before the step; {name} is it.
         schema: statements that make of an untouched schema what it makes of it.
-        may_fail: its act can be refused by what the step holds, as that of a second runner.
         needs: "", "repack", or "disk": what must be there.
-        interrupts: it may end the step with an error that it was not asked to survive.
+        interrupts: it may keep the step from tidying up; then the next run does.
         child: the step runs in a process of its own, which is killed at the place.
     """
 
     name: str
     act: Act
+    before: tuple[str, ...] = ()
     schema: tuple[str, ...] = ()
-    may_fail: bool = False
     needs: str = ""
     interrupts: bool = False
     child: bool = False
 
 
-def says(name: str, *statements: str, may_fail: bool = False) -> Party:
+def says(name: str, *statements: str) -> Party:
     """Make somebody who changes nothing that a dump of the schema shows."""
-    return Party(name, lambda scene: scene.do(*statements), may_fail=may_fail)
+    return Party(name, lambda scene: scene.do(*statements))
 
 
 def changes(name: str, *statements: str) -> Party:

@@ -34,6 +34,13 @@ def truncate(scene: Scene) -> None:
         scene.took(row)
 
 
+def write(scene: Scene) -> None:
+    opened = scene.connect()
+    for _ in range(5):
+        new_log(scene, opened, "written at the place")
+    opened.close()
+
+
 def replica(scene: Scene) -> None:
     _past_triggers(scene, "SET session_replication_role = replica")
 
@@ -260,7 +267,13 @@ def holding(mode: str) -> Party:
     return Party(f"{mode} lock held", act, interrupts=True)
 
 
+_ISOLATION = "ALTER DATABASE \"{{name}}\" SET default_transaction_isolation = '{}'"
+
 PEOPLE = (
+    *(
+        Party(f"writer, {level} by default", write, before=(_ISOLATION.format(level),))
+        for level in ("read committed", "repeatable read", "serializable")
+    ),
     Party("TRUNCATE", truncate),
     Party("session_replication_role = replica", replica),
     Party("DISABLE TRIGGER ALL", triggers_off),

@@ -9,11 +9,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from maintenance import run_step
+from prefect_maintenance.errors import MaintenanceError
 
 from lab import environments
 from lab.postgres import Postgres
 from lab.server import migrate
 from tests.hostile.cases import PARTIES, chosen, missing, play
+from tests.hostile.force import move_clock
 from tests.hostile.stage import OPTIONS, Theatre
 
 # Seconds that somebody may wait for a step on a machine that does much else.
@@ -26,6 +29,8 @@ AT_THE_SWAP = (
     "FOREIGN KEY",
     "TRUNCATE",
     "session_replication_role = replica",
+    "writer, repeatable read by default",
+    "writer, serializable by default",
     "a run is set RUNNING",
     "rows cross the cutoff",
     "rows dated infinity",
@@ -66,3 +71,17 @@ def test_rows_schema_and_report_are_right_whoever_acts_meanwhile(
     result = play(theatre, calm, PARTIES[party], chosen(calm, PARTIES[party], number), PATIENCE)
     assert result.came, f"{party} never came to {result.place}"
     assert result.failures == (), f"{party} at {result.place}; the step: {result.error or 'ended'}"
+
+
+def test_a_target_whose_clock_is_years_ahead_deletes_nothing(theatre: Theatre) -> None:
+    calm = theatre.stage("purge by rewrite")
+    with theatre.copy() as name:
+        scene = theatre.scene(calm, name)
+        move_clock(scene)
+        try:
+            asked = {key: v for key, v in scene.request.items() if key != "reference_time"}
+            with pytest.raises(MaintenanceError, match=r"clock|time"):
+                run_step(scene.step, asked)
+        finally:
+            scene.ending.pop()()
+        assert scene.ids("log") == calm.before["log"]
