@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,38 +83,37 @@ class PrefectApi:
         service = answer.get("server", {}).get("services", {}).get("db_vacuum")
         return service if isinstance(service, dict) else None
 
-    def delete_runs(
-        self, ids: Sequence[str], states: Sequence[str], cutoff: datetime, *, ended: bool
-    ) -> None:
+    def delete_runs(self, ids: Sequence[str], states: Sequence[str], cutoff: datetime) -> bool:
         """Delete the flow runs among `ids` that still are in `states` and before the cutoff.
 
-        The filter names ids, states and age every time: an empty one would delete anything.
+        The filter names ids, states and age every time: an empty one would delete anything. A run
+        that got a parent meanwhile is not matched. There is no deletion without a filter here:
+        DELETE /flow_runs/<id> asks for nothing.
 
         Args:
             ids: at most 50 flow runs.
             states: terminal states of the policy.
             cutoff: the end time must lie before it.
-            ended: whether the runs have an end time; those without must still have none.
+
+        Returns:
+            Whether the server can delete with a filter: before Prefect 3.6.16 it cannot, and
+            nothing was deleted.
         """
         guard = {
             "operator": "and_",
             "id": {"any_": list(ids)},
             "state": {"operator": "and_", "type": {"any_": list(states)}},
-            "end_time": {"before_": iso(cutoff)} if ended else {"is_null_": True},
+            "end_time": {"before_": iso(cutoff)},
+            "parent_task_run_id": {"is_null_": True},
         }
-        if self.bulk:
-            try:
-                body = {"flow_runs": guard, "limit": len(ids)}
-                self.ask("POST", "/flow_runs/bulk_delete", json=body)
-                return
-            except ApiError as error:
-                if error.args[-1] not in (404, 405):
-                    raise
-                self.bulk = False
-        for run in self.ask(
-            "POST", "/flow_runs/filter", json={"flow_runs": guard, "limit": len(ids)}
-        ):
-            self.delete("flow_runs", run["id"])
+        try:
+            body = {"flow_runs": guard, "limit": len(ids)}
+            self.ask("POST", "/flow_runs/bulk_delete", json=body)
+        except ApiError as error:
+            if error.args[-1] not in (404, 405):
+                raise
+            self.bulk = False
+        return self.bulk
 
     def delete(self, kind: str, row: str) -> None:
         """Delete one object; one that is gone already is no error."""
@@ -201,22 +200,3 @@ def prove_same_server(api: PrefectApi, database: Database, *, write: bool) -> No
 
 def _remove_mark(api: PrefectApi) -> None:
     api.delete("variables/name", _PROOF)
-
-
-def in_parallel(work: Callable[[str], None], rows: Sequence[str], workers: int) -> list[str]:
-    """Work on each row with bounded concurrency; returns the errors, one line each.
-
-    Raises:
-        ConnectionFailed: the server is gone, so that going on makes no sense.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    def guarded(row: str) -> str | None:
-        try:
-            work(row)
-        except ApiError as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        return [error for error in pool.map(guarded, rows) if error]

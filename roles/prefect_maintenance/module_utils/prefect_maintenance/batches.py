@@ -41,6 +41,23 @@ def run_batch(database: Database, sql: str, **bound: Any) -> int:
     return rows
 
 
+def in_parts(database: Database, table: str, where: str, rows: int, **bound: Any) -> Iterator[int]:
+    """Delete the rows `x` of a table that fulfil a condition, in transactions of so many rows.
+
+    Whatever the rows have in common, a parent or an instant, cuts nothing here. The condition is
+    asked anew in each transaction. Yields the rows of each, after it was committed.
+
+    Raises:
+        LockTimeout: a transaction lost against a lock every time.
+    """
+    place = "ctid" if database.is_postgresql else "rowid"
+    some = f"SELECT x.{place} FROM {table} AS x WHERE {where} LIMIT {rows}"
+    among = f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
+    sql = f"DELETE FROM {table} WHERE {place} {among}"
+    while gone := run_batch(database, sql, **bound):
+        yield gone
+
+
 def indexed(database: Database, table: str, column: str) -> bool:
     """Tell whether a valid index begins with the column: without it every batch would search."""
     sql = queries.POSTGRESQL_INDEXED if database.is_postgresql else queries.SQLITE_INDEXED
@@ -90,25 +107,32 @@ def heap_slices(database: Database, table: str, rows: int) -> Iterator[str]:
 
 def time_slices(
     database: Database, table: str, age: str, cutoff: datetime, rows: int
-) -> Iterator[tuple[Any, Any]]:
+) -> Iterator[tuple[str, str, bool]]:
     """Cut the time before the cutoff into slices of about so many rows, oldest first.
 
-    A slice begins where the one before ended, so nothing that was emptied is read again.
+    A slice begins where the one before ended, so nothing that was emptied is read again. Instants
+    stay the database's own text: Python has none for infinity, nor for the years before Christ.
+    Yields begin and end, and whether it is one instant that more rows than asked carry.
     """
-    first = database.scalar(f"SELECT min({age}) FROM {table} WHERE {age} < :cutoff", cutoff=cutoff)
+    shown = f"CAST({age} AS text)"
+    first = database.scalar(
+        f"SELECT CAST(min({age}) AS text) FROM {table} WHERE {age} < :cutoff", cutoff=cutoff
+    )
     while first is not None:
         bound = {"first": first, "cutoff": cutoff}
         last = database.scalar(
-            f"SELECT {age} FROM {table} WHERE {age} >= :first AND {age} < :cutoff "
+            f"SELECT {shown} FROM {table} WHERE {age} >= :first AND {age} < :cutoff "
             f"ORDER BY {age} LIMIT 1 OFFSET {rows}",
             **bound,
         )
-        if last == first:
-            # More rows than a batch carry the very same instant: they go together.
+        crowded = last == first
+        if crowded:
             last = database.scalar(
-                f"SELECT min({age}) FROM {table} WHERE {age} > :first AND {age} < :cutoff", **bound
+                f"SELECT CAST(min({age}) AS text) FROM {table} "
+                f"WHERE {age} > :first AND {age} < :cutoff",
+                **bound,
             )
-        yield first, cutoff if last is None else last
+        yield first, database.instant(cutoff) if last is None else last, crowded
         first = last
 
 

@@ -1,38 +1,55 @@
-"""Delete orchestration objects, and finish in SQL what the API leaves behind."""
+"""Delete orchestration objects, each under its guard, and what hangs on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from . import queries
-from .batches import doomed, doomed_count, positions, run_batch
+from .batches import doomed, doomed_count, positions
 from .connection import Database
 from .errors import ApiError
+from .guards import cut, pieces, trees
 from .ledger import Ledger
 from .pace import Pace, Progress
 from .plan import Plan
-from .purge import PARENTS_A_BATCH, purge_logs_of_gone_tasks, settle_collections
+from .purge import purge_logs_of_gone_tasks, settle_collections
 from .queries import Rules
 from .settings import Cutoffs
-from .ways import Deleted, Way
+from .ways import LOGGING, ByApi, BySql, Deleted
 
 # A server that fails this many batches in a row will not come round by being asked more.
 FAILURES_IN_A_ROW = 3
 
+# Why not everything goes through the API although that was asked for.
+_NO_GUARD = "the API has no guard for these: it would delete one that is in use"
+_SINGLE_RUNS = (
+    "the API guards runs with an end time and without task runs or subflows; the others went by SQL"
+)
+_OLD_SERVER = "the API has no guard for these before Prefect 3.6.16"
+
 
 @dataclass(frozen=True)
 class Delete:
-    """One deletion: in which way, in which database, by which rules."""
+    """One deletion: in which ways, in which database, by which rules; and what it met.
 
-    way: Way
+    Attributes:
+        by_sql: deletes whatever it is given.
+        by_api: deletes flow runs that the API can guard; None when all is deleted by SQL.
+        why: why the rows of a table did not all go through the API although that was asked for.
+        warnings: what a person should know.
+    """
+
+    by_sql: BySql
+    by_api: ByApi | None
     database: Database
     rules: Rules
     cutoffs: Cutoffs
     plan: Plan
     pace: Pace
     ledger: Ledger
+    why: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def delete(job: Delete) -> None:
@@ -55,7 +72,7 @@ def delete(job: Delete) -> None:
         if job.plan.rows["task_run"]:
             _task_runs(job)
     with job.ledger.working_on("log"):
-        purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger)
+        purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, job.by_sql.most)
 
 
 def _flow_runs(job: Delete) -> None:
@@ -63,18 +80,37 @@ def _flow_runs(job: Delete) -> None:
     lay_down = queries.DOOMED_RUNS.format(ctes=job.rules.doomed_runs_in_trees)
     with doomed(database, lay_down, **bound):
         database.run(queries.INDEX_DOOMED_TOP)
+        total, failures = doomed_count(database), _Failures()
+        ways: set[str] = set()
+        step = job.by_api.batch_size if job.by_api else job.by_sql.runs_a_batch
+        for first, last in positions(database, step):
+            for way, done in _trees(job, first, last, bound):
+                if any(done.gone.values()):
+                    ways.add(way)
+                _note(job, "flow_run", way, done, total)
+                failures.note(done.errors)
+        _tell(job, "flow_run", " and ".join(sorted(ways)))
+        if job.by_api and "sql" in ways:
+            job.why["flow_run"] = _SINGLE_RUNS if job.by_api.guarded else _OLD_SERVER
+        failures.raise_any()
 
-        def once(first: int, last: int) -> Deleted:
-            with job.way.unit():
-                rows = job.way.doomed_runs(job.rules, first=first, last=last, **bound)
-                return job.way.runs(rows) if rows else Deleted({})
 
-        try:
-            _batches(job, "flow_run", job.way.runs_a_batch, once)
-        finally:
-            if job.way.leaves_logs:
-                for first, last in positions(database, PARENTS_A_BATCH):
-                    run_batch(database, queries.DELETE_LOGS_OF_DELETED, first=first, last=last)
+def _trees(
+    job: Delete, first: int, last: int, bound: Mapping[str, object]
+) -> Iterator[tuple[str, Deleted]]:
+    """Delete the trees that begin between two positions, each in the way that can guard it."""
+    found, api = trees(job.database, first, last), job.by_api
+    by_sql = [tree for tree in found if not (tree.single and api and api.guarded)]
+    if api is not None:
+        single = [tree for tree in found if tree not in by_sql]
+        for piece in cut([(tree, tree.leaves) for tree in single], job.by_sql.most):
+            done = api.runs(job.rules, [tree.top for tree in piece], bound)
+            if done is None:
+                by_sql += piece
+            else:
+                yield api.name, done
+    for piece in cut([(tree, tree.leaves) for tree in by_sql], job.by_sql.most):
+        yield job.by_sql.name, job.by_sql.runs(job.rules, [tree.top for tree in piece], bound)
 
 
 def _task_runs(job: Delete) -> None:
@@ -102,7 +138,7 @@ def _artifacts(job: Delete) -> None:
         finally:
             settle_collections(job.database, job.cutoffs)
             gone = collections - job.database.scalar(queries.COLLECTIONS_OF_KEYS)
-            job.ledger.add("artifact_collection", gone, job.way.name)
+            job.ledger.add("artifact_collection", gone, job.by_sql.name)
             job.database.run(queries.DROP_KEYS)
 
 
@@ -116,30 +152,37 @@ def _rows(job: Delete, table: str, alias: str, goes: str, bound: Mapping[str, ob
         goes: says whether a row of a batch still may go; binds `bound`.
         bound: cutoffs.
     """
+    database, total = job.database, doomed_count(job.database)
+    for start, end in positions(database, job.by_sql.rows_a_batch):
+        for first, last in pieces(database, table, start, end, job.by_sql.most):
+            done = job.by_sql.rows(table, alias, goes, {**bound, "first": first, "last": last})
+            _note(job, table, job.by_sql.name, done, total)
+    if job.by_api:
+        job.why[table] = _NO_GUARD
+    _tell(job, table, job.by_sql.name)
 
-    def once(first: int, last: int) -> Deleted:
-        with job.way.unit():
-            ids = job.way.doomed_rows(table, alias, goes, first=first, last=last, **bound)
-            return job.way.rows(table, ids) if ids else Deleted({})
 
-    _batches(job, table, job.way.rows_a_batch, once)
+def _note(job: Delete, table: str, way: str, done: Deleted, total: int) -> None:
+    """Count what a batch did, finish it, and let the pace decide about the next."""
+    for left, rows in done.gone.items():
+        job.ledger.add(left, rows, way if left == table else "cascade")
+    if table in LOGGING and done.ids:
+        rows = job.by_sql.logs(table, done.ids, job.rules)
+        # What was counted before the server deleted the runs is not counted again.
+        job.ledger.add("log", 0 if "log" in done.gone else rows, "cascade")
+    job.pace(Progress(table, job.ledger.rows[table], total))
 
 
-def _batches(job: Delete, table: str, step: int, once: Callable[[int, int], Deleted]) -> None:
-    """Carry out the batches of a table, and give up when too many fail in a row.
-
-    Raises:
-        ApiError: deletions failed.
-        Stopped: between two batches.
-    """
-    total, failures = doomed_count(job.database), _Failures()
-    for first, last in positions(job.database, step):
-        done = job.database.patiently(partial(once, first, last))
-        for left, rows in done.gone.items():
-            job.ledger.add(left, rows, job.way.name if left == table else "cascade")
-        failures.note(done.errors)
-        job.pace(Progress(table, job.ledger.rows[table], total))
-    failures.raise_any()
+def _tell(job: Delete, table: str, way: str) -> None:
+    """Say how a table's rows went, and how many did not that the list of this run had."""
+    if way:
+        job.ledger.went(table, way)
+    left = job.database.scalar(queries.DOOMED_THERE.format(table=table))
+    if left:
+        job.warnings.append(
+            f"{table}: {left} rows stay that were to go: they, or a run that they belong to, were "
+            "in use or changed meanwhile; the next run looks at them again"
+        )
 
 
 class _Failures:

@@ -153,7 +153,10 @@ def oldest(database: Database, table: str) -> datetime | None:
     """Return the age of a table's oldest row, for the tables that the policy dates."""
     if BY_NAME[table].entity is None:
         return None
-    found = database.scalar(f"SELECT min({BY_NAME[table].age}) FROM {table}")
+    age = BY_NAME[table].age
+    # Infinity and the years before Christ are no dates in Python.
+    in_python = f"WHERE {age} >= '0001-01-02' AND {age} < '9999-12-31'"
+    found = database.scalar(f"SELECT min({age}) FROM {table} {in_python}")
     if isinstance(found, str):
         found = datetime.fromisoformat(found).replace(tzinfo=UTC)
     return found if isinstance(found, datetime) else None

@@ -47,6 +47,10 @@ class Ledger:
         if rows:
             self._strategies.setdefault(table, strategy)
 
+    def went(self, table: str, strategy: str) -> None:
+        """Name the way in which the rows of a table went, when that is known at the end only."""
+        self._strategies[table] = strategy
+
     @contextmanager
     def working_on(self, table: str) -> Iterator[None]:
         """Time the work on a table, and keep its failure from ending the work on the others.

@@ -12,6 +12,7 @@ from .batches import (
     SQLITE_BATCH,
     doomed,
     heap_slices,
+    in_parts,
     indexed,
     positions,
     run_batch,
@@ -128,10 +129,15 @@ def _aged(job: Purge, table: str) -> None:
         for where in heap_slices(database, table, _batch_size(job)):
             _batch(job, table, "delete by heap range", sql.format(where=where), cutoff=cutoff)
         return
-    sql = sql.format(where=f"x.{age} >= :first AND x.{age} < :last")
-    for first, last in time_slices(database, table, age, cutoff, _batch_size(job)):
+    within = f"x.{age} >= :first AND x.{age} < :last"
+    sql = sql.format(where=within)
+    for first, last, crowded in time_slices(database, table, age, cutoff, _batch_size(job)):
         bound = {"first": first, "last": last, "cutoff": cutoff}
-        _batch(job, table, "delete by time range", sql, **bound)
+        if crowded:
+            goes = f"{within} AND x.{age} < :cutoff AND {job.rules.aged(table)}"
+            _parts(job, table, "delete by time range", goes, **bound)
+        else:
+            _batch(job, table, "delete by time range", sql, **bound)
 
 
 def _rewrite(job: Purge, table: str) -> Rewrite:
@@ -174,6 +180,13 @@ def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> Non
     job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
 
 
+def _parts(job: Purge, table: str, strategy: str, goes: str, **bound: Any) -> None:
+    """Delete rows `x` that nothing cuts but their number."""
+    for rows in in_parts(job.database, table, goes, _batch_size(job), **bound):
+        job.ledger.add(table, rows, strategy)
+        job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
+
+
 def _logs(job: Purge) -> None:
     """Purge logs by age, then those whose run is gone.
 
@@ -190,20 +203,21 @@ def _logs(job: Purge) -> None:
             _aged(job, "log")
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-            _batch(job, "log", "delete by run", queries.DELETE_GONE_LOGS["flow_run_id"], **bound)
-    purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger)
+            _parts(job, "log", "delete by run", queries.GONE_LOGS["flow_run_id"], **bound)
+    purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _batch_size(job))
 
 
 def purge_logs_of_gone_tasks(
-    database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger
+    database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger, batch_size: int
 ) -> None:
     """Purge the logs of task runs that had no flow run and are gone."""
-    sql = queries.DELETE_GONE_LOGS["task_run_id"]
+    goes = queries.GONE_LOGS["task_run_id"]
     with doomed(database, _gone_runs("task_run_id")):
         for first, last in positions(database, PARENTS_A_BATCH):
-            rows = run_batch(database, sql, first=first, last=last, orphans=cutoffs.orphans)
-            ledger.add("log", rows, "delete by run")
-            pace(Progress("log", ledger.rows["log"], None))
+            bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
+            for rows in in_parts(database, "log", goes, batch_size, **bound):
+                ledger.add("log", rows, "delete by run")
+                pace(Progress("log", ledger.rows["log"], None))
 
 
 def _gone_runs(column: str) -> str:

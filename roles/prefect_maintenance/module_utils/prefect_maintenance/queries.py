@@ -322,7 +322,8 @@ SELECT row_number() OVER (
            ORDER BY COALESCE(top.end_time, top.state_timestamp, top.start_time,
                              top.expected_start_time), COALESCE(o.top, d.id), d.id) AS position,
        d.id AS id, COALESCE(o.top, d.id) AS top,
-       r.end_time IS NOT NULL AS ended
+       r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
+           AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = d.id) AS single
 FROM doomed_run d
 JOIN flow_run r ON r.id = d.id
 LEFT JOIN root o ON o.id = d.id
@@ -339,40 +340,6 @@ FROM {table} {alias} WHERE {goes}
 INDEX_DOOMED = "CREATE UNIQUE INDEX prefect_maintenance_at ON prefect_maintenance_doomed (position)"
 INDEX_DOOMED_TOP = "CREATE INDEX prefect_maintenance_top ON prefect_maintenance_doomed (top)"
 DROP_DOOMED = "DROP TABLE IF EXISTS prefect_maintenance_doomed"
-
-# The runs of a batch whose whole tree still goes; deleted relatives are no hindrance.
-STILL_DOOMED_RUNS = """
-SELECT CAST(d.id AS VARCHAR), d.ended FROM prefect_maintenance_doomed d
-JOIN flow_run x ON x.id = d.id
-WHERE d.position BETWEEN :first AND :last AND NOT EXISTS (
-    SELECT 1 FROM prefect_maintenance_doomed m JOIN flow_run r ON r.id = m.id
-    WHERE m.top = d.top AND {goes} IS NOT TRUE)
-ORDER BY d.position
-"""
-
-# The same in one step with their locks. Trees are not cut by the batch; one that is not had
-# whole, because a run is held by somebody or goes no more, is left out.
-LOCKED_DOOMED_RUNS = """
-WITH tree AS (
-    SELECT m.id, m.top, m.ended FROM prefect_maintenance_doomed m
-    WHERE m.top IN (SELECT d.top FROM prefect_maintenance_doomed d
-                    WHERE d.position BETWEEN :first AND :last)
-),
-had AS MATERIALIZED (
-    SELECT r.id, t.top, t.ended FROM flow_run r JOIN tree t ON t.id = r.id
-    WHERE {goes} {lock}
-)
-SELECT CAST(h.id AS VARCHAR), h.ended FROM had h WHERE h.top NOT IN (
-    SELECT t.top FROM tree t JOIN flow_run x ON x.id = t.id
-    WHERE NOT EXISTS (SELECT 1 FROM had g WHERE g.id = t.id))
-"""
-
-STILL_DOOMED_ROWS = """
-SELECT CAST({alias}.id AS VARCHAR) FROM prefect_maintenance_doomed d
-JOIN {table} {alias} ON {alias}.id = d.id
-WHERE d.position BETWEEN :first AND :last AND {goes}
-ORDER BY d.position {lock}
-"""
 
 # What leaves the database with the objects of a batch, themselves first: by table, which rows.
 _LEAVES_WITH = {
@@ -440,15 +407,16 @@ DELETE FROM {table} AS x WHERE x.id IN (
     SELECT d.id FROM prefect_maintenance_doomed d WHERE d.position BETWEEN :first AND :last)
 AND {goes}
 """
-_DELETE_GONE_LOGS = """
-DELETE FROM log AS x WHERE x.{column} IN (
+_GONE_LOGS = """
+x.{column} IN (
     SELECT d.id FROM prefect_maintenance_doomed d WHERE d.position BETWEEN :first AND :last)
 AND x.timestamp < :orphans {only}
 AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})
 """
-DELETE_GONE_LOGS = {
-    "flow_run_id": _DELETE_GONE_LOGS.format(column="flow_run_id", parent="flow_run", only=""),
-    "task_run_id": _DELETE_GONE_LOGS.format(
+# Logs `x` of the gone runs of a batch.
+GONE_LOGS = {
+    "flow_run_id": _GONE_LOGS.format(column="flow_run_id", parent="flow_run", only=""),
+    "task_run_id": _GONE_LOGS.format(
         column="task_run_id", parent="task_run", only="AND x.flow_run_id IS NULL"
     ),
 }
@@ -472,12 +440,11 @@ DELETE_COLLECTIONS = f"DELETE FROM artifact_collection WHERE {_STALE} AND NOT EX
 # --- around the deletion through the API -------------------------------------------------------
 
 SURVIVORS = "SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN {ids}"
-DELETE_LOGS_OF_DELETED = """
-DELETE FROM log AS x WHERE x.flow_run_id IN (
-    SELECT d.id FROM prefect_maintenance_doomed d WHERE d.position BETWEEN :first AND :last
-    AND NOT EXISTS (SELECT 1 FROM flow_run r WHERE r.id = d.id))
-"""
-DELETE_BY_ID = "DELETE FROM {table} WHERE {column} IN {ids}"
+DELETE_BY_ID = "DELETE FROM {table} WHERE id IN {ids}"
+LOGS_OF_GONE = (
+    "x.{table}_id IN {ids} AND NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = x.{table}_id)"
+)
+DOOMED_THERE = "SELECT count(*) FROM prefect_maintenance_doomed d JOIN {table} x ON x.id = d.id"
 KEYS_OF_DOOMED = """
 CREATE TEMPORARY TABLE prefect_maintenance_keys AS
 SELECT DISTINCT x.key AS key FROM artifact x JOIN prefect_maintenance_doomed d ON d.id = x.id

@@ -19,6 +19,7 @@ from .catalogue import BY_NAME, TABLES
 from .choices import REWRITING
 from .cluster import place_in_cluster
 from .connection import Database, connect, only_runner
+from .delete import Delete, delete
 from .errors import ConnectionFailed, MaintenanceError, SettingsError, Unsupported
 from .inspect import Server, database_bytes, examine, growth, measure, require_writable
 from .ledger import Ledger
@@ -30,6 +31,7 @@ from .reclaim import Reclaiming, foreseen, reclaim
 from .render import render, render_sizes
 from .report import Report
 from .settings import BULK_LIMIT, Settings
+from .ways import ByApi, BySql
 
 if TYPE_CHECKING:
     from .api import PrefectApi
@@ -171,13 +173,15 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 if settings.check:
                     return _planned("delete", report, plan, clock())
                 ledger = Ledger(database.wal_bytes)
-                error = _carried_out(
-                    lambda: _delete(settings, database, rules, plan, api, pace, ledger), ledger
-                )
+                job = _deletion(settings, database, rules, plan, api, pace, ledger)
+                error = _carried_out(lambda: delete(job), ledger)
+            report = report.with_warnings(job.warnings)
+            for table, why in job.why.items():
+                report = report.with_table(table, strategy_why=why)
             return _deleted("delete", database, report, plan, ledger, clock(), error)
 
 
-def _delete(
+def _deletion(
     settings: Settings,
     database: Database,
     rules: Rules,
@@ -185,21 +189,17 @@ def _delete(
     api: PrefectApi | None,
     pace: Pace,
     ledger: Ledger,
-) -> None:
-    from .delete import Delete, delete
-    from .ways import ByApi, BySql, Way
-
-    way: Way = BySql(database)
+) -> Delete:
+    by_api = None
     if settings.run_delete_via == "api" and api is not None:
-        way = ByApi(
+        by_api = ByApi(
             api=api,
             database=database,
             states=rules.states,
             cutoff=settings.cutoffs.flow_runs,
             batch_size=settings.limits.batch_size,
-            concurrency=settings.limits.concurrency,
         )
-    delete(Delete(way, database, rules, settings.cutoffs, plan, pace, ledger))
+    return Delete(BySql(database), by_api, database, rules, settings.cutoffs, plan, pace, ledger)
 
 
 @contextmanager

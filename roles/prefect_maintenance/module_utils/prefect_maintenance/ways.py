@@ -1,24 +1,37 @@
-"""Two ways to delete the objects of one batch: through the API, or by SQL with the same guards."""
+"""Two ways to delete the objects of one batch: through the API, or by SQL under row locks.
+
+Prefect's API has one deletion that asks for anything: POST /flow_runs/bulk_delete, since 3.6.16,
+takes a filter on the runs themselves. DELETE /flow_runs/<id>, /task_runs/<id> and /artifacts/<id>
+delete whatever state the object is in, and no request asks whether a subflow was hung on a run. So
+`ByApi` takes flow runs that have no task runs, on which none can be hung, and everything else is
+deleted by SQL.
+
+Nothing is lost by that: Prefect emits no event when it deletes one of these objects, the slots
+that it gives back are those of unfinished runs, and logs and collections are settled in SQL in
+either way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from . import queries
-from .batches import run_batch
+from .batches import SQLITE_BATCH, in_parts
 from .connection import Database
 from .errors import ApiError
+from .guards import free_singles, lock_rows, lock_trees
 from .queries import Rules
 
 if TYPE_CHECKING:
     from .api import PrefectApi
 
-# Runs, with all that hangs on them, and other rows that one transaction deletes by SQL.
-_RUNS, _ROWS = 200, 1000
+# Flow runs and other objects that are looked at together, and rows that one transaction deletes.
+_RUNS, _ROWS, _BOUND = 200, 1000, 10_000
+
 
 # Tables whose rows logs name.
 LOGGING = ("flow_run", "task_run")
@@ -31,56 +44,26 @@ class Deleted:
     Attributes:
         gone: rows that left each table, those that foreign keys took along included.
         errors: what could not be deleted, and why.
+        ids: objects that are gone, whose logs may still be there.
     """
 
     gone: Mapping[str, int]
     errors: Sequence[str] = ()
-
-
-class Way(Protocol):
-    """How the objects of a batch are deleted."""
-
-    @property
-    def name(self) -> str:
-        """As the report calls it."""
-
-    @property
-    def runs_a_batch(self) -> int:
-        """Flow runs that are deleted at a time."""
-
-    @property
-    def rows_a_batch(self) -> int:
-        """Other objects that are deleted at a time."""
-
-    @property
-    def leaves_logs(self) -> bool:
-        """Whether logs of flow runs may outlive the deletion of their run."""
-
-    def unit(self) -> AbstractContextManager[None]:
-        """Return what holds a batch together."""
-
-    def doomed_runs(self, rules: Rules, **bound: Any) -> list[tuple[str, bool]]:
-        """Return the flow runs of a batch whose whole tree still goes: id, has an end time."""
-
-    def runs(self, rows: Sequence[tuple[str, bool]]) -> Deleted:
-        """Delete flow runs with all that hangs on them."""
-
-    def doomed_rows(self, table: str, alias: str, goes: str, **bound: Any) -> list[str]:
-        """Return the ids of a batch's rows that still go."""
-
-    def rows(self, table: str, ids: Sequence[str]) -> Deleted:
-        """Delete task runs with all that hangs on them, or artifacts."""
+    ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class ByApi:
-    """Deletion through the API: the server decides once more, and its caches and events follow.
+    """Deletion of flow runs through the API: the server decides once more about each.
+
+    The server reads the runs that match and deletes them in one transaction, without a lock in
+    between: a retry that is under way at that moment, milliseconds as a rule, is not seen by it.
+    So runs that another session holds already are not even asked for.
 
     Attributes:
         states: of the policy; the guard of each deletion names them and the cutoff.
         cutoff: of flow runs.
-        batch_size: objects a request, at most 50.
-        concurrency: requests side by side where objects are deleted one by one.
+        batch_size: runs a request, at most 50.
     """
 
     api: PrefectApi
@@ -88,128 +71,102 @@ class ByApi:
     states: tuple[str, ...]
     cutoff: datetime
     batch_size: int
-    concurrency: int
     name: str = "api"
-    # Servers before 3.4.9 leave them, newer ones remove them in the background and forget about
-    # it when they are restarted.
-    leaves_logs: bool = True
 
     @property
-    def runs_a_batch(self) -> int:
-        """As many as the user wants in a request."""
-        return self.batch_size
+    def guarded(self) -> bool:
+        """Whether the server has a deletion with a guard, as far as is known."""
+        return self.api.bulk
 
-    rows_a_batch = runs_a_batch
+    def runs(self, rules: Rules, ids: Sequence[str], bound: Mapping[str, Any]) -> Deleted | None:
+        """Delete flow runs; None when the server has no guard for that and nothing was done.
 
-    def unit(self) -> AbstractContextManager[None]:
-        """Nothing: the server commits each request by itself."""
-        return nullcontext()
-
-    def doomed_runs(self, rules: Rules, **bound: Any) -> list[tuple[str, bool]]:
-        """Ask right before the deletion: a run that was retried keeps its whole tree."""
-        sql = queries.STILL_DOOMED_RUNS.format(goes=rules.run_goes)
-        return [(row[0], bool(row[1])) for row in self.database.rows(sql, **bound)]
-
-    def runs(self, rows: Sequence[tuple[str, bool]]) -> Deleted:
-        """Delete with a guard on state and age; runs without an end time apart from the others."""
-        ids, errors = [run for run, _ in rows], []
-        before = _leaving(self.database, "flow_run", ids)
-        for ended in (True, False):
-            asked = [run for run, has_end in rows if has_end is ended]
-            try:
-                if asked:
-                    self.api.delete_runs(asked, self.states, self.cutoff, ended=ended)
-            except ApiError as error:
-                errors.append(str(error))
-        return self._gone("flow_run", self._survivors("flow_run", ids), before, errors)
-
-    def doomed_rows(self, table: str, alias: str, goes: str, **bound: Any) -> list[str]:
-        """Ask right before the deletion."""
-        sql = queries.STILL_DOOMED_ROWS.format(table=table, alias=alias, goes=goes, lock="")
-        return [row[0] for row in self.database.rows(sql, **bound)]
-
-    def rows(self, table: str, ids: Sequence[str]) -> Deleted:
-        """Delete one request each, some at a time."""
-        from .api import in_parallel
-
-        before = _leaving(self.database, table, ids)
-        # SQLite has one writer: requests side by side only make each other fail and wait.
-        workers = self.concurrency if self.database.is_postgresql else 1
-        errors = in_parallel(lambda row: self.api.delete(f"{table}s", row), ids, workers)
-        left = self._survivors(table, ids)
-        gone = sorted(set(ids) - set(left))
-        if table == "task_run" and gone:
-            # No server removes the logs of a task run that is deleted by itself.
-            sql = queries.DELETE_BY_ID.format(
-                table="log", column="task_run_id", ids=queries.listed(gone)
-            )
-            run_batch(self.database, sql)
-        return self._gone(table, left, before, errors)
-
-    def _gone(
-        self, table: str, left: Sequence[str], before: Mapping[str, int], errors: Sequence[str]
-    ) -> Deleted:
-        after = _leaving(self.database, table, left) if left else {}
-        return Deleted({t: rows - after.get(t, 0) for t, rows in before.items()}, errors)
-
-    def _survivors(self, table: str, ids: Sequence[str]) -> list[str]:
-        sql = queries.SURVIVORS.format(table=table, ids=queries.listed(ids))
-        return [row[0] for row in self.database.rows(sql)]
+        Args:
+            rules: say whether a run still goes.
+            ids: trees of one run.
+            bound: the cutoff, for the rules.
+        """
+        asked = free_singles(self.database, rules, ids, bound)
+        if not asked:
+            return Deleted({})
+        before, errors = _leaving(self.database, "flow_run", asked), []
+        try:
+            if not self.api.delete_runs(asked, self.states, self.cutoff):
+                return None
+        except ApiError as error:
+            errors.append(str(error))
+        sql = queries.SURVIVORS.format(table="flow_run", ids=queries.listed(asked))
+        left = {row[0] for row in self.database.rows(sql)}
+        after = _leaving(self.database, "flow_run", left) if left else {}
+        gone = {table: rows - after.get(table, 0) for table, rows in before.items()}
+        # Servers before 3.4.9 leave the logs, newer ones remove them in the background and forget
+        # about it when they are restarted: whichever is there first takes them.
+        return Deleted(gone, errors, [run for run in asked if run not in left])
 
 
 @dataclass(frozen=True)
 class BySql:
-    """Deletion by SQL: each batch is one transaction, and what others hold is left alone."""
+    """Deletion by SQL: each transaction locks, asks again and deletes, or does nothing of it.
+
+    The logs of an object go right after it, in transactions of their own: once it is gone nobody
+    can revive it, so they can be cut however many they are. Its other children go with it in one
+    transaction, because a run that was revived half-way would have lost some. So a transaction
+    deletes at most `bound` rows, or what hangs on a single tree of runs or a single task run.
+    A run that is killed between the two leaves logs without their run, which the next purge takes.
+    """
 
     database: Database
     name: str = "sql"
-    leaves_logs: bool = False
     runs_a_batch: int = _RUNS
     rows_a_batch: int = _ROWS
+    bound: int = _BOUND
 
-    def unit(self) -> AbstractContextManager[None]:
-        """One transaction: locked, looked at again and deleted, or nothing of it."""
-        return self.database.transaction()
+    @property
+    def most(self) -> int:
+        """Rows that one transaction deletes; SQLite keeps every other writer out meanwhile."""
+        return self.bound if self.database.is_postgresql else min(self.bound, SQLITE_BATCH)
 
-    def doomed_runs(self, rules: Rules, **bound: Any) -> list[tuple[str, bool]]:
-        """Lock the trees of a batch; one of which a run is held or changed stays whole."""
-        sql = queries.LOCKED_DOOMED_RUNS.format(goes=rules.run_goes, lock=self._lock("r"))
-        return [(row[0], bool(row[1])) for row in self.database.rows(sql, **bound)]
+    def runs(self, rules: Rules, tops: Sequence[str], bound: Mapping[str, Any]) -> Deleted:
+        """Delete the trees that still go whole, by their topmost runs, in one transaction."""
+        return self._once("flow_run", partial(lock_trees, self.database, rules, tops, bound))
 
-    def runs(self, rows: Sequence[tuple[str, bool]]) -> Deleted:
-        """Delete runs that are locked; foreign keys take their children along."""
-        return self._with_logs("flow_run", [run for run, _ in rows])
+    def rows(self, table: str, alias: str, goes: str, bound: Mapping[str, Any]) -> Deleted:
+        """Delete the task runs or artifacts between two positions that still go.
 
-    def doomed_rows(self, table: str, alias: str, goes: str, **bound: Any) -> list[str]:
-        """Lock what still goes."""
-        sql = queries.STILL_DOOMED_ROWS.format(
-            table=table, alias=alias, goes=goes, lock=self._lock(alias)
-        )
-        return [row[0] for row in self.database.rows(sql, **bound)]
-
-    def rows(self, table: str, ids: Sequence[str]) -> Deleted:
-        """Delete rows that are locked."""
-        return self._with_logs(table, ids)
-
-    def _with_logs(self, table: str, ids: Sequence[str]) -> Deleted:
-        """Delete objects, then their logs, which no foreign key takes along.
-
-        Counting the logs would cost as much as deleting them; the deletion itself tells.
+        Args:
+            table: of the objects.
+            alias: its name in `goes`.
+            goes: says whether an object may go.
+            bound: what `goes` binds, and the positions `first` and `last`.
         """
-        gone = _leaving(self.database, table, ids, but=("log",))
-        ours = queries.listed(ids)
-        self.database.run(queries.DELETE_BY_ID.format(table=table, column="id", ids=ours))
-        if table in LOGGING:
-            sql = queries.DELETE_BY_ID.format(table="log", column=f"{table}_id", ids=ours)
-            gone["log"] = self.database.run(sql)
-        return Deleted(gone)
+        return self._once(table, partial(lock_rows, self.database, table, alias, goes, bound))
 
-    def _lock(self, alias: str) -> str:
-        return f"FOR UPDATE OF {alias} SKIP LOCKED" if self.database.is_postgresql else ""
+    def logs(self, table: str, ids: Sequence[str], rules: Rules) -> int:
+        """Delete what is left of the logs of objects that are gone; returns how many.
+
+        A flow run that is retried after its old task runs went keeps their logs.
+        """
+        goes = queries.LOGS_OF_GONE.format(table=table, ids=queries.listed(ids))
+        if table == "task_run":
+            goes += f" AND {rules.not_live('x')}"
+        return sum(in_parts(self.database, "log", goes, self.most))
+
+    def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
+        def transaction() -> Deleted:
+            with self.database.transaction():
+                ids = lock()
+                if not ids:
+                    return Deleted({})
+                gone = _leaving(self.database, table, ids, but=("log",))
+                sql = queries.DELETE_BY_ID.format(table=table, ids=queries.listed(ids))
+                self.database.run(sql)
+                return Deleted(gone, ids=ids)
+
+        return self.database.patiently(transaction)
 
 
 def _leaving(
-    database: Database, table: str, ids: Sequence[str], but: Sequence[str] = ()
+    database: Database, table: str, ids: Sequence[str] | set[str], but: Sequence[str] = ()
 ) -> dict[str, int]:
     """Count by table what leaves the database with objects of a table."""
     row = database.rows(queries.count_leaving(table, ids, but=but))[0]
