@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -17,6 +19,7 @@ from .errors import ApiError, ConnectionFailed, Mismatch, Unsupported
 from .settings import Api, iso
 
 _PROOF = "prefect_maintenance_proof"
+_MARK_LIVES = timedelta(hours=1)
 
 
 @dataclass
@@ -173,7 +176,8 @@ def prove_same_server(api: PrefectApi, database: Database, *, write: bool) -> No
 
     Block types get random ids when a database is made, so two databases never share them,
     except copies of each other. Only a mark left through the API and read in the database
-    tells a copy; it is removed at once, and not left in check mode.
+    tells a copy; it is removed at once, and not left in check mode. Each proof has a mark of its
+    own. With `write`, the caller holds the lock of the one runner.
 
     Raises:
         Mismatch: the two belong to different servers.
@@ -189,14 +193,21 @@ def prove_same_server(api: PrefectApi, database: Database, *, write: bool) -> No
         raise differ
     if not write:
         return
-    _remove_mark(api)
-    mark = api.ask("POST", "/variables/", json={"name": _PROOF, "value": api.url, "tags": []})
+    name = f"{_PROOF}_{uuid4().hex}"
+    mark = api.ask("POST", "/variables/", json={"name": name, "value": api.url, "tags": []})
     try:
         if not database.scalar("SELECT count(*) FROM variable WHERE id = :id", id=mark["id"]):
             raise differ
+        _remove_left_marks(api, mark)
     finally:
-        _remove_mark(api)
+        api.delete("variables", mark["id"])
 
 
-def _remove_mark(api: PrefectApi) -> None:
-    api.delete("variables/name", _PROOF)
+def _remove_left_marks(api: PrefectApi, mark: Mapping[str, Any]) -> None:
+    """Remove the marks that killed runs left more than an hour before this one."""
+    before = datetime.fromisoformat(mark["created"]) - _MARK_LIVES
+    asked = {"variables": {"name": {"like_": _PROOF}}, "limit": 200}
+    for left in api.ask("POST", "/variables/filter", json=asked):
+        ours = re.fullmatch(rf"{_PROOF}(_[0-9a-f]{{32}})?", left["name"])
+        if ours and datetime.fromisoformat(left["created"]) < before:
+            api.delete("variables", left["id"])

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from . import clock
 from .errors import MaintenanceError, SettingsError
 from .masking import Mask
 
@@ -164,7 +165,7 @@ class Settings:
         report = request.get("report") or {}
         policy = parse_policy(request)
         asked = request.get("reference_time") or report.get("reference_time")
-        reference = parse_instant(asked) if asked else now or datetime.now(UTC)
+        reference = parse_instant(asked) if asked else now or clock.now()
         return cls(
             db_url=request.get("db_url") or None,
             api=parse_api(request),

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from . import leftovers, privileges, repack
 from .catalogue import BY_NAME, TABLES
 from .choices import REWRITING
+from .clock import now, require_sound
 from .cluster import place_in_cluster
 from .connection import Database, connect, only_runner
 from .delete import Delete, delete
@@ -107,13 +107,13 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         MaintenanceError: the purge could not begin.
     """
     with _begun(settings) as (database, server, report, clock):
-        report = _with_api(settings, database, report, write=not settings.check)
         require_writable(
             database, server, "purge", [*AGED, "artifact_collection", *server.unforced]
         )
         rules = _rules(settings, server)
         with _at_work(settings, database, pace) as left:
             report = report.with_warnings(left)
+            report = _with_api(settings, database, report, write=not settings.check)
             plan = plan_purge(database, rules, settings.cutoffs, set(server.unforced))
             decided = decisions(database, plan, settings.purge_strategy, settings.reclaim)
             for decision in decided.values():
@@ -311,7 +311,9 @@ def _begun(settings: Settings) -> Iterator[tuple[Database, Server, Report, Any]]
 
     Raises:
         PrivilegeError: the role lacks a privilege for one of the steps that are to follow.
-        MaintenanceError: the database cannot be reached, or is none that the tool knows.
+        SettingsError: the reference time lies in the future.
+        MaintenanceError: the database cannot be reached, is none that the tool knows, or its
+            clock is far from this machine's.
     """
     started = time.monotonic()
     with connect(settings.db_url, settings.limits.lock_timeout) as database:
@@ -319,7 +321,8 @@ def _begun(settings: Settings) -> Iterator[tuple[Database, Server, Report, Any]]
             needed = privileges.lacks(database, ("measure", *settings.before))
             privileges.refuse(database, needed)
         server = examine(database)
-        report = Report.resume(settings, datetime.now(UTC))
+        require_sound(database, settings.cutoffs.reference)
+        report = Report.resume(settings, now())
         report = report.with_server(server, database_bytes(database))
         yield database, server, report, lambda: time.monotonic() - started
 
