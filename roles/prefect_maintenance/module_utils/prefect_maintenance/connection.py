@@ -96,6 +96,13 @@ class Database:
         """Carry out a statement and return the rows it touched."""
         return max(0, self._execute(sql, values).rowcount)
 
+    def ddl(self, sql: str) -> None:
+        """Carry out a statement exactly as it stands: colons and percent signs mean themselves."""
+        try:
+            self.connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+        except DBAPIError as error:
+            raise _translated(error) from None
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what happens inside, or nothing of it.
