@@ -29,6 +29,7 @@ from .queries import Rules
 from .reclaim import Reclaiming, foreseen, reclaim
 from .render import render, render_sizes
 from .report import Report
+from .seeing import blind_spots
 from .settings import BULK_LIMIT, Settings
 
 if TYPE_CHECKING:
@@ -316,6 +317,8 @@ def _begun(settings: Settings) -> Iterator[tuple[Database, Server, Report, Any]]
         server = examine(database)
         report = Report.resume(settings, datetime.now(UTC))
         report = report.with_server(server, database_bytes(database))
+        if settings.before and database.is_postgresql:
+            report = report.with_warnings(blind_spots(database))
         yield database, server, report, lambda: time.monotonic() - started
 
 
