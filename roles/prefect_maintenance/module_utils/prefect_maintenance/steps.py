@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from . import privileges, repack
+from . import privileges, repack, room
 from .catalogue import BY_NAME, TABLES
 from .choices import REWRITING
 from .cluster import place_in_cluster
@@ -110,6 +110,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         require_writable(
             database, server, "purge", [*AGED, "artifact_collection", *server.unforced]
         )
+        report = report.with_warnings(room.scarce(database))
         rules = _rules(settings, server)
         with _at_work(settings, database, pace):
             plan = plan_purge(database, rules, settings.cutoffs, set(server.unforced))
@@ -156,6 +157,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         )
     with _begun(settings) as (database, server, report, clock):
         require_writable(database, server, "delete", [table.name for table in TABLES])
+        report = report.with_warnings(room.scarce(database))
         rules = _rules(settings, server)
         with _at_work(settings, database, pace):
             purged = settings.check and "purge" in report.steps
