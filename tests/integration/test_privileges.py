@@ -115,8 +115,10 @@ def test_a_rewrite_needs_no_more_sessions_than_the_server_has(
     ("taken", "said"),
     [
         ("USAGE ON SCHEMA public", "to measure: USAGE on SCHEMA public"),
-        ("SELECT ON block_type", "to measure: SELECT on block_type"),
-        ("SELECT ON alembic_version, flow", "to measure: SELECT on alembic_version, flow"),
+        ("SELECT (id) ON block_type, variable", "to measure: SELECT (id) on block_type, variable"),
+        ("SELECT (id, name) ON flow", "to measure: SELECT (id, name) on flow"),
+        ("SELECT (version_num) ON alembic_version", "SELECT (version_num) on alembic_version"),
+        ("SELECT ON log, artifact", "to measure: SELECT on log, artifact"),
         ("DELETE ON log, events", "to purge: DELETE on log, events"),
         ("UPDATE ON artifact_collection", "to purge: UPDATE on artifact_collection"),
         ("TEMPORARY ON DATABASE {name}", "to purge: TEMPORARY on DATABASE {name}"),

@@ -5,24 +5,56 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from . import seeing
 from .catalogue import TABLES
 from .connection import Database
-from .errors import PrivilegeError
+from .errors import PrivilegeError, SettingsError
+from .seeing import ABSENT, current_role, sees_all_sessions, sees_settings
+
+__all__ = [
+    "STEPS",
+    "Lack",
+    "Provided",
+    "current_role",
+    "grants",
+    "knows_maintain",
+    "lacks",
+    "lacks_on_rows",
+    "may_vacuum",
+    "provide",
+    "refuse",
+    "sees_all_sessions",
+    "sees_settings",
+]
 
 PURGED = ("log", "events", "event_resources", "artifact_collection")
 # Read beside the tables that are kept lean: whose database this is, and what makes the rows.
-READ = ("alembic_version", "block_type", "variable", "flow", "deployment")
+# Only these columns: the others hold what users store, values of variables and parameters.
+READ = {
+    "alembic_version": ("version_num",),
+    "block_type": ("id",),
+    "variable": ("id",),
+    "flow": ("id", "name"),
+    "deployment": ("id", "name"),
+}
+_NAME_BYTES = 63
 STEPS = ("measure", "purge", "delete", "vacuum")
 
 _ON_TABLE = "SELECT has_table_privilege(CAST(:role AS name), CAST(:on AS text), :privilege)"
+_ON_COLUMN = (
+    "SELECT has_column_privilege(CAST(:role AS name), CAST(:on AS text), :column, 'SELECT')"
+)
 # Owner of the table, owner of the database, superuser, or MAINTAIN from PostgreSQL 17 on
 # (PostgreSQL manual, VACUUM, Notes); without any of it VACUUM only warns and skips the table.
 _VACUUM = """
-SELECT pg_has_role(CAST(:role AS name), c.relowner, 'USAGE')
-    OR pg_has_role(CAST(:role AS name), d.datdba, 'USAGE') {maintain}
+SELECT {owned} {maintain}
 FROM pg_class c, pg_database d
 WHERE c.oid = to_regclass(:on) AND d.datname = current_database()
 """
+_OWNED = (
+    "pg_has_role(CAST(:role AS name), c.relowner, 'USAGE') "
+    "OR pg_has_role(CAST(:role AS name), d.datdba, 'USAGE')"
+)
 _MAINTAIN = "OR has_table_privilege(CAST(:role AS name), c.oid, 'MAINTAIN')"
 # Also where the schema may not be looked into.
 _PLACE = """
@@ -31,6 +63,8 @@ FROM pg_class WHERE relname = 'log' AND relkind IN ('r', 'p')
 ORDER BY pg_table_is_visible(oid) DESC LIMIT 1
 """
 _ON_SCHEMA = "SELECT has_schema_privilege(CAST(:role AS name), CAST(:on AS oid), :privilege)"
+_MEMBER = "SELECT pg_has_role(CAST(:role AS name), CAST(:owner AS name), 'USAGE')"
+_KNOWN = "SELECT count(*) FROM pg_roles WHERE rolname = :role"
 _TEMPORARY = "SELECT has_database_privilege(CAST(:role AS name), current_database(), 'TEMPORARY')"
 
 
@@ -38,6 +72,7 @@ _TEMPORARY = "SELECT has_database_privilege(CAST(:role AS name), current_databas
 class Lack:
     """A privilege that a role does not have on an object, and the step that needs it.
 
+    `privilege` may name columns, as GRANT does: "SELECT (id, name)".
     `on` is the object as GRANT names it, e.g. "log", "SCHEMA public"; MAINTAIN before PostgreSQL
     17, where it is not known, stands for ownership of the table.
     """
@@ -47,26 +82,6 @@ class Lack:
     on: str
 
 
-def sees_all_sessions(database: Database) -> bool:
-    """Tell whether snapshots of others' sessions and the lag of standbys can be seen.
-
-    Without pg_read_all_stats PostgreSQL shows them as NULL. Superusers pass as members.
-    """
-    return bool(database.scalar("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"))
-
-
-def sees_settings(database: Database) -> bool:
-    """Tell whether the settings for superusers can be read, data_directory above all."""
-    return bool(
-        database.scalar("SELECT pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')")
-    )
-
-
-def current_role(database: Database) -> str:
-    """Return the role of this connection."""
-    return str(database.scalar("SELECT current_user"))
-
-
 def knows_maintain(database: Database) -> bool:
     """Tell whether this PostgreSQL has MAINTAIN, the right to vacuum without owning."""
     return int(database.scalar("SHOW server_version_num")) >= 170000
@@ -74,8 +89,12 @@ def knows_maintain(database: Database) -> bool:
 
 def may_vacuum(database: Database, table: str, role: str | None = None) -> bool:
     """Tell whether VACUUM would work for a role, by default the one of this connection."""
-    sql = _VACUUM.format(maintain=_MAINTAIN if knows_maintain(database) else "")
-    return bool(database.scalar(sql, role=role or current_role(database), on=table))
+    who = role or current_role(database)
+    sql = _VACUUM.format(
+        owned="false" if who == ABSENT else _OWNED,
+        maintain=_MAINTAIN if knows_maintain(database) else "",
+    )
+    return bool(database.scalar(sql, role=who, on=table))
 
 
 def lacks_on_rows(
@@ -93,8 +112,9 @@ def lacks(database: Database, steps: Iterable[str], role: str | None = None) -> 
     """Return everything that a role lacks for the steps, in their order.
 
     Of a database without Prefect's tables, or one that may not be looked into, it is not all.
+    A role that does not exist has what everybody has.
     """
-    who = role or current_role(database)
+    who = current_role(database) if role is None else _judged_as(database, role)
     place = database.rows(_PLACE)
     if not place:
         return []
@@ -105,8 +125,8 @@ def lacks(database: Database, steps: Iterable[str], role: str | None = None) -> 
     every = [table.name for table in TABLES]
     for step in steps:
         if step == "measure":
-            read = [(table, "SELECT") for table in (*READ, *every)]
-            found += _lacks_on_tables(database, step, read, who)
+            found += _lacks_on_columns(database, step, who)
+            found += _lacks_on_tables(database, step, [(t, "SELECT") for t in every], who)
         elif step == "purge":
             found += lacks_on_rows(database, step, PURGED, who)
             found += _lacks_temporary(database, step, who)
@@ -154,14 +174,14 @@ def grants(database: Database, role: str, missing: Sequence[Lack], *, own: bool)
             may: VACUUM before PostgreSQL 17, and the rewrite of tables.
     """
     quoted = str(database.scalar("SELECT quote_ident(:role)", role=role))
+    who = _judged_as(database, role)
     statements = []
     if own:
         oid, schema, owner = database.rows(_PLACE)[0]
-        if not database.scalar("SELECT pg_has_role(CAST(:role AS name), CAST(:owner AS name), "
-                               "'USAGE')", role=role, owner=owner):  # fmt: skip
+        if who == ABSENT or not database.scalar(_MEMBER, role=who, owner=owner):
             shown = database.scalar("SELECT quote_ident(:owner)", owner=owner)
             statements.append(f"GRANT {shown} TO {quoted}")
-        if not database.scalar(_ON_SCHEMA, role=role, on=oid, privilege="CREATE"):
+        if not database.scalar(_ON_SCHEMA, role=who, on=oid, privilege="CREATE"):
             statements.append(f"GRANT CREATE ON SCHEMA {schema} TO {quoted}")
     for privilege, objects in _by_privilege(missing).items():
         if privilege == "MAINTAIN" and (own or not knows_maintain(database)):
@@ -196,27 +216,68 @@ def provide(
     Raises:
         MaintenanceError: the role may not be made or granted to.
     """
+    _require_possible(role)
     quoted = str(database.scalar("SELECT quote_ident(:role)", role=role))
-    known = database.scalar("SELECT count(*) FROM pg_roles WHERE rolname = :role", role=role)
+    known = database.scalar(_KNOWN, role=role)
     made = [] if known else [f"CREATE ROLE {quoted} LOGIN"]
-    # What a new role lacks is seen when it is there; a check takes everything back.
-    with database.transaction():
-        for statement in made:
-            database.run(statement)
-        if made and password:
-            database.run(f"ALTER ROLE {quoted} PASSWORD :verifier",
-                         verifier=_verifier(database, role, password))  # fmt: skip
-        granted = grants(database, role, lacks(database, STEPS, role), own=own)
-        for statement in granted:
-            database.run(statement)
-        left = lacks(database, STEPS, role)
-        if check:
-            database.run("ROLLBACK AND CHAIN")
-    warnings = (
-        "before PostgreSQL 17 only the owner may vacuum: use vacuum none and leave it to "
-        "autovacuum, or set own",
-    )
-    return Provided((*made, *granted), warnings if left else ())
+    missing = lacks(database, STEPS, role)
+    blind = seeing.unseen(database, _judged_as(database, role))
+    let = [seen for seen in blind if seeing.may_let(database, seen)]
+    granted = grants(database, role, missing, own=own)
+    if let:
+        granted.append(seeing.grant(database, role, let))
+    if check:
+        newest = own or knows_maintain(database)
+        left = [lack for lack in missing if lack.privilege == "MAINTAIN" and not newest]
+        blind = [seen for seen in blind if seen not in let]
+    else:
+        with database.transaction():
+            for statement in made:
+                database.ddl(statement)
+            if made and password:
+                verifier = _verifier(database, role, password)
+                database.ddl(f"ALTER ROLE {quoted} PASSWORD '{verifier}'")
+            for statement in granted:
+                database.ddl(statement)
+        left, blind = lacks(database, STEPS, role), seeing.unseen(database, role)
+    warnings = _told(left)
+    if blind:
+        warnings.append(seeing.advice(database, role, blind))
+    return Provided((*made, *granted), tuple(warnings))
+
+
+def _told(left: Sequence[Lack]) -> list[str]:
+    """Say what a role still may not do after it was granted what could be."""
+    told = []
+    if any(lack.privilege == "MAINTAIN" for lack in left):
+        told.append(
+            "before PostgreSQL 17 only the owner may vacuum: use vacuum none and leave it to "
+            "autovacuum, or set own"
+        )
+    others = _by_privilege(lack for lack in left if lack.privilege != "MAINTAIN")
+    if others:
+        rights = "; ".join(f"{right} on {', '.join(on)}" for right, on in others.items())
+        told.append(f"the user in db_url may not grant {rights}: the owner of the tables can")
+    return told
+
+
+def _require_possible(role: str) -> None:
+    """Refuse a name that PostgreSQL would cut off or keeps for itself.
+
+    Raises:
+        SettingsError: no role can have it.
+    """
+    if len(role.encode()) > _NAME_BYTES:
+        raise SettingsError(f"role is longer than {_NAME_BYTES} bytes, PostgreSQL would cut it off")
+    if "\0" in role:
+        raise SettingsError("role has a NUL character, which no name in PostgreSQL can have")
+    if role in (ABSENT, "none") or role.startswith("pg_"):
+        raise SettingsError(f"role {role} is reserved by PostgreSQL; name another")
+
+
+def _judged_as(database: Database, role: str) -> str:
+    """Return the name as which PostgreSQL tells what a role may, also before it exists."""
+    return role if database.scalar(_KNOWN, role=role) else ABSENT
 
 
 def _verifier(database: Database, role: str, password: str) -> str:
@@ -236,6 +297,22 @@ def _lacks_on_tables(
         if database.scalar("SELECT to_regclass(:on) IS NOT NULL", on=table)
         and not database.scalar(_ON_TABLE, role=role, on=table, privilege=privilege)
     ]
+
+
+def _lacks_on_columns(database: Database, step: str, role: str) -> list[Lack]:
+    """Say which columns of the tables that are only looked at may not be read."""
+    found = []
+    for table, columns in READ.items():
+        if not database.scalar("SELECT to_regclass(:on) IS NOT NULL", on=table):
+            continue
+        missing = [
+            column
+            for column in columns
+            if not database.scalar(_ON_COLUMN, role=role, on=table, column=column)
+        ]
+        if missing:
+            found.append(Lack(step, f"SELECT ({', '.join(missing)})", table))
+    return found
 
 
 def _lacks_temporary(database: Database, step: str, role: str) -> list[Lack]:

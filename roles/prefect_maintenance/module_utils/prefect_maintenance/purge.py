@@ -166,8 +166,8 @@ def _rewritten(job: Purge, table: str) -> bool:
     except (Refused, LockTimeout, DiskFull) as error:
         job.warnings.append(f"{error}; {table} was purged by deletes")
         return False
-    if not room.is_known(job.database):
-        job.warnings.append("free disk of the database server is unknown from here")
+    if unknown := room.unknown(job.database):
+        job.warnings.append(unknown)
     job.warnings.extend(done.warnings)
     job.rewritten[table] = done
     job.ledger.add(table, done.rows, "rewrite")

@@ -136,8 +136,8 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
     job.choices[table] = choice
     if choice.action == "full":
         room.require(database, table, total_bytes(database, table) - choice.gives_back)
-        if not room.is_known(database):
-            job.warnings.append("free disk of the database server is unknown from here")
+        if unknown := room.unknown(database):
+            job.warnings.append(unknown)
         job.locked[table] = _vacuum_full(job, table)
         job.extra[table] = total_bytes(database, table)
     if size.dead or table not in job.packed:

@@ -12,21 +12,31 @@ SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:t) AND NOT tgisinte
   AND tgenabled = 'A' AND tgname LIKE '%\\_\\_maintenance\\_follow%'
 """
 
-# Logical decoding would lose sight of the table; a physical slot may be dropped by the server
-# when more is written than it may hold back (max_slot_wal_keep_size); a standby that is behind
-# already would only fall further. Lag is unknown to a role without pg_read_all_stats.
+# Logical decoding would lose sight of the table; a slot may be dropped by the server when more is
+# written than it may hold back (max_slot_wal_keep_size), and one that nobody reads holds back all
+# that a rewrite writes; a standby that is behind already would only fall further. Slots can be
+# seen by everybody; of standbys a role without pg_read_all_stats sees only that they are there.
 REPLICAS = """
 SELECT 'replication slot ' || slot_name || ' decodes the changes of this database'
 FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database()
 UNION ALL
 SELECT 'replication slot ' || slot_name || ' can bear only '
        || pg_size_pretty(safe_wal_size) || ' more WAL'
-FROM pg_replication_slots WHERE slot_type = 'physical' AND safe_wal_size < :wal
+FROM pg_replication_slots WHERE safe_wal_size < :wal
+UNION ALL
+SELECT 'replication slot ' || slot_name || ' is read by nobody and holds back '
+       || pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)) || ' of WAL'
+FROM pg_replication_slots
+WHERE NOT active AND pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > :lag
 UNION ALL
 SELECT 'standby ' || COALESCE(NULLIF(application_name, ''), host(client_addr)) || ' is '
        || pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) || ' behind'
 FROM pg_stat_replication
 WHERE pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) > :lag
+UNION ALL
+SELECT 'how far the standby of pid ' || pid || ' is behind is hidden from the role in db_url; '
+       || 'as a superuser: GRANT pg_read_all_stats TO ' || quote_ident(current_user)
+FROM pg_stat_replication WHERE state IS NULL
 """
 
 # A prepared transaction has no process; a role without pg_read_all_stats sees no xact_start.

@@ -228,7 +228,7 @@ def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...
     """
     reasons = [*relations.refusals(database, table)]
     reasons += (row[0] for row in database.rows(relations.REPLICAS, wal=2 * kept_bytes, lag=LAG))
-    lacking = room.shortage(database, kept_bytes)
+    lacking = room.shortage(database, kept_bytes, table)
     return (*reasons, lacking) if lacking else tuple(reasons)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import leftovers, privileges, repack
+from . import leftovers, privileges, repack, room
 from .catalogue import BY_NAME, TABLES
 from .choices import REWRITING
 from .clock import now, require_sound
@@ -30,6 +30,7 @@ from .queries import Rules
 from .reclaim import Reclaiming, foreseen, reclaim
 from .render import render, render_sizes
 from .report import Report
+from .seeing import blind_spots
 from .settings import BULK_LIMIT, Settings
 from .ways import ByApi, BySql
 
@@ -110,6 +111,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         require_writable(
             database, server, "purge", [*AGED, "artifact_collection", *server.unforced]
         )
+        report = report.with_warnings(room.scarce(database))
         rules = _rules(settings, server)
         with _at_work(settings, database, pace) as left:
             report = report.with_warnings(left)
@@ -158,6 +160,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         )
     with _begun(settings) as (database, server, report, clock):
         require_writable(database, server, "delete", [table.name for table in TABLES])
+        report = report.with_warnings(room.scarce(database))
         rules = _rules(settings, server)
         with _at_work(settings, database, pace) as left:
             report = report.with_warnings(left)
@@ -324,6 +327,8 @@ def _begun(settings: Settings) -> Iterator[tuple[Database, Server, Report, Any]]
         require_sound(database, settings.cutoffs.reference)
         report = Report.resume(settings, now())
         report = report.with_server(server, database_bytes(database))
+        if settings.before and database.is_postgresql:
+            report = report.with_warnings(blind_spots(database))
         yield database, server, report, lambda: time.monotonic() - started
 
 
