@@ -24,6 +24,7 @@ from lab.postgres import Postgres
 from lab.server import migrate
 
 from .cases import PARTIES, Result, missing, play
+from .neighbour import Place
 from .stage import OPTIONS, STAGES, Theatre
 
 _PATIENCE = 1.0
@@ -88,8 +89,8 @@ def _played(asked: argparse.Namespace) -> Iterator[Result]:
                 if missing(party):
                     continue
                 # Each party begins elsewhere, so that together they come to every statement.
-                every, apart = asked.every, asked.every * asked.apart
-                places = within[turn % every :: every] + outside[turn % apart :: apart]
+                places = _spread(within, turn, asked.every)
+                places += _spread(outside, turn, asked.every * asked.apart)
                 for place in places:
                     if asked.place and asked.place not in place.text:
                         continue
@@ -100,6 +101,10 @@ def _played(asked: argparse.Namespace) -> Iterator[Result]:
                         yield play(theatre, stage, party, place, asked.patience)
                     except pytest.skip.Exception:
                         break
+
+
+def _spread(places: list[Place], turn: int, every: int) -> list[Place]:
+    return places[turn % max(1, min(every, len(places))) :: every]
 
 
 def _show(results: Iterable[dict[str, Any]], seconds: float) -> None:

@@ -78,7 +78,7 @@ def play(theatre: Theatre, stage: Stage, party: Party, place: Place, patience: f
         watchdog = threading.Timer(LIMIT, _end, (scene, failures))
         watchdog.daemon = True
         watchdog.start()
-        with writer:
+        with writer, _threads_heard(scene):
             wait_until("the writer did not begin", lambda: bool(scene.there))
             try:
                 if party.child:
@@ -146,6 +146,21 @@ def _scene(theatre: Theatre, stage: Stage, party: Party) -> Iterator[Scene]:
         scene = theatre.scene(stage, name)
         scene.disk = disk
         yield scene
+
+
+@contextmanager
+def _threads_heard(scene: Scene) -> Iterator[None]:
+    """Note what ends a thread, which else only shows on the screen."""
+    usual = threading.excepthook
+
+    def note(ended: threading.ExceptHookArgs) -> None:
+        scene.errors.append(f"a thread crashed: {ended.exc_type.__name__}: {ended.exc_value}")
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = usual
 
 
 def _end(scene: Scene, failures: list[str]) -> None:

@@ -46,7 +46,7 @@ _OTHER = ("purge by deletes", "vacuum by rewrite", "delete by SQL", "vacuum full
 SAMPLE = [
     *(("purge by rewrite", party, 0) for party in PARTIES),
     *(("purge by rewrite", party, 1) for party in AT_THE_SWAP),
-    *((_OTHER[n % len(_OTHER)], party, 2) for n, party in enumerate(PARTIES)),
+    *((_OTHER[n % len(_OTHER)], party, 2) for n, party in enumerate(list(PARTIES)[::3])),
 ]
 
 
