@@ -12,8 +12,12 @@ import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step
 from prefect_maintenance import leftovers, rewrite
+from prefect_maintenance.connection import Database
+from prefect_maintenance.errors import ConnectionFailed
 from prefect_maintenance.guard import Guard
 from prefect_maintenance.pace import Pace
+from prefect_maintenance.settings import Settings
+from prefect_maintenance.steps import STEPS
 from test_rewrite import debris, name_of, schema
 from test_rewrite_faults import at_the_copy, fill_logs, ids, strategy
 
@@ -326,9 +330,9 @@ def test_a_lock_on_the_old_table_takes_nothing_of_the_result_back(
     really = rewrite._finished
     with session(cluster, database) as backup:
 
-        def held(job: Any, names: Any, copied: int) -> Any:
+        def held(job: Any, names: Any, copied: int, locked: float) -> Any:
             backup.execute(f"LOCK TABLE {names.old} IN ACCESS SHARE MODE")
-            return really(job, names, copied)
+            return really(job, names, copied, locked)
 
         monkeypatch.setattr(rewrite, "_finished", held)
         outcome = purge(database, lock_timeout=0.2)
@@ -343,6 +347,33 @@ def test_a_lock_on_the_old_table_takes_nothing_of_the_result_back(
     monkeypatch.undo()
     run_step("vacuum", {"db_url": database})
     assert debris(cluster, database) == []
+
+
+@pytest.mark.parametrize("dead", ["count(*) FROM log__maintenance_old", "DROP TABLE"])
+def test_a_session_that_ends_after_the_swap_takes_nothing_of_the_report_along(
+    cluster: Postgres,
+    database: str,
+    young: set[str],
+    dead: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    really = Database._execute
+
+    def deadly(self: Database, sql: str, values: Any) -> Any:
+        if dead in sql and "maintenance_old" in sql:
+            cluster.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'prefect-maintenance%%'"
+            )
+        return really(self, sql, values)
+
+    monkeypatch.setattr(Database, "_execute", deadly)
+    settings = Settings.parse({"db_url": database, "purge_strategy": "rewrite"}, check=False)
+    outcome = STEPS["purge"](settings, Pace())
+    assert isinstance(outcome.error, ConnectionFailed)
+    assert outcome.changed
+    assert outcome.report.deleted["log"] == ROWS - len(young)
+    assert set(ids(cluster, database)) == young
 
 
 def leave_a_rewrite(cluster: Postgres, url: str) -> None:

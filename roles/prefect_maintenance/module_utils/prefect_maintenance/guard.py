@@ -52,17 +52,24 @@ class Guard:
         database: the session, in a transaction that has the lock.
         table: that is held.
         patience: seconds in which each lock must be had.
-        sessions: those at work for the rewrite; their statements end when it gives way.
     """
 
     def __init__(self, database: Database, table: str, patience: float) -> None:
         self.database = database
         self.table = table
         self.patience = patience
-        self.sessions: list[Database] = []
+        self._at_work: list[Any] = []
         self._over = threading.Event()
         self._failure: MaintenanceError | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def add(self, session: Database) -> None:
+        """Let a session work for the rewrite: its statement ends when the rewrite gives way."""
+        self._at_work.append(driver_of(session))
+
+    def release(self, session: Database) -> None:
+        """Let a session, which is about to be closed, work for the rewrite no more."""
+        self._at_work.remove(driver_of(session))
 
     def watch(self) -> None:
         """Begin to look who waits."""
@@ -107,11 +114,11 @@ class Guard:
         # A cancellation that comes between two statements is lost, so it is sent until the
         # rewrite has noticed.
         while not self._over.wait(0.05):
-            for session in tuple(self.sessions):
-                cancel(session)
+            for driver in tuple(self._at_work):
+                cancel(driver)
 
     def _pids(self) -> list[int]:
-        return [pid for pid in map(backend, (self.database, *self.sessions)) if pid]
+        return [d.get_backend_pid() for d in (driver_of(self.database), *self._at_work)]
 
 
 @contextmanager
@@ -135,7 +142,8 @@ def guarded(
     with database.transaction():
         hold(database, table, patience)
         guard = Guard(database, table, patience)
-        guard.sessions.extend(sessions)
+        for session in sessions:
+            guard.add(session)
         try:
             yield guard
         except MaintenanceError:
@@ -206,9 +214,8 @@ def waiting(database: Database, ours: list[int]) -> str | None:
     return f"{who}, pid {pid}, waits for {mode.removesuffix('Lock')} on {what}"
 
 
-def cancel(database: Database) -> None:
-    """End the statement that another thread has this session carry out, if there is one."""
-    driver: Any = database.connection.connection.driver_connection
+def cancel(driver: Any) -> None:
+    """End the statement that another thread has a driver's connection carry out, if any."""
     try:
         driver.cancel()
     except psycopg2.Error:
@@ -218,5 +225,9 @@ def cancel(database: Database) -> None:
 
 def backend(database: Database) -> int:
     """Return the process of a session in the server."""
-    driver: Any = database.connection.connection.driver_connection
-    return int(driver.get_backend_pid())
+    return int(driver_of(database).get_backend_pid())
+
+
+def driver_of(database: Database) -> Any:
+    """Return the driver's own connection, which may be cancelled from another thread."""
+    return database.connection.connection.driver_connection

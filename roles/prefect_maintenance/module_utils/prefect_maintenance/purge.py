@@ -28,7 +28,7 @@ from .ledger import Ledger
 from .pace import Pace, Progress
 from .plan import AGED, Plan
 from .queries import Rules
-from .rewrite import AMONG_REVIVED, Refused, Rewrite, Rewritten, obstacles, rewrite
+from .rewrite import AMONG_REVIVED, LostAfterSwap, Refused, Rewrite, Rewritten, obstacles, rewrite
 from .settings import Cutoffs, Reclaim
 
 # Parents of orphans whose rows go in one transaction.
@@ -166,13 +166,20 @@ def _rewritten(job: Purge, table: str) -> bool:
     except (Refused, LockTimeout, DiskFull) as error:
         job.warnings.append(f"{error}; {table} was purged by deletes")
         return False
+    except LostAfterSwap as error:
+        _note_rewrite(job, table, error.done)
+        raise
+    _note_rewrite(job, table, done)
     if unknown := room.unknown(job.database):
         job.warnings.append(unknown)
+    job.pace(Progress(table, done.rows, job.plan.rows[table]))
+    return True
+
+
+def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
     job.warnings.extend(done.warnings)
     job.rewritten[table] = done
     job.ledger.add(table, done.rows, "rewrite")
-    job.pace(Progress(table, done.rows, job.plan.rows[table]))
-    return True
 
 
 def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> None:

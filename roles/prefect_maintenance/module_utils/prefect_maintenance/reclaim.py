@@ -16,7 +16,7 @@ from .inspect import TableSize, database_bytes, measure, sqlite_free_bytes, tota
 from .ledger import Ledger
 from .pace import Pace, Progress
 from .privileges import may_vacuum
-from .rewrite import Refused, Rewrite, obstacles, rewrite
+from .rewrite import LostAfterSwap, Refused, Rewrite, obstacles, rewrite
 from .settings import Reclaim
 
 _CHECKPOINT_ATTEMPTS = 10
@@ -161,6 +161,10 @@ def _rewritten(job: Reclaiming, choice: Choice) -> Choice:
     except (Refused, LockTimeout, DiskFull) as error:
         job.warnings.append(f"{error}; {choice.table} was not rewritten")
         return Choice(choice.table, "plain", 0, str(error))
+    except LostAfterSwap as error:
+        job.choices[choice.table] = choice
+        job.locked[choice.table], job.extra[choice.table] = error.done.locked, error.done.copied
+        raise
     job.warnings.extend(done.warnings)
     job.locked[choice.table], job.extra[choice.table] = done.locked, done.copied
     return choice

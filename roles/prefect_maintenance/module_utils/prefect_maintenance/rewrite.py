@@ -78,6 +78,14 @@ class Rewritten:
     warnings: tuple[str, ...] = ()
 
 
+class LostAfterSwap(ConnectionFailed):
+    """The session is gone after the swap: the rows are gone too, as `done` says."""
+
+    def __init__(self, error: ConnectionFailed, done: Rewritten) -> None:
+        super().__init__(f"{error}; what lies beside the table goes with the next step")
+        self.done = done
+
+
 @dataclass(frozen=True)
 class Rewrite:
     """One rewrite.
@@ -131,6 +139,7 @@ def rewrite(job: Rewrite) -> Rewritten:
         Stopped: between two pieces of the copy; nothing was changed.
         DiskFull: the copy did not fit; nothing was changed.
         ConnectionFailed: a session is gone; the text says when the swap was under way.
+        LostAfterSwap: it is gone after the swap.
     """
     leftovers.remove(job.database, job.table, job.patience)
     _require_whole(job)
@@ -153,8 +162,7 @@ def rewrite(job: Rewrite) -> Rewritten:
                 why = f"{error}; the next step removes what lies beside it ({left})"
                 raise type(error)(why) from None
         raise
-    locked = time.monotonic() - began
-    return replace(_finished(job, names, copied), locked=locked)
+    return _finished(job, names, copied, time.monotonic() - began)
 
 
 def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, int]:
@@ -195,27 +203,32 @@ def _require_whole(job: Rewrite, table: str | None = None) -> None:
         raise Refused(f"{job.table} cannot be swapped: {', '.join(reasons)}")
 
 
-def _finished(job: Rewrite, names: Names, copied: int) -> Rewritten:
-    """Count what is gone and remove the old table; whatever fails here, the rows are gone."""
-    database, warnings = job.database, []
+def _finished(job: Rewrite, names: Names, copied: int, locked: float) -> Rewritten:
+    """Count what is gone and remove the old table; whatever fails here, the rows are gone.
+
+    Raises:
+        LostAfterSwap: the session is gone; it says what was done.
+    """
+    database = job.database
+    done = Rewritten(rows=job.expected, locked=locked, copied=0)
     try:
-        before = database.scalar(f"SELECT count(*) FROM {names.old}")
-    except LockTimeout as error:
-        rows = job.expected
-        warnings.append(f"the rows that left {job.table} are those of the plan: {error}")
-    else:
-        rows = int(before) - copied
-    size = total_bytes(database, job.table)
-    try:
+        try:
+            before = int(database.scalar(f"SELECT count(*) FROM {names.bare}__maintenance_old"))
+            done = replace(done, rows=before - copied)
+        except LockTimeout as error:
+            told = f"the rows that left {job.table} are those of the plan: {error}"
+            done = replace(done, warnings=(told,))
+        done = replace(done, copied=total_bytes(database, job.table))
         leftovers.remove(database, job.table, job.patience)
+    except ConnectionFailed as error:
+        raise LostAfterSwap(error, done) from None
     except MaintenanceError as error:
-        if isinstance(error, ConnectionFailed):
-            raise
-        warnings.append(
+        told = (
             f"{job.table} was rewritten, but its old file is still there as {names.old_name} "
             f"and comes back with the next step: {error}"
         )
-    return Rewritten(rows=rows, locked=0.0, copied=size, warnings=tuple(warnings))
+        done = replace(done, warnings=(*done.warnings, told))
+    return done
 
 
 def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...]:
@@ -322,7 +335,8 @@ def _build(work: _Work, indexes: list[str], rows: int) -> None:
             for _ in range(min(allowed, len(indexes)) - 1):
                 more = opened.enter_context(connect(job.database.url, job.patience))
                 free.put(more)
-                work.guard.sessions.append(more)
+                work.guard.add(more)
+                opened.callback(work.guard.release, more)
         except ConnectionFailed:
             pass  # The server has no more places: the sessions that are there do it.
         builders = free.qsize()
@@ -346,7 +360,6 @@ def _build(work: _Work, indexes: list[str], rows: int) -> None:
             finally:
                 for waiting in building:
                     waiting.cancel()
-        del work.guard.sessions[1:]
 
 
 def _insert(work: _Work, condition: str) -> str:
