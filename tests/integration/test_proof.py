@@ -41,7 +41,7 @@ def names(server: PrefectServer, table: str) -> list[str]:
 
 
 def request(server: PrefectServer) -> dict[str, Any]:
-    return {"db_url": server.db_url, "api_url": server.api_url}
+    return {"db_url": server.db_url, "api_url": server.api_url, "batch_size": 50}
 
 
 def test_a_run_beside_another_says_who_is_at_work_and_has_left_no_mark(

@@ -31,6 +31,7 @@ from .errors import (
     Unsupported,
 )
 from .masking import Mask
+from .pooler import require_own_session, shared
 
 # Any constant would do, as long as every version of this tool uses the same one.
 LOCK_KEY = 0x0507_EFEC_7DB0_1EA4
@@ -231,7 +232,7 @@ def connect(db_url: str | sa.URL | None, lock_timeout: float) -> Iterator[Databa
 
     Raises:
         ConnectionFailed: it cannot be reached or refuses the credentials.
-        Unsupported: it is too old, or of another dialect.
+        Unsupported: it is too old, of another dialect, or a pool gives its sessions to others.
     """
     url = parse_url(db_url or default_url())
     dialect = url.get_backend_name()
@@ -243,6 +244,7 @@ def connect(db_url: str | sa.URL | None, lock_timeout: float) -> Iterator[Databa
     try:
         database = Database(connection=connection, url=url, dialect=dialect)
         if database.is_postgresql:
+            require_own_session(url, connection)
             _prepare_postgresql(database, lock_timeout)
         else:
             for pragma in _SQLITE_PRAGMAS:
@@ -259,10 +261,13 @@ def only_runner(database: Database) -> Iterator[None]:
 
     Raises:
         Busy: another run holds it; the text says who and since when.
+        Unsupported: the session that took it is not ours alone.
     """
     if database.is_postgresql:
-        if not database.scalar(f"SELECT pg_try_advisory_lock({LOCK_KEY})"):
+        pid = database.scalar(f"SELECT pg_backend_pid() WHERE pg_try_advisory_lock({LOCK_KEY})")
+        if pid is None:
             raise Busy(_holder(database))
+        _require_held_by(database, pid)
         try:
             yield
         finally:
@@ -271,6 +276,15 @@ def only_runner(database: Database) -> Iterator[None]:
     else:
         with _lock_file(database.file):
             yield
+
+
+def _require_held_by(database: Database, pid: int) -> None:
+    """Make sure that the session which took the lock is still ours at the next statements."""
+    for _ in range(3):
+        if database.scalar("SELECT pg_backend_pid()") != pid:
+            # Only the end of a session that we do not reach any more frees its lock.
+            database.scalar("SELECT pg_terminate_backend(:pid)", pid=pid)
+            raise shared()
 
 
 def application_name() -> str:

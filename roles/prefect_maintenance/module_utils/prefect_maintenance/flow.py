@@ -28,6 +28,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
 
 from . import steps
+from .alive import sign_of_life
 from .artifacts import markdown
 from .errors import MaintenanceError, SettingsError
 from .masking import Mask
@@ -132,15 +133,16 @@ def maintenance(
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }
-    read_credentials()
+    held = read_credentials()
     report: dict[str, Any] = {"host": socket.gethostname()}
     shown = _Shown()
     try:
-        for number, (name, step) in enumerate(_STEPS.items()):
-            shown.part = (number, len(_STEPS), name)
-            report, failure = step(asked, report, dry_run=dry_run, shown=shown)
-            if failure:
-                raise MaintenanceError(failure)
+        with sign_of_life(held.get("db_url")):
+            for number, (name, step) in enumerate(_STEPS.items()):
+                shown.part = (number, len(_STEPS), name)
+                report, failure = step(asked, report, dry_run=dry_run, shown=shown)
+                if failure:
+                    raise MaintenanceError(failure)
         shown.done()
     finally:
         if report.get("database"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from .alive import has_process, require_none_alive
 from .connection import connect, only_runner
 from .deployments import (
     Change,
@@ -104,7 +105,8 @@ def end_lost_runs(held: Mapping[str, Any], deployment: str) -> list[str]:
 
     A run whose process was killed stays Running for ever, and holds the one place of its
     deployment when the server was restarted meanwhile (Prefect keeps leases in memory): every
-    run after it would be cancelled. Holding the database's one place proves that none is at work.
+    run after it would be cancelled. Holding the database's one place proves that no step is at
+    work; a run between two steps gives a sign of life, or has a process on this machine.
 
     Args:
         held: the credentials of a run.
@@ -127,7 +129,9 @@ def end_lost_runs(held: Mapping[str, Any], deployment: str) -> list[str]:
         only_runner(database),
         open_api(api_of(held)) as api,
     ):
-        lost = api.ask("POST", "/flow_runs/filter", json=asked)
+        require_none_alive(database)
+        found = api.ask("POST", "/flow_runs/filter", json=asked)
+        lost = [run for run in found if not has_process(str(run["id"]))]
         for run in lost:
             api.ask(
                 "POST",
