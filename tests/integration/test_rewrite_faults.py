@@ -18,7 +18,7 @@ import prefect_maintenance
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step, small_disk
-from prefect_maintenance import rewrite
+from prefect_maintenance import rewrite, room
 from prefect_maintenance.connection import Database, connect
 from prefect_maintenance.errors import Busy, Stopped
 from prefect_maintenance.pace import Pace, Progress
@@ -222,8 +222,10 @@ def _database_command(url: str, *arguments: str) -> None:
 
 
 def test_a_full_disk_leaves_every_row_and_the_purge_goes_on_by_deletes(
-    cluster: Postgres, template: str
+    cluster: Postgres, template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As if somebody had filled the disk only after room was looked for.
+    monkeypatch.setattr(room, "COPIES", 0.0)
     with small_disk(cluster, template, "on_a_small_disk") as disk:
         young = fill_logs(cluster, disk.url, 60_000)
         disk.fill(leave=4 * 2**20)

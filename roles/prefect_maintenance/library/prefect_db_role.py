@@ -10,6 +10,10 @@ version_added: "0.1.0"
 description:
   - Makes the role unless it is there, and grants it what it lacks to measure, purge, delete and
     vacuum; nothing is ever taken away from it.
+  - Of tables that it only looks at, it may read single columns; never values of variables or
+    parameters of deployments.
+  - It also becomes a member of C(pg_read_all_stats) and C(pg_read_all_settings), where RV(report)
+    does not name the statement with which a superuser can do that.
   - The password is sent as a verifier, so that no log of the server can hold it.
 author:
   - The prefect_maintenance authors (@prefect-maintenance)
@@ -18,8 +22,7 @@ requirements:
 attributes:
   check_mode:
     support: full
-    description: Can run in C(check_mode) and say exactly what it would do; it tries it in a
-      transaction and rolls back.
+    description: Can run in C(check_mode) and say exactly what it would do, without writing.
   diff_mode:
     support: none
     description: RV(statements) says what changes.
@@ -39,7 +42,7 @@ options:
         setting.
     type: str
   role:
-    description: Name of the role.
+    description: Name of the role, at most 63 bytes; every character means itself.
     type: str
     required: true
   password:
