@@ -30,11 +30,11 @@ from . import steps
 from .artifacts import markdown
 from .errors import MaintenanceError, SettingsError
 from .pace import Pace, Progress
+from .run_names import RUN_NAME, fill_in
 from .settings import BULK_LIMIT, Settings
 
-# Where the environment of a run names the file with the credentials, and its own name.
+# Where the environment of a run names the file with the credentials, and the stop file.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
-RUN_NAME = "PREFECT_MAINTENANCE_FLOW_RUN_NAME"
 STOP_FILE = "PREFECT_MAINTENANCE_STOP_FILE"
 
 _NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api_ca_cert",
@@ -59,7 +59,8 @@ def run_name() -> str:
     """Return the name of this run, from the template that the deployment's environment gives."""
     template = os.environ.get(RUN_NAME) or "maintenance-{date}"
     now = datetime.now(UTC)
-    return template.format(date=f"{now:%Y-%m-%d}", time=f"{now:%H:%M}", host=socket.gethostname())
+    values = {"date": f"{now:%Y-%m-%d}", "time": f"{now:%H:%M}", "host": socket.gethostname()}
+    return fill_in(template, values)
 
 
 @flow(name="prefect-maintenance", flow_run_name=run_name, validate_parameters=True)
