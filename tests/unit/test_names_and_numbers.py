@@ -15,6 +15,7 @@ from prefect_maintenance.artifacts import markdown
 from prefect_maintenance.errors import SettingsError
 from prefect_maintenance.render import render_sizes
 from prefect_maintenance.report import Report
+from prefect_maintenance.run_names import RUN_NAME
 from prefect_maintenance.settings import Settings
 from pydantic import ValidationError
 
@@ -106,13 +107,13 @@ def test_the_flow_refuses_a_number_beyond_its_bounds_before_it_begins() -> None:
 def test_a_run_has_a_name_whatever_the_template_is(
     monkeypatch: pytest.MonkeyPatch, template: str, name: str
 ) -> None:
-    monkeypatch.setenv(flow.RUN_NAME, template)
+    monkeypatch.setenv(RUN_NAME, template)
     assert flow.run_name() == name
     assert filters().template_fault(template) == ("" if template.startswith("100") else template)
 
 
 def test_a_right_template_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(flow.RUN_NAME, "{host}-{date}-{time}")
+    monkeypatch.setenv(RUN_NAME, "{host}-{date}-{time}")
     assert re.search(r"-\d{4}-\d\d-\d\d-\d\d:\d\d$", flow.run_name())
     assert filters().template_fault("{host}-{date}-{time}") == ""
 

@@ -44,6 +44,13 @@ options:
   concurrency_limit:
     description: How many runs it works on at a time.
     type: int
+  only_environment:
+    description:
+      - Names of the environment variables that a run may set. A run of the pool can then replace
+        nothing else, neither its command nor its working folder. It holds for a pool that is made;
+        a pool that is there already keeps its template, and a warning says so.
+    type: list
+    elements: str
   worker:
     description:
       - Name of a worker of the pool; the module waits until the server hears of it, and fails when
@@ -116,6 +123,7 @@ def main() -> None:
             "type": {"type": "str", "default": "process"},
             "description": {"type": "str"},
             "concurrency_limit": {"type": "int"},
+            "only_environment": {"type": "list", "elements": "str"},
             "worker": {"type": "str"},
             "worker_is_new": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import socket
@@ -32,6 +31,7 @@ from .errors import (
 )
 from .masking import Mask
 from .pooler import require_own_session, shared
+from .sqlite_lock import lock_file
 
 # Any constant would do, as long as every version of this tool uses the same one.
 LOCK_KEY = 0x0507_EFEC_7DB0_1EA4
@@ -274,7 +274,7 @@ def only_runner(database: Database) -> Iterator[None]:
             if not database.connection.closed and not database.connection.invalidated:
                 database.scalar(f"SELECT pg_advisory_unlock({LOCK_KEY})")
     else:
-        with _lock_file(database.file):
+        with lock_file(database.file, application_name()):
             yield
 
 
@@ -356,34 +356,6 @@ def _holder(database: Database) -> str:
         f"{f' from {address}' if address else ''}, since {since:%Y-%m-%d %H:%M:%S} UTC; "
         "wait for it or stop it"
     )
-
-
-@contextmanager
-def _lock_file(database: Path) -> Iterator[None]:
-    path = database.with_name(database.name + ".maintenance-lock")
-    try:
-        handle = path.open("a+")
-    except OSError as error:
-        raise PrivilegeError(f"cannot write beside {database}: {error.strerror}") from None
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise Busy(
-                f"another maintenance run is at work on this database: {handle.read().strip()}; "
-                "wait for it or stop it"
-            ) from None
-        # Whoever held it before may have removed the file between our opening and locking it.
-        if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
-            raise Busy("another maintenance run held this database a moment ago; run again")
-        handle.truncate(0)
-        handle.write(f"{application_name()}, since {datetime.now(UTC):%F %T} UTC")
-        handle.flush()
-        try:
-            yield
-        finally:
-            path.unlink()
 
 
 def _unreachable(url: sa.URL, error: DBAPIError) -> MaintenanceError:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from .api import PrefectApi
 from .errors import ApiError, MaintenanceError, SettingsError
+from .pool_template import closed, replaceable
 
 # The next runs that a server's scheduler makes at least (Prefect: scheduler.min_runs).
 _SCHEDULED = 3
@@ -30,12 +31,22 @@ class Conflict(MaintenanceError):
 
 @dataclass(frozen=True)
 class WorkPool:
-    """A work pool; None leaves a property as it is."""
+    """A work pool; None leaves a property as it is.
+
+    Attributes:
+        name: of the pool.
+        type: of its workers.
+        description: for people.
+        concurrency_limit: runs at a time.
+        only_environment: variables that a run may set; it may then replace nothing else. Of a
+            pool that is there already this is left as it is, with a warning.
+    """
 
     name: str
     type: str = "process"
     description: str | None = None
     concurrency_limit: int | None = None
+    only_environment: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,12 +154,21 @@ def ensure_work_pool(api: PrefectApi, wish: WorkPool, *, present: bool, check: b
             if wish.type not in known:
                 raise SettingsError(f"the server knows no work pools of type {wish.type}")
             template = known[wish.type]["default_base_job_configuration"]
+            if wish.only_environment is not None:
+                template = closed(template, wish.only_environment)
             api.ask("POST", "/work_pools/", json={**body, "base_job_template": template})
         return Change({}, body)
     differing = {name: value for name, value in wanted.items() if there.get(name) != value}
     if differing and not check:
         api.ask("PATCH", route, json=differing)
-    return Change({name: there.get(name) for name in differing}, differing)
+    warnings: tuple[str, ...] = ()
+    if wish.only_environment is not None and replaceable(there["base_job_template"]):
+        warnings = (
+            f"work pool {wish.name} was there already and lets a run replace its "
+            f"{', '.join(replaceable(there['base_job_template']))}; remove the pool and run again "
+            "to have it without, or name another",
+        )
+    return Change({name: there.get(name) for name in differing}, differing, warnings=warnings)
 
 
 def ensure_deployment(

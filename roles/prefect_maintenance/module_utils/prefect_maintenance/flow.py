@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import stat
 import time
@@ -33,19 +32,17 @@ from .artifacts import markdown
 from .errors import MaintenanceError, SettingsError
 from .masking import Mask
 from .pace import Pace, Progress
+from .run_names import RUN_NAME, fill_in
 from .settings import BOUNDS, BULK_LIMIT, Settings
 
-# Where the environment of a run names the file with the credentials, and its own name.
+# Where the environment of a run names the file with the credentials, and the stop file.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
-RUN_NAME = "PREFECT_MAINTENANCE_FLOW_RUN_NAME"
 STOP_FILE = "PREFECT_MAINTENANCE_STOP_FILE"
 
 _NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api_ca_cert",
           "api_validate_certs")  # fmt: skip
 # Seconds between two signs of life.
 _SHOW_EVERY, _LOG_EVERY = 2.0, 10.0
-
-_PLACEHOLDER = re.compile(r"\{(date|time|host)\}|(\{\{)|(\}\})")
 
 
 def _within(option: str) -> Any:
@@ -70,9 +67,12 @@ def run_name() -> str:
     """Return the name of this run, from the template that the deployment's environment gives."""
     template = os.environ.get(RUN_NAME) or "maintenance-{date}"
     now = datetime.now(UTC)
-    filled = {"date": f"{now:%Y-%m-%d}", "time": f"{now:%H:%M}", "host": socket.gethostname()}
-    # A template with another placeholder must not end every run before it begins.
-    return _PLACEHOLDER.sub(lambda found: filled.get(found[1] or "", found[0][0]), template)
+    values = {"date": f"{now:%Y-%m-%d}", "time": f"{now:%H:%M}", "host": socket.gethostname()}
+    try:
+        return fill_in(template, values)
+    except SettingsError:
+        # Installed before templates were checked; it must not end every run before it begins.
+        return template
 
 
 @flow(name="prefect-maintenance", flow_run_name=run_name, validate_parameters=True)

@@ -17,6 +17,7 @@ from .deployments import (
     wait_for_worker,
 )
 from .errors import SettingsError
+from .run_names import RUN_NAME, check_run_name
 from .settings import Api, parse_api
 
 OWN_FLOW = "prefect-maintenance"
@@ -44,11 +45,13 @@ def work_pool(request: Mapping[str, Any], *, check: bool) -> Change:
     """
     from .api import open_api
 
+    names = request.get("only_environment")
     wish = WorkPool(
         name=str(request["name"]),
         type=str(request.get("type") or "process"),
         description=request.get("description"),
         concurrency_limit=request.get("concurrency_limit"),
+        only_environment=None if names is None else tuple(str(name) for name in names),
     )
     with open_api(api_of(request)) as api:
         api.version()
@@ -89,6 +92,8 @@ def deployment(request: Mapping[str, Any], *, check: bool) -> Change:
     )
     if _present(request) and not wish.path:
         raise SettingsError("path is missing: the folder of the flow on the worker's machine")
+    if _present(request) and flow == OWN_FLOW:
+        check_run_name(wish.environment.get(RUN_NAME, ""))
     with open_api(api_of(request)) as api:
         api.version()
         return ensure_deployment(
