@@ -112,10 +112,12 @@ options:
     default: true
   run_delete_via:
     description:
-      - V(api) asks the Prefect server, which decides once more about each object.
-      - V(sql) deletes the same rows in the database, many times faster, with the same guards
-        and under row locks; what another session holds is left for the next run. The server
-        sends no events about these deletions. O(api_url) may then be empty.
+      - V(api) has the Prefect server delete the flow runs that its API can guard, which are those
+        with an end time and without task runs or subflows, on Prefect 3.6.16 and newer. All else
+        is deleted in the database as with V(sql), because the API would delete it even in use.
+      - V(sql) deletes the same rows in the database, many times faster, under row locks that ask
+        for state and age once more; what another session holds is left for the next run.
+        O(api_url) may then be empty.
     type: str
     choices: [api, sql]
     default: api
@@ -125,7 +127,7 @@ options:
     type: int
     default: 50
   concurrency:
-    description: Requests at a time where objects are deleted one by one.
+    description: Kept for compatibility. Nothing is deleted one by one any more.
     type: int
     default: 4
 """

@@ -58,18 +58,20 @@ class Guard:
         self.database = database
         self.table = table
         self.patience = patience
-        self._at_work: list[Any] = []
+        self._pid = backend(database)
+        self._at_work: dict[int, Any] = {}
         self._over = threading.Event()
         self._failure: MaintenanceError | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def add(self, session: Database) -> None:
         """Let a session work for the rewrite: its statement ends when the rewrite gives way."""
-        self._at_work.append(driver_of(session))
+        self._at_work = {**self._at_work, backend(session): driver_of(session)}
 
     def release(self, session: Database) -> None:
         """Let a session, which is about to be closed, work for the rewrite no more."""
-        self._at_work.remove(driver_of(session))
+        driver = driver_of(session)
+        self._at_work = {pid: d for pid, d in self._at_work.items() if d is not driver}
 
     def watch(self) -> None:
         """Begin to look who waits."""
@@ -98,15 +100,14 @@ class Guard:
             GaveWay: somebody else waits for the table.
             LockTimeout: it could not be had in the time allowed.
         """
-        take(self.database, self.table, mode, self.patience, ours=self._pids())
+        take(self.database, self.table, mode, self.patience, ours=self.pids())
 
     def _watch(self) -> None:
-        ours = self._pids()
         while not self._failure:
             if self._over.wait(_PAUSE):
                 return
             try:
-                if waiter := waiting(self.database, ours):
+                if waiter := waiting(self.database, self.pids()):
                     self._failure = GaveWay(f"{waiter}; the rewrite of {self.table} gave way")
                     self.database.run("ROLLBACK")
             except MaintenanceError as error:
@@ -114,11 +115,12 @@ class Guard:
         # A cancellation that comes between two statements is lost, so it is sent until the
         # rewrite has noticed.
         while not self._over.wait(0.05):
-            for driver in tuple(self._at_work):
+            for driver in tuple(self._at_work.values()):
                 cancel(driver)
 
-    def _pids(self) -> list[int]:
-        return [d.get_backend_pid() for d in (driver_of(self.database), *self._at_work)]
+    def pids(self) -> list[int]:
+        """Return the processes of the sessions that are at work for the rewrite."""
+        return [self._pid, *self._at_work]
 
 
 @contextmanager
@@ -224,8 +226,8 @@ def cancel(driver: Any) -> None:
 
 
 def backend(database: Database) -> int:
-    """Return the process of a session in the server."""
-    return int(driver_of(database).get_backend_pid())
+    """Return the process of a session in the server; to the driver a pooler names another."""
+    return int(database.scalar("SELECT pg_backend_pid()"))
 
 
 def driver_of(database: Database) -> Any:

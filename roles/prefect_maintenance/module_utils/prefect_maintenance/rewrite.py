@@ -27,7 +27,7 @@ from . import leftovers, relations, room, snapshots
 from .batches import HEAP_SHARE, heap_slices, indexed, sample
 from .connection import Database, connect
 from .errors import ConnectionFailed, LockTimeout, MaintenanceError
-from .guard import Guard, backend, guarded, take
+from .guard import Guard, guarded, take
 from .inspect import total_bytes
 from .leftovers import Names
 from .pace import Pace, Progress
@@ -177,8 +177,9 @@ def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, int]
             guard.watch()
             copied = _copy(work)
             copied += _catch_up(work)
-            ours = [backend(job.database), backend(copier)]
-            snapshots.outlive(copier, job.table, job.patience, ours, lambda: work.go_on(copied))
+            snapshots.outlive(
+                copier, job.table, job.patience, guard.pids(), lambda: work.go_on(copied)
+            )
             copied += _catch_up(work)
             guard.rest()
             guard.check()
