@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
 from prefect_maintenance import connection
 from prefect_maintenance.errors import Busy, Unsupported
+from test_rewrite_faults import fill_logs, ids
 
 from lab import pooler
 from lab.postgres import Postgres
@@ -120,3 +121,15 @@ def test_a_lock_that_a_shared_session_took_all_the_same_is_not_left_behind(
     # The session ends as soon as its process has seen the signal.
     while cluster.execute(ADVISORY) != [(0,)]:
         time.sleep(0.01)
+
+
+def test_a_table_is_rewritten_through_a_pool_in_session_mode(
+    cluster: Postgres, database: str
+) -> None:
+    young = fill_logs(cluster, database, 3000)
+    with pooler.pooler(cluster, "session") as port:
+        asked = {"db_url": through(cluster, database, port), "purge_strategy": "rewrite"}
+        outcome = run_step("purge", asked)
+    assert next(t.strategy for t in outcome.report.tables if t.name == "log") == "rewrite"
+    assert outcome.report.warnings == ()
+    assert set(ids(cluster, database)) == young
