@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,11 @@ INSERT INTO log (id, name, level, message, timestamp)
 SELECT gen_random_uuid(), 'fleet', 20, 'm', now() - day * interval '1 day'
 FROM generate_series(1, {days}) day, generate_series(1, {rows})
 """
-_REMEMBER = "INSERT INTO variable (id, name, value, tags) VALUES (%s, %s, '\"x\"', '[]')"
+_REMEMBER = """
+INSERT INTO variable (id, name, value, tags) VALUES (%s, %s, '"x"', '[]')
+RETURNING id, name, created
+"""
+_MARKS = "SELECT id, name, created FROM variable WHERE name LIKE %s"
 
 
 class Fleet:
@@ -85,13 +90,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self._path() == "/block_types/filter":
             found = self.cluster.execute("SELECT id FROM block_type", self._database())
             return self._answer([{"id": str(row[0])} for row in found])
-        mark = str(uuid.uuid4())
-        self.cluster.execute(_REMEMBER, self._database(), (mark, asked["name"]))
-        return self._answer({"id": mark}, 201)
+        if self._path() == "/variables/filter":
+            like = asked["variables"]["name"]["like_"]
+            found = self.cluster.execute(_MARKS, self._database(), (f"%{like}%",))
+            return self._answer([_variable(*row) for row in found])
+        found = self.cluster.execute(
+            _REMEMBER, self._database(), (str(uuid.uuid4()), asked["name"])
+        )
+        return self._answer(_variable(*found[0]), 201)
 
     def do_DELETE(self) -> None:
-        name = self._path().rsplit("/", 1)[1]
-        self.cluster.execute("DELETE FROM variable WHERE name = %s", self._database(), (name,))
+        mark = self._path().rsplit("/", 1)[1]
+        forget = "DELETE FROM variable WHERE CAST(id AS text) = %s"
+        self.cluster.execute(forget, self._database(), (mark,))
         self._answer(None, 204)
 
     def log_request(self, *_: Any) -> None:
@@ -110,3 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _variable(mark: Any, name: str, created: datetime) -> dict[str, str]:
+    """Return a variable as the API shows it."""
+    return {"id": str(mark), "name": name, "created": created.isoformat()}
