@@ -63,8 +63,8 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         "vacuum_min_bytes": 100000000, "vacuum_min_percent": 90}),
     ("prefect_work_pool", {
         **API, "name": "converged", "type": "process", "description": "of a test",
-        "concurrency_limit": 2, "only_environment": ["A"], "worker": "converged", "worker_is_new": True,
-        "state": "present"}),
+        "concurrency_limit": 2, "only_environment": ["A"], "worker": "converged",
+        "worker_is_new": True, "state": "present"}),
     ("prefect_deployment", {
         **API, "name": "converged", "flow": "converged", "entrypoint": "a.py:b", "path": "/srv",
         "work_pool": "converged", "parameters": {"a": 1}, "environment": {"A": "b"},

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step
 from prefect_maintenance import leftovers, rewrite
 from prefect_maintenance.connection import Database
-from prefect_maintenance.errors import ConnectionFailed
+from prefect_maintenance.errors import ConnectionFailed, MaintenanceError
 from prefect_maintenance.guard import Guard
 from prefect_maintenance.pace import Pace
 from prefect_maintenance.settings import Settings
@@ -115,6 +115,44 @@ def test_whoever_wants_the_table_gets_it_at_once_and_no_row_is_lost(
     assert any("the rewrite of public.log gave way" in w for w in outcome.report.warnings)
     assert strategy(outcome).startswith("delete")
     assert WAITING[command] in "\n".join(schema(cluster, database))
+    assert debris(cluster, database) == []
+
+
+@pytest.mark.parametrize("command", ["VACUUM (FULL) log", "CLUSTER log USING pk_log"])
+def test_rows_that_others_move_between_two_batches_go_all_the_same(
+    cluster: Postgres, database: str, young: set[str], command: str
+) -> None:
+    act = at_the_copy(doing(cluster, database, command))
+    outcome = purge(database, act, purge_strategy="delete", batch_size=500)
+    assert strategy(outcome) == "delete by heap range"
+    assert set(ids(cluster, database)) == young
+    assert outcome.report.deleted["log"] == ROWS - len(young)
+
+
+@pytest.mark.parametrize("statement", ["SET LOCAL maintenance_work_mem", "CREATE INDEX"])
+def test_a_session_that_ends_while_it_builds_an_index_fails_in_one_line(
+    cluster: Postgres,
+    database: str,
+    young: set[str],
+    statement: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    really = Database._execute
+
+    def deadly(self: Database, sql: str, values: Any) -> Any:
+        if statement in sql:
+            driver: Any = self.connection.connection.driver_connection
+            pid = driver.get_backend_pid()
+            cluster.execute("SELECT pg_terminate_backend(%s, 5000)", values=[pid])
+        return really(self, sql, values)
+
+    monkeypatch.setattr(Database, "_execute", deadly)
+    settings = Settings.parse({"db_url": database, "purge_strategy": "rewrite"}, check=False)
+    outcome = STEPS["purge"](settings, Pace())
+    assert isinstance(outcome.error, MaintenanceError)
+    monkeypatch.undo()
+    purge(database)
+    assert set(ids(cluster, database)) == young
     assert debris(cluster, database) == []
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from . import queries
+from . import queries, relations
 from .connection import Database
 
 # From this share on, reading the whole heap once in order is cheaper than walking the index.
@@ -92,13 +92,18 @@ def sample(database: Database, table: str) -> Heap:
 def heap_slices(database: Database, table: str, rows: int) -> Iterator[str]:
     """Cut the heap, as it is now, into conditions on `x` that hold about so many rows each.
 
-    Rows that come later lie behind the end or in freed space; they are too young to go.
+    Rows that come later lie behind the end or in freed space; they are too young to go. When
+    somebody else moves all rows meanwhile (VACUUM FULL, CLUSTER, pg_repack), the new heap is cut
+    as well.
     """
     if database.is_postgresql:
-        heap = sample(database, table)
-        step = max(1, int(rows / heap.rows_a_page))
-        for page in range(0, heap.pages, step):
-            yield f"x.ctid >= '({page},0)' AND x.ctid < '({page + step},0)'"
+        cut = None
+        while cut != (there := relations.files(database, table)):
+            cut = there
+            heap = sample(database, table)
+            step = max(1, int(rows / heap.rows_a_page))
+            for page in range(0, heap.pages, step):
+                yield f"x.ctid >= '({page},0)' AND x.ctid < '({page + step},0)'"
     else:
         first, last = database.rows(f"SELECT min(rowid), max(rowid) FROM {table}")[0]
         for start in range(first, last + 1, rows) if last is not None else ():

@@ -64,14 +64,19 @@ class Guard:
         self._failure: MaintenanceError | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def add(self, session: Database) -> None:
-        """Let a session work for the rewrite: its statement ends when the rewrite gives way."""
-        self._at_work = {**self._at_work, backend(session): driver_of(session)}
+    def add(self, session: Database) -> int:
+        """Let a session work for the rewrite: its statement ends when the rewrite gives way.
 
-    def release(self, session: Database) -> None:
+        Returns:
+            Its process, for `release`.
+        """
+        pid = backend(session)
+        self._at_work = {**self._at_work, pid: driver_of(session)}
+        return pid
+
+    def release(self, pid: int) -> None:
         """Let a session, which is about to be closed, work for the rewrite no more."""
-        driver = driver_of(session)
-        self._at_work = {pid: d for pid, d in self._at_work.items() if d is not driver}
+        self._at_work = {one: driver for one, driver in self._at_work.items() if one != pid}
 
     def watch(self) -> None:
         """Begin to look who waits."""

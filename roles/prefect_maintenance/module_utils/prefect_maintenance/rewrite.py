@@ -336,8 +336,7 @@ def _build(work: _Work, indexes: list[str], rows: int) -> None:
             for _ in range(min(allowed, len(indexes)) - 1):
                 more = opened.enter_context(connect(job.database.url, job.patience))
                 free.put(more)
-                work.guard.add(more)
-                opened.callback(work.guard.release, more)
+                opened.callback(work.guard.release, work.guard.add(more))
         except ConnectionFailed:
             pass  # The server has no more places: the sessions that are there do it.
         builders = free.qsize()
