@@ -37,10 +37,14 @@ READ = {
     "flow": ("id", "name"),
     "deployment": ("id", "name"),
 }
+# Their rows are locked before they are deleted.
+LOCKED = ("flow_run", "task_run", "artifact")
+_ANY_COLUMN = "updated"
 _NAME_BYTES = 63
 STEPS = ("measure", "purge", "delete", "vacuum")
 
 _ON_TABLE = "SELECT has_table_privilege(CAST(:role AS name), CAST(:on AS text), :privilege)"
+_ON_ANY_COLUMN = "SELECT has_any_column_privilege(CAST(:role AS name), CAST(:on AS text), 'UPDATE')"
 _ON_COLUMN = (
     "SELECT has_column_privilege(CAST(:role AS name), CAST(:on AS text), :column, 'SELECT')"
 )
@@ -105,7 +109,15 @@ def lacks_on_rows(
     needed = [(table, right) for table in tables for right in ("SELECT", "DELETE")]
     # A collection whose artifact goes is pointed to another one.
     needed += [(table, "UPDATE") for table, right in needed if table == "artifact_collection"][:1]
-    return _lacks_on_tables(database, step, needed, who)
+    found = _lacks_on_tables(database, step, needed, who)
+    # Whoever locks a row needs UPDATE on the table or on any column (PostgreSQL manual, SELECT,
+    # The Locking Clause): without the lock a run could be retried while it is deleted.
+    return found + [
+        Lack(step, f"UPDATE ({_ANY_COLUMN})", table)
+        for table in dict.fromkeys(table for table, _ in needed if table in LOCKED)
+        if database.scalar("SELECT to_regclass(:on) IS NOT NULL", on=table)
+        and not database.scalar(_ON_ANY_COLUMN, role=who, on=table)
+    ]
 
 
 def lacks(database: Database, steps: Iterable[str], role: str | None = None) -> list[Lack]:
