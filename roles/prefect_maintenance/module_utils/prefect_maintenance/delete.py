@@ -167,9 +167,9 @@ def _note(job: Delete, table: str, way: str, done: Deleted, total: int) -> None:
     for left, rows in done.gone.items():
         job.ledger.add(left, rows, way if left == table else "cascade")
     if table in LOGGING and done.ids:
-        rows = job.by_sql.logs(table, done.ids, job.rules)
-        # What was counted before the server deleted the runs is not counted again.
-        job.ledger.add("log", 0 if "log" in done.gone else rows, "cascade")
+        for rows in job.by_sql.logs(table, done.ids, job.rules):
+            # What was counted before the server deleted the runs is not counted again.
+            job.ledger.add("log", 0 if "log" in done.gone else rows, "cascade")
     job.pace(Progress(table, job.ledger.rows[table], total))
 
 

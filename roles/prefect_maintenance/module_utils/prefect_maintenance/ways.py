@@ -13,7 +13,7 @@ either way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -141,15 +141,15 @@ class BySql:
         """
         return self._once(table, partial(lock_rows, self.database, table, alias, goes, bound))
 
-    def logs(self, table: str, ids: Sequence[str], rules: Rules) -> int:
-        """Delete what is left of the logs of objects that are gone; returns how many.
+    def logs(self, table: str, ids: Sequence[str], rules: Rules) -> Iterator[int]:
+        """Delete what is left of the logs of objects that are gone; yields each part's rows.
 
         A flow run that is retried after its old task runs went keeps their logs.
         """
         goes = queries.LOGS_OF_GONE.format(table=table, ids=queries.listed(ids))
         if table == "task_run":
             goes += f" AND {rules.not_live('x')}"
-        return sum(in_parts(self.database, "log", goes, self.most))
+        yield from in_parts(self.database, "log", goes, self.most)
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
         def transaction() -> Deleted:
