@@ -2,6 +2,7 @@
 PYTHON ?= python3
 DB ?= postgresql
 ROWS ?= 300000
+BASE ?= HEAD~1
 LOGS ?= 4000000
 JOBS ?= 2
 CORE ?= 2.21.5
@@ -16,7 +17,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format sanity unit integration containers molecule molecule-images \
-	test test-matrix test-ansible-core hostile bench bench-fleet clean
+	test test-matrix test-ansible-core hostile bench bench-compare bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +85,9 @@ hostile: venv  ## others act at every statement of every step: HOSTILE='--party 
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)
+
+bench-compare: venv  ## the purge by rewrite beside another revision's: BASE=HEAD~1
+	$(BIN)/python -m benchmarks.compare --base $(BASE)
 
 bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet --hosts 50 200 --forks 20

@@ -1,0 +1,88 @@
+"""Compare the purge by rewrite with that of another revision, in turn on copies of one database."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from lab.environments import ROOT
+from lab.postgres import Postgres
+from lab.server import migrate
+
+ENGINE = Path("roles/prefect_maintenance/module_utils")
+# Of ninety days that are there, fifteen stay.
+FILL = """
+INSERT INTO log (id, name, level, message, timestamp)
+SELECT gen_random_uuid(), 'l', 20, repeat('m', 120), now() - (90.0 * n / {rows}) * interval '1 day'
+FROM generate_series(1, {rows}) n ORDER BY n DESC
+"""
+PURGE = """
+import os, time
+from prefect_maintenance.pace import Pace
+from prefect_maintenance.settings import Settings
+from prefect_maintenance.steps import STEPS
+began = time.monotonic()
+asked = {'db_url': os.environ['URL'], 'purge_strategy': 'rewrite'}
+outcome = STEPS['purge'](Settings.parse(asked, check=False), Pace())
+log = next(t for t in outcome.report.tables if t.name == 'log')
+assert log.strategy == 'rewrite', (outcome.error, outcome.report.warnings)
+print(time.monotonic() - began, log.lock_ms_max, outcome.report.deleted['log'])
+"""
+
+
+def main() -> None:
+    """Print each purge, then the ratio of this revision to the other with its spread."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--base", required=True, help="the other revision")
+    options.add_argument("--logs", type=int, default=2_000_000)
+    options.add_argument("--pairs", type=int, default=5)
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(
+            ["git", "-C", ROOT, "archive", asked.base, str(ENGINE)], capture_output=True, check=True
+        )
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        _compare({asked.base: Path(folder), "this": ROOT}, asked.logs, asked.pairs)
+
+
+def _compare(checkouts: dict[str, Path], logs: int, pairs: int) -> None:
+    settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
+    with Postgres(options=settings, durable=True) as cluster:
+        migrate(cluster.create_database("filled"))
+        cluster.execute(FILL.format(rows=logs), "filled")
+        cluster.execute("VACUUM (ANALYZE) log", "filled")
+        ratios = []
+        for number in range(pairs):
+            names = list(checkouts)[:: 1 if number % 2 else -1]
+            took = {name: _purged(cluster, name, checkouts[name]) for name in names}
+            base, this = (took[name] for name in checkouts)
+            ratios.append(this / base)
+        print(
+            f"this / base, {pairs} pairs of {logs:,} logs: median {statistics.median(ratios):.3f} "
+            f"({min(ratios):.3f} to {max(ratios):.3f})"
+        )
+
+
+def _purged(cluster: Postgres, name: str, checkout: Path) -> float:
+    cluster.drop_database("purged")
+    url = cluster.create_database("purged", "filled")
+    cluster.execute("CHECKPOINT")
+    done = subprocess.run(
+        [sys.executable, "-c", PURGE],
+        env={**os.environ, "PYTHONPATH": str(checkout / ENGINE), "URL": url},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    seconds, lock, gone = done.stdout.split()
+    print(f"{name}: {float(seconds):.2f} s, lock {lock} ms, {int(gone):,} logs gone", flush=True)
+    return float(seconds)
+
+
+if __name__ == "__main__":
+    main()
