@@ -5,11 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step
+from prefect_maintenance import steps
+from prefect_maintenance.errors import StepFailed
 from prefect_maintenance.pace import Pace, Progress
 from prefect_maintenance.ways import BySql
 from test_bad_input import NOW, POLICY
@@ -68,7 +71,7 @@ def test_a_run_that_is_retried_meanwhile_survives_with_its_tree(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Trees go by their top: the oldest id first, so the lonely runs are looked at before.
-    monkeypatch.setattr(BySql, "__init__", _small_batches)
+    monkeypatch.setattr(steps, "BySql", partial(BySql, runs_a_batch=2, rows_a_batch=2))
     with engine.begin() as connection:
         top = "UPDATE flow_run SET end_time = :later WHERE id = :id"
         later = OLD + timedelta(days=1)
@@ -102,11 +105,28 @@ def test_a_run_that_somebody_holds_is_left_with_its_tree_until_the_next_run(
     engine.dispose()
 
 
-def _small_batches(way: BySql, database: Any) -> None:
-    for name, value in (
-        ("database", database), ("name", "sql"), ("runs_a_batch", 2), ("rows_a_batch", 2),
-    ):  # fmt: skip
-        object.__setattr__(way, name, value)
+def test_runs_stay_with_their_logs_while_somebody_keeps_writers_out_of_the_logs(
+    database: str,
+) -> None:
+    engine = filled(database)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO log (id, name, level, message, timestamp, flow_run_id) "
+                "SELECT gen_random_uuid(), 'l', 20, 'm', now(), id FROM flow_run"
+            )
+        )
+    with engine.begin() as migration:
+        # Whoever builds an index lets readers pass, so that the plan is made.
+        migration.execute(sa.text("LOCK TABLE log IN SHARE MODE"))
+        with pytest.raises(StepFailed, match="flow_run: a lock could not be had in time"):
+            run_step("delete", {**request(engine), "lock_timeout": 0.2})
+    assert runs(engine) == set(range(10))
+    outcome = run_step("delete", request(engine))
+    assert runs(engine) == set()
+    assert dump(engine, ["log"])["log"] == {}
+    assert outcome.report.deleted["log"] == 10
+    engine.dispose()
 
 
 def _bound(engine: sa.Engine, **values: Any) -> dict[str, Any]:

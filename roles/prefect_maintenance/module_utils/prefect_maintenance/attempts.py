@@ -1,4 +1,7 @@
-"""Ask for a strong lock a few milliseconds at a time, so that nobody queues behind the question."""
+"""Ask for a strong lock a few milliseconds at a time, so that nobody queues behind the question.
+
+While a strong lock is asked for, everybody who comes queues behind the asker.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from .connection import Database
 from .errors import LockTimeout
 from .relations import holders
 
-# Far below deadlock_timeout (1 s), and the longest that others may stand behind an attempt.
+# The longest that others stand behind an attempt. It is shorter than deadlock_timeout (1 s), so in
+# a deadlock it is always the asker who gives way.
 ATTEMPT_MS = 50
 # Between two attempts whoever came meanwhile goes first.
 _PAUSE = 0.2
@@ -35,7 +39,6 @@ def in_attempts(database: Database, table: str, patience: float, work: Callable[
     Raises:
         LockTimeout: it could not be had; the text says who holds it.
     """
-    until = time.monotonic() + patience
     before = str(database.scalar("SHOW lock_timeout"))
     try:
         _send_autovacuum_away(database, table)
@@ -43,18 +46,42 @@ def in_attempts(database: Database, table: str, patience: float, work: Callable[
         raise _not_had(database, table, patience) from None
     database.run(f"SET lock_timeout = '{ATTEMPT_MS}ms'")
     try:
-        while True:
-            begun = time.monotonic()
-            try:
-                return work()
-            except LockTimeout:
-                now = time.monotonic()
-                if now > until or now - begun > _WORKED:
-                    raise _not_had(database, table, patience) from None
-            time.sleep(_PAUSE)
+        return repeat(database, table, patience, work)
     finally:
         if not database.connection.invalidated:
             database.run(f"SET lock_timeout = '{before}'")
+
+
+def repeat(
+    database: Database,
+    table: str,
+    patience: float,
+    attempt: Callable[[], T],
+    between: Callable[[], None] = lambda: None,
+) -> T:
+    """Repeat an attempt until it has its lock; the session's lock_timeout bounds each.
+
+    Args:
+        database: on PostgreSQL.
+        table: whose lock is asked for.
+        patience: seconds in which it must be had.
+        attempt: raises LockTimeout when the lock was not to be had.
+        between: called after each attempt that failed; what it raises ends the attempts.
+
+    Raises:
+        LockTimeout: it could not be had; the text says who holds it.
+    """
+    until = time.monotonic() + patience
+    while True:
+        begun = time.monotonic()
+        try:
+            return attempt()
+        except LockTimeout:
+            now = time.monotonic()
+        between()
+        if now > until or now - begun > _WORKED:
+            raise _not_had(database, table, patience)
+        time.sleep(_PAUSE)
 
 
 def _send_autovacuum_away(database: Database, table: str) -> None:

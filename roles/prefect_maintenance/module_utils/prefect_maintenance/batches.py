@@ -50,12 +50,17 @@ def in_parts(database: Database, table: str, where: str, rows: int, **bound: Any
     Raises:
         LockTimeout: a transaction lost against a lock every time.
     """
+    sql = delete_some(database, table, where, rows)
+    while gone := run_batch(database, sql, **bound):
+        yield gone
+
+
+def delete_some(database: Database, table: str, where: str, rows: int) -> str:
+    """Write the statement that deletes at most so many of the rows `x` that fulfil a condition."""
     place = "ctid" if database.is_postgresql else "rowid"
     some = f"SELECT x.{place} FROM {table} AS x WHERE {where} LIMIT {rows}"
     among = f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
-    sql = f"DELETE FROM {table} WHERE {place} {among}"
-    while gone := run_batch(database, sql, **bound):
-        yield gone
+    return f"DELETE FROM {table} WHERE {place} {among}"
 
 
 def indexed(database: Database, table: str, column: str) -> bool:

@@ -104,13 +104,13 @@ def _trees(
     if api is not None:
         single = [tree for tree in found if tree not in by_sql]
         for piece in cut([(tree, tree.leaves) for tree in single], job.by_sql.most):
-            done = api.runs(job.rules, [tree.top for tree in piece], bound)
+            done = api.runs([tree.top for tree in piece], bound)
             if done is None:
                 by_sql += piece
             else:
                 yield api.name, done
     for piece in cut([(tree, tree.leaves) for tree in by_sql], job.by_sql.most):
-        yield job.by_sql.name, job.by_sql.runs(job.rules, [tree.top for tree in piece], bound)
+        yield job.by_sql.name, job.by_sql.runs([tree.top for tree in piece], bound)
 
 
 def _task_runs(job: Delete) -> None:
@@ -167,9 +167,8 @@ def _note(job: Delete, table: str, way: str, done: Deleted, total: int) -> None:
     for left, rows in done.gone.items():
         job.ledger.add(left, rows, way if left == table else "cascade")
     if table in LOGGING and done.ids:
-        for rows in job.by_sql.logs(table, done.ids, job.rules):
-            # What was counted before the server deleted the runs is not counted again.
-            job.ledger.add("log", 0 if "log" in done.gone else rows, "cascade")
+        for rows in job.by_sql.logs(table, done.ids):
+            job.ledger.add("log", 0 if done.logs_counted else rows, "cascade")
     job.pace(Progress(table, job.ledger.rows[table], total))
 
 

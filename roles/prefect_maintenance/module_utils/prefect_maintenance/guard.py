@@ -9,21 +9,17 @@ rewrite ends at once, as autovacuum would.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
 
-from . import relations
+from .attempts import ATTEMPT_MS, repeat
 from .connection import Database
 from .errors import LockTimeout, MaintenanceError
 
-# While a strong lock is asked for, everybody queues behind the asker; this is how long at a time.
-# It is shorter than deadlock_timeout, so in a deadlock it is always the asker who gives way.
-ATTEMPT_MS = 50
-# Between two attempts, and between two looks at who waits.
+# Between two looks at who waits.
 _PAUSE = 0.2
 
 _WAITING = """
@@ -191,24 +187,21 @@ def take(
     """
     hold(database, table, patience)
     database.run(f"SET LOCAL lock_timeout = '{ATTEMPT_MS}ms'")
-    until = time.monotonic() + patience
     pids = ours or [backend(database)]
-    while True:
+
+    def attempt() -> None:
         database.run("SAVEPOINT attempt")
         try:
             database.ddl(f"LOCK TABLE {table} IN {mode} MODE")
         except LockTimeout:
             database.run("ROLLBACK TO SAVEPOINT attempt")
-        else:
-            return
+            raise
+
+    def give_way() -> None:
         if waiter := waiting(database, pids):
             raise GaveWay(waiter)
-        if time.monotonic() > until:
-            raise LockTimeout(
-                f"the lock on {table} could not be had in {patience:g} s: "
-                f"{relations.holders(database, table)}"
-            )
-        time.sleep(_PAUSE)
+
+    repeat(database, table, patience, attempt, between=give_way)
 
 
 def waiting(database: Database, ours: list[int]) -> str | None:

@@ -198,11 +198,13 @@ def _deletion(
         by_api = ByApi(
             api=api,
             database=database,
-            states=rules.states,
+            rules=rules,
             cutoff=settings.cutoffs.flow_runs,
             batch_size=settings.limits.batch_size,
         )
-    return Delete(BySql(database), by_api, database, rules, settings.cutoffs, plan, pace, ledger)
+    return Delete(
+        BySql(database, rules), by_api, database, rules, settings.cutoffs, plan, pace, ledger
+    )
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import queries
-from .batches import SQLITE_BATCH, in_parts
+from .batches import SQLITE_BATCH, delete_some, in_parts
 from .connection import Database
 from .errors import ApiError
 from .guards import free_singles, lock_rows, lock_trees
@@ -45,11 +45,13 @@ class Deleted:
         gone: rows that left each table, those that foreign keys took along included.
         errors: what could not be deleted, and why.
         ids: objects that are gone, whose logs may still be there.
+        logs_counted: whether `gone` has all their logs, those that are still there included.
     """
 
     gone: Mapping[str, int]
     errors: Sequence[str] = ()
     ids: Sequence[str] = ()
+    logs_counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,14 @@ class ByApi:
     So runs that another session holds already are not even asked for.
 
     Attributes:
-        states: of the policy; the guard of each deletion names them and the cutoff.
-        cutoff: of flow runs.
+        rules: say whether a run still goes; the guard of each deletion names their states.
+        cutoff: of flow runs, which the guard names too.
         batch_size: runs a request, at most 50.
     """
 
     api: PrefectApi
     database: Database
-    states: tuple[str, ...]
+    rules: Rules
     cutoff: datetime
     batch_size: int
     name: str = "api"
@@ -78,20 +80,19 @@ class ByApi:
         """Whether the server has a deletion with a guard, as far as is known."""
         return self.api.bulk
 
-    def runs(self, rules: Rules, ids: Sequence[str], bound: Mapping[str, Any]) -> Deleted | None:
+    def runs(self, ids: Sequence[str], bound: Mapping[str, Any]) -> Deleted | None:
         """Delete flow runs; None when the server has no guard for that and nothing was done.
 
         Args:
-            rules: say whether a run still goes.
             ids: trees of one run.
             bound: the cutoff, for the rules.
         """
-        asked = free_singles(self.database, rules, ids, bound)
+        asked = free_singles(self.database, self.rules, ids, bound)
         if not asked:
             return Deleted({})
         before, errors = _leaving(self.database, "flow_run", asked), []
         try:
-            if not self.api.delete_runs(asked, self.states, self.cutoff):
+            if not self.api.delete_runs(asked, self.rules.states, self.cutoff):
                 return None
         except ApiError as error:
             errors.append(str(error))
@@ -101,21 +102,26 @@ class ByApi:
         gone = {table: rows - after.get(table, 0) for table, rows in before.items()}
         # Servers before 3.4.9 leave the logs, newer ones remove them in the background and forget
         # about it when they are restarted: whichever is there first takes them.
-        return Deleted(gone, errors, [run for run in asked if run not in left])
+        return Deleted(gone, errors, [run for run in asked if run not in left], logs_counted=True)
 
 
 @dataclass(frozen=True)
 class BySql:
     """Deletion by SQL: each transaction locks, asks again and deletes, or does nothing of it.
 
-    The logs of an object go right after it, in transactions of their own: once it is gone nobody
-    can revive it, so they can be cut however many they are. Its other children go with it in one
-    transaction, because a run that was revived half-way would have lost some. So a transaction
-    deletes at most `bound` rows, or what hangs on a single tree of runs or a single task run.
-    A run that is killed between the two leaves logs without their run, which the next purge takes.
+    The children of an object go with it in one transaction, because a run that was revived
+    half-way would have lost some, and so do as many of its logs as fit. The other logs go right
+    after it, in transactions of their own: once it is gone nobody can revive it, so they can be cut
+    however many they are. So a transaction deletes at most `bound` rows, or what hangs on a single
+    tree of runs or a single task run. Whoever is killed between the two leaves logs without their
+    run, which the next purge takes.
+
+    Attributes:
+        rules: say whether an object still goes.
     """
 
     database: Database
+    rules: Rules
     name: str = "sql"
     runs_a_batch: int = _RUNS
     rows_a_batch: int = _ROWS
@@ -126,9 +132,9 @@ class BySql:
         """Rows that one transaction deletes; SQLite keeps every other writer out meanwhile."""
         return self.bound if self.database.is_postgresql else min(self.bound, SQLITE_BATCH)
 
-    def runs(self, rules: Rules, tops: Sequence[str], bound: Mapping[str, Any]) -> Deleted:
+    def runs(self, tops: Sequence[str], bound: Mapping[str, Any]) -> Deleted:
         """Delete the trees that still go whole, by their topmost runs, in one transaction."""
-        return self._once("flow_run", partial(lock_trees, self.database, rules, tops, bound))
+        return self._once("flow_run", partial(lock_trees, self.database, self.rules, tops, bound))
 
     def rows(self, table: str, alias: str, goes: str, bound: Mapping[str, Any]) -> Deleted:
         """Delete the task runs or artifacts between two positions that still go.
@@ -141,15 +147,17 @@ class BySql:
         """
         return self._once(table, partial(lock_rows, self.database, table, alias, goes, bound))
 
-    def logs(self, table: str, ids: Sequence[str], rules: Rules) -> Iterator[int]:
-        """Delete what is left of the logs of objects that are gone; yields each part's rows.
+    def logs(self, table: str, ids: Sequence[str]) -> Iterator[int]:
+        """Delete what is left of the logs of objects that are gone; yields each part's rows."""
+        yield from in_parts(self.database, "log", self._logs_of_gone(table, ids), self.most)
+
+    def _logs_of_gone(self, table: str, ids: Sequence[str]) -> str:
+        """Row `x` is a log of objects that are gone.
 
         A flow run that is retried after its old task runs went keeps their logs.
         """
         goes = queries.LOGS_OF_GONE.format(table=table, ids=queries.listed(ids))
-        if table == "task_run":
-            goes += f" AND {rules.not_live('x')}"
-        yield from in_parts(self.database, "log", goes, self.most)
+        return f"{goes} AND {self.rules.not_live('x')}" if table == "task_run" else goes
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
         def transaction() -> Deleted:
@@ -160,6 +168,10 @@ class BySql:
                 gone = _leaving(self.database, table, ids, but=("log",))
                 sql = queries.DELETE_BY_ID.format(table=table, ids=queries.listed(ids))
                 self.database.run(sql)
+                left = self.most - sum(gone.values())
+                if table in LOGGING and left > 0:
+                    goes = self._logs_of_gone(table, ids)
+                    gone["log"] = self.database.run(delete_some(self.database, "log", goes, left))
                 return Deleted(gone, ids=ids)
 
         return self.database.patiently(transaction)
