@@ -17,7 +17,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format sanity unit integration containers molecule molecule-images \
-	test test-matrix test-ansible-core hostile bench bench-compare bench-fleet clean
+	test test-matrix test-ansible-core hostile bench bench-compare bench-plan bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,9 @@ bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 
 bench-compare: venv  ## the purge by rewrite beside another revision's: BASE=HEAD~1
 	$(BIN)/python -m benchmarks.compare --base $(BASE)
+
+bench-plan: venv  ## the plan of a deletion among 1 000 000 runs with 100 000 subflows
+	$(BIN)/python -m benchmarks.plan
 
 bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet --hosts 50 200 --forks 20

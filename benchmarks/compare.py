@@ -43,11 +43,17 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=5)
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(
-            ["git", "-C", ROOT, "archive", asked.base, str(ENGINE)], capture_output=True, check=True
-        )
-        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        _compare({asked.base: Path(folder), "this": ROOT}, asked.logs, asked.pairs)
+        base = checkout(asked.base, Path(folder))
+        _compare({asked.base: base, "this": ROOT}, asked.logs, asked.pairs)
+
+
+def checkout(revision: str, folder: Path) -> Path:
+    """Lay another revision's engine down in a folder, and return the folder."""
+    archive = subprocess.run(
+        ["git", "-C", ROOT, "archive", revision, str(ENGINE)], capture_output=True, check=True
+    )
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    return folder
 
 
 def _compare(checkouts: dict[str, Path], logs: int, pairs: int) -> None:

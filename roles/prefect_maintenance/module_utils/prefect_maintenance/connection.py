@@ -137,15 +137,17 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """See one state of the database throughout, unable to write to it."""
+        """See one state of the database throughout, unable to write to any but temporary tables."""
         if self.is_postgresql:
             self._plain("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY NOT DEFERRABLE")
         else:
             self._plain("BEGIN")
         try:
             yield
-        finally:
+        except BaseException:
             self._rollback()
+            raise
+        self._plain("COMMIT")
 
     def wal_bytes(self) -> int:
         """Return how much WAL the whole server has ever written; 0 on SQLite."""
@@ -327,6 +329,8 @@ def _prepare_postgresql(database: Database, lock_timeout: float) -> None:
             database.run(f"SET {limit} = 0")
     database.run(f"SET lock_timeout = '{max(1, int(lock_timeout * 1000))}ms'")
     database.run("SET timezone = 'UTC'")
+    # Compiling a statement takes longer than most of them run.
+    database.run("SET jit = off")
     # Whether transactions may write stays as it is: a database that is kept read-only is refused.
     database.run("SET default_transaction_isolation = 'read committed'")
     database.run("SET default_transaction_deferrable = off")

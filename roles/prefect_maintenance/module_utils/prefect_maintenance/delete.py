@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import queries
+from . import candidates, queries
 from .batches import doomed, doomed_count, positions
 from .connection import Database
 from .errors import ApiError
@@ -77,8 +77,8 @@ def delete(job: Delete) -> None:
 
 def _flow_runs(job: Delete) -> None:
     database, bound = job.database, {"flow_runs": job.cutoffs.flow_runs}
-    lay_down = queries.DOOMED_RUNS.format(ctes=job.rules.doomed_runs_in_trees)
-    with doomed(database, lay_down, **bound):
+    candidates.find_trees(database)
+    with doomed(database, queries.DOOMED_RUNS):
         database.run(queries.INDEX_DOOMED_TOP)
         total, failures = doomed_count(database), _Failures()
         ways: set[str] = set()

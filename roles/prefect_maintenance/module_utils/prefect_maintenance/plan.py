@@ -1,4 +1,4 @@
-"""What would go: exact counts, taken in one snapshot, without a write of any kind."""
+"""What would go: exact counts, taken in one snapshot, without a write to Prefect's tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import queries
+from . import candidates, queries
 from .catalogue import BY_NAME, TABLES
 from .connection import Database
 from .queries import Rules
@@ -90,32 +90,29 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
         rules: the policy as SQL.
         cutoffs: the instants to count from.
         purged: logs older than their own cutoff count as gone already.
+
+    The flow runs that go stay listed in the session, for `delete`.
     """
     bound = _bound(cutoffs)
-    runs = f"WITH RECURSIVE {rules.doomed_runs}"
-    only_runs = {"flow_runs": bound["flow_runs"]}
     goes = rules.task_run_goes(after_runs=True)
+    candidates.make_tables(database)
     with database.snapshot():
-        counted = database.rows(f"{runs} {queries.COUNT_RUNS}", **only_runs)[0]
+        candidates.find(database, rules, cutoffs.flow_runs)
+        counted = database.rows(queries.COUNT_RUNS)[0]
         rows = dict(zip(queries.RUN_TABLES, counted, strict=True))
-        rows["log"] = database.scalar(
-            f"{runs} {queries.COUNT_RUN_LOGS}", **only_runs, purged=purged, logs=bound["logs"]
-        )
+        rows["log"] = database.scalar(queries.COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
         rows["log"] += database.scalar(
-            f"{runs} {queries.COUNT_TASK_LOGS.format(goes=goes)}",
-            **only_runs,
+            queries.COUNT_TASK_LOGS.format(goes=goes),
             **{name: bound[name] for name in ("task_runs", "logs")},
             purged=purged,
         )
         rows["log"] += database.scalar(
-            f"{runs} {queries.COUNT_STRAY_LOGS}",
-            **only_runs,
+            queries.COUNT_STRAY_LOGS,
             **{name: bound[name] for name in ("logs", "orphans")},
             purged=purged,
         )
         alone, states = database.rows(
-            f"{runs} {queries.COUNT_TASK_RUNS.format(goes=goes)}",
-            **only_runs,
+            queries.COUNT_TASK_RUNS.format(goes=goes),
             task_runs=bound["task_runs"],
         )[0]
         rows["task_run"] += alone
@@ -130,7 +127,7 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
         )
         kept = [
             Kept("flow_run", count, why)
-            for why, count in database.rows(f"{runs} {queries.kept_runs(rules)}", **only_runs)
+            for why, count in database.rows(queries.kept_runs(rules), flow_runs=bound["flow_runs"])
         ]
         live = database.scalar(
             queries.COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts

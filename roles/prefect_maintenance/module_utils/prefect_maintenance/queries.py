@@ -23,47 +23,17 @@ _OLD = (
 )
 _UNFINISHED = "({r}.state_type IS NULL OR {r}.state_type IN ({unfinished}))"
 
-# A tree of runs and subflows goes whole or stays whole: whatever hangs together with a run that
-# stays is spared.
-_DOOMED_RUNS = """
-link(child, parent) AS MATERIALIZED (
-    SELECT c.id, t.flow_run_id
-    FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id
-    WHERE t.flow_run_id IS NOT NULL
-),
-relative(a, b) AS MATERIALIZED (
-    SELECT child, parent FROM link UNION ALL SELECT parent, child FROM link
-),
-spared(id) AS (
-    SELECT r.id FROM flow_run r
-    WHERE EXISTS (SELECT 1 FROM relative p WHERE p.a = r.id) AND {goes} IS NOT TRUE
-    UNION
-    SELECT p.b FROM spared s JOIN relative p ON p.a = s.id
-),
-doomed_run(id) AS MATERIALIZED (
-    SELECT r.id FROM flow_run r
-    WHERE {goes} AND NOT EXISTS (SELECT 1 FROM spared s WHERE s.id = r.id)
-)
-"""
+# Among the flow runs that go, as `candidates.find` found them.
+_CANDIDATE = "EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = {id})"
 
 _RUN_GOES = "(r.state_type IN ({states}) AND {old} AND r.id NOT IN ({own}))"
-
-# A run's place in its tree: the id of the topmost run, so that a tree is deleted in one piece.
-_ROOTS = """
-root(id, top) AS (
-    SELECT DISTINCT l.parent, l.parent FROM link l
-    WHERE NOT EXISTS (SELECT 1 FROM link x WHERE x.child = l.parent)
-    UNION
-    SELECT l.child, o.top FROM root o JOIN link l ON l.parent = o.id
-)
-"""
 
 # A finished task run may go before its flow run, but not while that run is unfinished, and not
 # when a subflow that stays hangs on it.
 _TASK_RUN_GOES = """(
     t.state_type IN ({terminal}) AND {old}
     AND NOT EXISTS (SELECT 1 FROM flow_run f WHERE f.id = t.flow_run_id AND {unfinished_f})
-    AND NOT EXISTS (SELECT 1 FROM flow_run c WHERE c.parent_task_run_id = t.id {unless_doomed})
+    AND NOT EXISTS (SELECT 1 FROM flow_run c WHERE c.parent_task_run_id = t.id {unless_candidate})
 )"""
 
 # Of an unfinished flow run: the row names the run itself, or only one of its task runs.
@@ -128,33 +98,21 @@ class Rules:
             states=_words(self.states), old=old("r", "flow_runs"), own=_words(self.own) or "NULL"
         ).replace("AND r.id NOT IN (NULL)", "")
 
-    @property
-    def doomed_runs(self) -> str:
-        """CTEs that end in doomed_run(id). Binds :flow_runs."""
-        return _DOOMED_RUNS.format(goes=self.run_goes)
-
-    @property
-    def doomed_runs_in_trees(self) -> str:
-        """CTEs that end in doomed_run(id) and root(id, top). Binds :flow_runs."""
-        return f"{self.doomed_runs}, {_ROOTS}"
-
     def task_run_goes(self, *, after_runs: bool) -> str:
         """Task run `t` goes by itself. Binds :task_runs.
 
         Args:
-            after_runs: the doomed flow runs are still there and count as gone; needs doomed_run.
+            after_runs: the candidates among the flow runs are still there and count as gone.
         """
         goes = _TASK_RUN_GOES.format(
             terminal=_words(TERMINAL_STATES),
             old=old("t", "task_runs"),
             unfinished_f=self.is_unfinished("f"),
-            unless_doomed="AND NOT EXISTS (SELECT 1 FROM doomed_run d WHERE d.id = c.id)"
-            if after_runs
-            else "",
+            unless_candidate=f"AND NOT {_CANDIDATE.format(id='c.id')}" if after_runs else "",
         )
         if not after_runs:
             return goes
-        return f"({goes} AND NOT EXISTS (SELECT 1 FROM doomed_run d WHERE d.id = t.flow_run_id))"
+        return f"({goes} AND NOT {_CANDIDATE.format(id='t.flow_run_id')})"
 
     def is_unfinished(self, alias: str) -> str:
         """Run `alias` has not reached a terminal state."""
@@ -212,23 +170,25 @@ def _words(values: Iterable[str]) -> str:
     return ", ".join(f"'{value}'" for value in values)
 
 
-# --- counts of the plan; each follows WITH RECURSIVE and the CTEs it names -------------------
+# --- counts of the plan ------------------------------------------------------------------------
 
 COUNT_RUNS = """
 SELECT
-    (SELECT count(*) FROM doomed_run),
-    (SELECT count(*) FROM flow_run_state s JOIN doomed_run d ON d.id = s.flow_run_id),
-    (SELECT count(*) FROM flow_run_input i JOIN doomed_run d ON d.id = i.flow_run_id),
-    (SELECT count(*) FROM task_run t JOIN doomed_run d ON d.id = t.flow_run_id),
+    (SELECT count(*) FROM prefect_maintenance_candidate),
+    (SELECT count(*) FROM flow_run_state s
+     JOIN prefect_maintenance_candidate d ON d.id = s.flow_run_id),
+    (SELECT count(*) FROM flow_run_input i
+     JOIN prefect_maintenance_candidate d ON d.id = i.flow_run_id),
+    (SELECT count(*) FROM task_run t JOIN prefect_maintenance_candidate d ON d.id = t.flow_run_id),
     (SELECT count(*) FROM task_run_state s JOIN task_run t ON t.id = s.task_run_id
-     JOIN doomed_run d ON d.id = t.flow_run_id)
+     JOIN prefect_maintenance_candidate d ON d.id = t.flow_run_id)
 """
 
 RUN_TABLES = ("flow_run", "flow_run_state", "flow_run_input", "task_run", "task_run_state")
 
 # Logs of runs that go now, apart from those that go by their own age before the runs do.
 COUNT_RUN_LOGS = """
-SELECT count(*) FROM log x JOIN doomed_run d ON d.id = x.flow_run_id
+SELECT count(*) FROM log x JOIN prefect_maintenance_candidate d ON d.id = x.flow_run_id
 WHERE NOT (:purged AND x.timestamp < :logs)
 """
 
@@ -236,7 +196,7 @@ WHERE NOT (:purged AND x.timestamp < :logs)
 COUNT_TASK_LOGS = """
 SELECT count(*) FROM task_run t JOIN log x ON x.task_run_id = t.id
 WHERE {goes} AND NOT (:purged AND x.timestamp < :logs)
-  AND NOT EXISTS (SELECT 1 FROM doomed_run d WHERE d.id = x.flow_run_id)
+  AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = x.flow_run_id)
 """
 
 # Logs that name no flow run, once their task run has gone with its own.
@@ -244,7 +204,7 @@ COUNT_STRAY_LOGS = """
 SELECT count(*) FROM log x LEFT JOIN task_run t ON t.id = x.task_run_id
 WHERE x.flow_run_id IS NULL AND x.task_run_id IS NOT NULL AND x.timestamp < :orphans AND (
     (t.id IS NULL AND NOT :purged) OR (NOT (:purged AND x.timestamp < :logs)
-        AND EXISTS (SELECT 1 FROM doomed_run d WHERE d.id = t.flow_run_id)))
+        AND EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = t.flow_run_id)))
 """
 
 COUNT_TASK_RUNS = """
@@ -297,7 +257,7 @@ SELECT CASE
     WHEN {goes} IS NOT TRUE THEN 'it is the maintenance run itself'
     ELSE 'its tree of subflows holds a run that stays' END AS why, count(*)
 FROM flow_run r
-WHERE {old} AND NOT EXISTS (SELECT 1 FROM doomed_run d WHERE d.id = r.id)
+WHERE {old} AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = r.id)
 GROUP BY why ORDER BY why
 """
 
@@ -317,16 +277,15 @@ def kept_runs(rules: Rules) -> str:
 
 DOOMED_RUNS = """
 CREATE TEMPORARY TABLE prefect_maintenance_doomed AS
-WITH RECURSIVE {ctes}
 SELECT row_number() OVER (
            ORDER BY COALESCE(top.end_time, top.state_timestamp, top.start_time,
                              top.expected_start_time), COALESCE(o.top, d.id), d.id) AS position,
        d.id AS id, COALESCE(o.top, d.id) AS top,
        r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
            AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = d.id) AS single
-FROM doomed_run d
+FROM prefect_maintenance_candidate d
 JOIN flow_run r ON r.id = d.id
-LEFT JOIN root o ON o.id = d.id
+LEFT JOIN prefect_maintenance_tree o ON o.id = d.id
 LEFT JOIN flow_run top ON top.id = COALESCE(o.top, d.id)
 """
 
