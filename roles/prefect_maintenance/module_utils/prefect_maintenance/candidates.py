@@ -19,12 +19,16 @@ from .queries import Rules
 # `relative` is the parent of `run` where `above` is 1, a child of it where it is 0.
 _TABLES = {
     "prefect_maintenance_relative": "SELECT r.id AS run, r.id AS relative, 1 AS above",
-    "prefect_maintenance_kept": "SELECT r.id AS id",
     "prefect_maintenance_candidate": "SELECT r.id AS id",
+    "prefect_maintenance_family": "SELECT r.id AS id",
+    "prefect_maintenance_kept": "SELECT r.id AS id",
     "prefect_maintenance_tree": "SELECT r.id AS id, r.id AS top",
 }
 _CREATE = "CREATE TEMPORARY TABLE {table} AS {columns} FROM flow_run r WHERE 1 = 0"
 
+_THAT_GO_BY_THEMSELVES = """
+INSERT INTO prefect_maintenance_candidate (id) SELECT r.id FROM flow_run r WHERE {goes}
+"""
 _PARENTS = """
 INSERT INTO prefect_maintenance_relative (run, relative, above)
 SELECT c.id, t.flow_run_id, 1
@@ -34,34 +38,39 @@ _CHILDREN = """
 INSERT INTO prefect_maintenance_relative (run, relative, above)
 SELECT p.relative, p.run, 0 FROM prefect_maintenance_relative p WHERE p.above = 1
 """
-_KEPT_BY_THEMSELVES = """
-INSERT INTO prefect_maintenance_kept (id)
-SELECT r.id FROM flow_run r
-WHERE r.id IN (SELECT p.run FROM prefect_maintenance_relative p) AND {goes} IS NOT TRUE
+# All runs that hang together with one that goes by itself.
+_FAMILIES = """
+INSERT INTO prefect_maintenance_family (id)
+WITH RECURSIVE family(id) AS (
+    SELECT d.id FROM prefect_maintenance_candidate d
+    WHERE d.id IN (SELECT p.run FROM prefect_maintenance_relative p)
+    UNION
+    SELECT p.relative FROM family f JOIN prefect_maintenance_relative p ON p.run = f.id
+)
+SELECT f.id FROM family f
 """
 # Whatever hangs together with a run that stays.
-_KEPT_WITH_THEM = """
+_KEPT = """
 INSERT INTO prefect_maintenance_kept (id)
 WITH RECURSIVE kept(id) AS (
-    SELECT k.id FROM prefect_maintenance_kept k
+    SELECT f.id FROM prefect_maintenance_family f
+    WHERE NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = f.id)
     UNION
     SELECT p.relative FROM kept k JOIN prefect_maintenance_relative p ON p.run = k.id
 )
 SELECT k.id FROM kept k
-WHERE NOT EXISTS (SELECT 1 FROM prefect_maintenance_kept x WHERE x.id = k.id)
 """
-_CANDIDATES = """
-INSERT INTO prefect_maintenance_candidate (id)
-SELECT r.id FROM flow_run r
-WHERE {goes} AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_kept k WHERE k.id = r.id)
+_SPARE = """
+DELETE FROM prefect_maintenance_candidate WHERE id IN (
+    SELECT k.id FROM prefect_maintenance_kept k)
 """
 # A run's place in its tree: the id of the topmost run, so that a tree is deleted in one piece.
 _TREES = """
 INSERT INTO prefect_maintenance_tree (id, top)
 WITH RECURSIVE tree(id, top) AS (
-    SELECT DISTINCT p.relative, p.relative FROM prefect_maintenance_relative p
-    WHERE p.above = 1 AND NOT EXISTS (
-        SELECT 1 FROM prefect_maintenance_relative x WHERE x.run = p.relative AND x.above = 1)
+    SELECT d.id, d.id FROM prefect_maintenance_candidate d
+    WHERE d.id IN (SELECT p.run FROM prefect_maintenance_relative p WHERE p.above = 0)
+      AND d.id NOT IN (SELECT p.run FROM prefect_maintenance_relative p WHERE p.above = 1)
     UNION
     SELECT p.relative, o.top
     FROM tree o JOIN prefect_maintenance_relative p ON p.run = o.id AND p.above = 0
@@ -87,19 +96,20 @@ def find(database: Database, rules: Rules, cutoff: datetime) -> None:
         rules: the policy as SQL.
         cutoff: of flow runs.
     """
+    database.run(_THAT_GO_BY_THEMSELVES.format(goes=rules.run_goes), flow_runs=cutoff)
+    _analyse(database, "prefect_maintenance_candidate")
     database.run(_PARENTS)
     database.run(_CHILDREN)
     _analyse(database, "prefect_maintenance_relative")
-    database.run(_KEPT_BY_THEMSELVES.format(goes=rules.run_goes), flow_runs=cutoff)
-    _analyse(database, "prefect_maintenance_kept")
-    _follow(database, _KEPT_WITH_THEM)
-    _analyse(database, "prefect_maintenance_kept")
-    database.run(_CANDIDATES.format(goes=rules.run_goes), flow_runs=cutoff)
+    _follow(database, _FAMILIES)
+    _analyse(database, "prefect_maintenance_family")
+    _follow(database, _KEPT)
+    database.run(_SPARE)
     _analyse(database, "prefect_maintenance_candidate")
 
 
 def find_trees(database: Database) -> None:
-    """Find the topmost run of each run that has relatives; fills prefect_maintenance_tree."""
+    """Find the topmost run of each candidate that has subflows or is one, in a table of trees."""
     with database.transaction():
         _follow(database, _TREES)
     _analyse(database, "prefect_maintenance_tree")

@@ -331,6 +331,8 @@ def _prepare_postgresql(database: Database, lock_timeout: float) -> None:
     database.run("SET timezone = 'UTC'")
     # Compiling a statement takes longer than most of them run.
     database.run("SET jit = off")
+    # The list of what goes has an index in no order, which would be written again and again.
+    database.run("SET temp_buffers = '64MB'")
     # Whether transactions may write stays as it is: a database that is kept read-only is refused.
     database.run("SET default_transaction_isolation = 'read committed'")
     database.run("SET default_transaction_deferrable = off")
