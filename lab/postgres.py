@@ -158,16 +158,24 @@ class Postgres:
                 tree = environments.CACHE / self._bin.relative_to(environments.CACHE).parts[0]
                 shutil.copytree(tree, self._home / "programs", symlinks=True)
                 self._bin = self._home / "programs" / self._bin.relative_to(tree)
-            for path in (self._home, *self._home.rglob("*")):
-                os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
+            self._own(self._home, *self._home.rglob("*"))
+        seed = environments.seed(self.version)
+        if seed:
+            shutil.copytree(seed, self.data)
+            self._own(self.data, *self.data.rglob("*"))
+            return
         secret = self._home / "password"
         secret.write_text(PASSWORD)
-        if self._user:
-            os.chown(secret, self._user.pw_uid, self._user.pw_gid)
+        self._own(secret)
         self._run(
             "initdb", "-D", str(self.data), "-U", "postgres", "-A", "scram-sha-256",
             f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync",
         )  # fmt: skip
+
+    def _own(self, *paths: Path) -> None:
+        """Give files to the account that the server runs as."""
+        for path in paths if self._user else ():
+            os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
 
     def _run(self, program: str, *arguments: str) -> None:
         who = {"user": self._user.pw_uid, "group": self._user.pw_gid} if self._user else {}
