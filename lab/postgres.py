@@ -174,8 +174,9 @@ class Postgres:
 
     def _own(self, *paths: Path) -> None:
         """Give files to the account that the server runs as."""
-        for path in paths if self._user else ():
-            os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
+        if who := self._user:
+            for path in paths:
+                os.chown(path, who.pw_uid, who.pw_gid, follow_symlinks=False)
 
     def _run(self, program: str, *arguments: str) -> None:
         who = {"user": self._user.pw_uid, "group": self._user.pw_gid} if self._user else {}

@@ -17,12 +17,17 @@ from typing import Self
 from urllib.error import HTTPError, URLError
 
 import psycopg2
+from psycopg2.extensions import connection as Connection
 from sqlalchemy.engine import URL, make_url
 
 from . import environments
 from .postgres import free_port
 
 SQLITE_SEED = environments.CACHE / "seed-sqlite" / "prefect.db"
+_MAY_COPY = """
+SELECT rolsuper AND EXISTS (SELECT 1 FROM pg_database WHERE datname = %s)
+FROM pg_roles WHERE rolname = current_user
+"""
 _BLANK = """
 SELECT (SELECT count(*) FROM pg_class WHERE oid >= 16384)
      + (SELECT count(*) FROM pg_namespace WHERE oid >= 16384)
@@ -47,6 +52,9 @@ QUIET = {
     "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED": "false",
+    # A schedule has its runs at once, and not within a minute.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
 }
 
 
@@ -193,26 +201,33 @@ def _copied(url: URL, version: str) -> bool:
     if url.get_backend_name() == "sqlite":
         return _file_copied(Path(str(url.database)), version)
     template = template_of(version)
-    told = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
-    with closing(psycopg2.connect(**told, dbname="postgres")) as connection:
+    with closing(_connected(url.set(database="postgres"))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-            may = cursor.fetchall() == [(True,)]
-            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [template])
-            there = cursor.fetchall() and template != url.database
-            if not (there and may and _is_blank({**told, "dbname": url.database})):
+            cursor.execute(_MAY_COPY, [template])
+            there = cursor.fetchall() == [(True,)] and template != url.database
+            if not (there and _is_blank(url)):
                 return False
             cursor.execute(f'DROP DATABASE "{url.database}"')
             cursor.execute(f'CREATE DATABASE "{url.database}" TEMPLATE "{template}"')
     return True
 
 
-def _is_blank(told: Mapping[str, object]) -> bool:
+def _is_blank(url: URL) -> bool:
     """Tell whether a database is as CREATE DATABASE makes it."""
-    with closing(psycopg2.connect(**told)) as connection, connection.cursor() as cursor:
+    with closing(_connected(url)) as connection, connection.cursor() as cursor:
         cursor.execute(_BLANK)
-        return cursor.fetchall() == [(0,)]
+        return bool(cursor.fetchall() == [(0,)])
+
+
+def _connected(url: URL) -> Connection:
+    return psycopg2.connect(
+        host=url.host,
+        port=url.port,
+        user=url.username,
+        password=url.password,
+        dbname=url.database,
+    )
 
 
 def _file_copied(path: Path, version: str) -> bool:
