@@ -14,7 +14,20 @@ LONGEST = (
     "test_playbooks",
     "test_hostile_sample",
     "test_schedule",
+    "test_awx",
+    "test_rewrite_neighbours",
+    "test_rewrite_faults",
+    "test_lab",
+    "test_schedule_rights",
+    "test_repack",
+    "test_vault",
+    "test_deployments",
 )
+
+
+def pytest_configure() -> None:
+    # What the role installs for a test is used once; most of it would be compiled for nothing.
+    os.environ.setdefault("PIP_COMPILE", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)
