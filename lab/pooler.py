@@ -14,17 +14,15 @@ from pathlib import Path
 
 import psycopg2
 
+from . import debian
 from .postgres import PASSWORD, Postgres, free_port
-
-_DEBIAN = Path("/etc/debian_version")
 
 
 def program() -> str | None:
     """Return where pgbouncer is; root on Debian installs it; None where it cannot be had."""
     known = f"{os.environ.get('PATH', '')}:/usr/sbin"
-    if not shutil.which("pgbouncer", path=known) and _DEBIAN.exists() and not os.geteuid():
-        for arguments in (["update", "-q"], ["install", "-q", "-y", "pgbouncer"]):
-            subprocess.run(["apt-get", *arguments], check=False, stdout=subprocess.DEVNULL)
+    if not shutil.which("pgbouncer", path=known):
+        debian.install("pgbouncer")
     return shutil.which("pgbouncer", path=known)
 
 

@@ -20,20 +20,22 @@ import psycopg2
 from . import environments
 
 PASSWORD = "lab-secret"
-_SYSTEM = Path("/usr/lib/postgresql")
 
 
 class Postgres:
     """A running cluster with the superuser postgres, password authentication over TCP.
 
     Args:
-        version: "18" is the embedded one; another major version is taken from the system.
+        version: the major version; `environments.postgres` says where it comes from.
         options: settings of the server, as for its -c.
         durable: keep fsync on, as in production; off is faster to start.
     """
 
     def __init__(
-        self, version: str = "18", options: Mapping[str, str] | None = None, durable: bool = False
+        self,
+        version: str = environments.POSTGRES,
+        options: Mapping[str, str] | None = None,
+        durable: bool = False,
     ) -> None:
         self.version = version
         self.port = free_port()
@@ -135,44 +137,46 @@ class Postgres:
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def program(self, name: str) -> str:
-        """Return the path of one of PostgreSQL's programs, of the server's own version."""
-        return str(self._bin / name)
+        """Return the path of one of PostgreSQL's programs.
+
+        It is of the server's own version, or of the newest, which understands older servers.
+        """
+        own = self._bin / name
+        return str(own if own.exists() else environments.postgres() / name)
 
     def log(self) -> str:
         """Return what the server has logged."""
         return (self._home / "log").read_text()
 
     def _make(self) -> None:
-        self._bin, self._user = self._programs(), None
+        self._bin, self._user = environments.postgres(self.version), None
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.
             self._user = pwd.getpwnam("nobody")
             if self._bin.is_relative_to(environments.CACHE):
                 # The checkout may lie where that account cannot look; libraries stand beside.
-                tree = environments.CACHE / "postgres"
+                tree = environments.CACHE / self._bin.relative_to(environments.CACHE).parts[0]
                 shutil.copytree(tree, self._home / "programs", symlinks=True)
                 self._bin = self._home / "programs" / self._bin.relative_to(tree)
-            for path in (self._home, *self._home.rglob("*")):
-                os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
+            self._own(self._home, *self._home.rglob("*"))
+        seed = environments.seed(self.version)
+        if seed:
+            shutil.copytree(seed, self.data)
+            self._own(self.data, *self.data.rglob("*"))
+            return
         secret = self._home / "password"
         secret.write_text(PASSWORD)
-        if self._user:
-            os.chown(secret, self._user.pw_uid, self._user.pw_gid)
+        self._own(secret)
         self._run(
             "initdb", "-D", str(self.data), "-U", "postgres", "-A", "scram-sha-256",
             f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync",
         )  # fmt: skip
 
-    def _programs(self) -> Path:
-        if self.version == "18":
-            return environments.postgres()
-        found = _SYSTEM / self.version / "bin"
-        if not (found / "initdb").exists():
-            raise FileNotFoundError(
-                f"PostgreSQL {self.version} is not installed: there is no {found}/initdb; "
-                f"install your system's package postgresql-{self.version}"
-            )
-        return found
+    def _own(self, *paths: Path) -> None:
+        """Give files to the account that the server runs as."""
+        if who := self._user:
+            for path in paths:
+                os.chown(path, who.pw_uid, who.pw_gid, follow_symlinks=False)
 
     def _run(self, program: str, *arguments: str) -> None:
         who = {"user": self._user.pw_uid, "group": self._user.pw_gid} if self._user else {}

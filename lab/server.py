@@ -10,14 +10,32 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.error import HTTPError, URLError
 
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from sqlalchemy.engine import URL, make_url
+
 from . import environments
 from .postgres import free_port
 
+SQLITE_SEED = environments.CACHE / "seed-sqlite" / "prefect.db"
+_MAY_COPY = """
+SELECT rolsuper AND EXISTS (SELECT 1 FROM pg_database WHERE datname = %s)
+FROM pg_roles WHERE rolname = current_user
+"""
+_BLANK = """
+SELECT (SELECT count(*) FROM pg_class WHERE oid >= 16384)
+     + (SELECT count(*) FROM pg_namespace WHERE oid >= 16384)
+     + (SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+        WHERE d.datname = current_database())
+     + (SELECT count(*) FROM pg_database WHERE datname = current_database()
+        AND dattablespace <> (SELECT oid FROM pg_tablespace WHERE spcname = 'pg_default'))
+"""
 # Nothing of the server's own may change the rows that a test or a demo watches.
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -34,6 +52,9 @@ QUIET = {
     "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED": "false",
+    # A schedule has its runs at once, and not within a minute.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
 }
 
 
@@ -148,8 +169,18 @@ class PrefectServer:
                 ) from error
 
 
+def template_of(version: str) -> str:
+    """Name the database of a cluster that has the schema of a Prefect version, if it has one."""
+    return f"prefect-{version}"
+
+
 def migrate(db_url: str, version: str = environments.NEWEST) -> None:
-    """Give a database the schema of a Prefect version."""
+    """Give a database the schema of a Prefect version.
+
+    An empty one becomes a copy of a database that has it, where there is one.
+    """
+    if _copied(make_url(db_url), version):
+        return
     with tempfile.TemporaryDirectory(prefix="prefect-lab-home-") as home:
         done = subprocess.run(
             [environments.prefect(version).parent / "prefect", "server", "database", "upgrade",
@@ -164,6 +195,47 @@ def migrate(db_url: str, version: str = environments.NEWEST) -> None:
         )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"the migration failed:\n{done.stdout}\n{done.stderr}")
+
+
+def _copied(url: URL, version: str) -> bool:
+    if url.get_backend_name() == "sqlite":
+        return _file_copied(Path(str(url.database)), version)
+    template = template_of(version)
+    with closing(_connected(url.set(database="postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(_MAY_COPY, [template])
+            there = cursor.fetchall() == [(True,)] and template != url.database
+            if not (there and _is_blank(url)):
+                return False
+            cursor.execute(f'DROP DATABASE "{url.database}"')
+            cursor.execute(f'CREATE DATABASE "{url.database}" TEMPLATE "{template}"')
+    return True
+
+
+def _is_blank(url: URL) -> bool:
+    """Tell whether a database is as CREATE DATABASE makes it."""
+    with closing(_connected(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(_BLANK)
+        return bool(cursor.fetchall() == [(0,)])
+
+
+def _connected(url: URL) -> Connection:
+    return psycopg2.connect(
+        host=url.host,
+        port=url.port,
+        user=url.username,
+        password=url.password,
+        dbname=url.database,
+    )
+
+
+def _file_copied(path: Path, version: str) -> bool:
+    known = environments.is_made(SQLITE_SEED.parent, *environments.seed_locks())
+    if version != environments.NEWEST or path.exists() or not known:
+        return False
+    shutil.copy(SQLITE_SEED, path)
+    return True
 
 
 def asynchronous(db_url: str) -> str:

@@ -102,10 +102,10 @@ def kill(url: str, unit: str) -> None:
     with engine.begin() as holder, engine.connect() as watcher:
         holder.execute(sa.text("SELECT id FROM log ORDER BY timestamp LIMIT 1 FOR UPDATE"))
         watcher.execution_options(isolation_level="AUTOCOMMIT")
-        until = time.monotonic() + 120
+        until = time.monotonic() + 360
         while not watcher.execute(sa.text(_WAITING)).first():
             if time.monotonic() > until:
-                raise SystemExit("no maintenance came as far as the oldest log within two minutes")
+                raise SystemExit("no maintenance came as far as the oldest log within six minutes")
             time.sleep(0.2)
         subprocess.run(["systemctl", "kill", "--signal=SIGKILL", unit], check=True)
 

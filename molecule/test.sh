@@ -19,16 +19,18 @@ installed() {
 }
 
 if ci_as_root && ! installed; then
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
-        containernetworking-plugins mmdebstrap podman runc > /dev/null
+    # Tests that run meanwhile install packages of their own (lab/debian.py), under the same lock.
+    mkdir -p .cache
+    flock .cache/apt.lock sh -c 'apt-get -qq update &&
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+            containernetworking-plugins mmdebstrap podman runc > /dev/null'
 fi
 if ! command -v podman > /dev/null; then
     echo "The container tests were not run: podman is missing. Install it, then: make molecule"
     exit "$missing"
 fi
 
-"${MAKE:-make}" --silent .cache/molecule/.made
+MAKEFLAGS='' "${MAKE:-make}" --silent .cache/molecule/.made
 
 . molecule/limits.sh
 

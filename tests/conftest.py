@@ -16,7 +16,7 @@ from lab.postgres import Postgres
 from lab.server import PrefectServer, migrate
 
 PREFECT = os.environ.get("LAB_PREFECT", environments.NEWEST)
-POSTGRES = os.environ.get("LAB_POSTGRES", "18")
+POSTGRES = os.environ.get("LAB_POSTGRES", environments.POSTGRES)
 
 StartServer = Callable[..., PrefectServer]
 

@@ -86,7 +86,7 @@ def _played(asked: argparse.Namespace) -> Iterator[Result]:
             within = [p for p in stage.places if p in tense]
             outside = [p for p in stage.places if p not in tense]
             for turn, party in enumerate(PARTIES[name] for name in asked.party or PARTIES):
-                if missing(party):
+                if missing(party, cluster):
                     continue
                 # Each party begins elsewhere, so that together they come to every statement.
                 places = _spread(within, turn, asked.every)

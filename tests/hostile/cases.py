@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from maintenance import SmallDisk, small_disk
 from prefect_maintenance.errors import MaintenanceError
 from prefect_maintenance.steps import Outcome
+
+from lab.postgres import Postgres
 
 from .force import FORCE
 from .neighbour import Place, Visit, visiting
@@ -38,10 +40,10 @@ class Result:
     error: str
 
 
-def missing(party: Party) -> str | None:
-    """Say what a party needs that this machine has not."""
-    if party.needs == "repack" and shutil.which("pg_repack") is None:
-        return "pg_repack is not installed"
+def missing(party: Party, cluster: Postgres) -> str | None:
+    """Say what a party needs that this PostgreSQL has not."""
+    if party.needs == "repack" and not Path(cluster.program("pg_repack")).exists():
+        return f"PostgreSQL {cluster.version} is here without pg_repack; test_repack.py brings one"
     return None
 
 

@@ -112,12 +112,20 @@ def second_runner(scene: Scene) -> None:
 
 
 def repack(scene: Scene) -> None:
-    subprocess.run(
-        ["pg_repack", "-h", "127.0.0.1", "-p", str(scene.cluster.port), "-U", "postgres",
-         "-d", scene.name, "-t", "public.log", "--no-superuser-check"],
-        env={**os.environ, "PGPASSWORD": PASSWORD, "PGAPPNAME": OTHERS},
-        check=True, capture_output=True,
-    )  # fmt: skip
+    command = [
+        scene.cluster.program("pg_repack"), "-h", "127.0.0.1", "-p", str(scene.cluster.port),
+        "-U", "postgres", "-d", scene.name, "-t", "public.log", "--no-superuser-check",
+    ]  # fmt: skip
+    environment = {**os.environ, "PGPASSWORD": PASSWORD, "PGAPPNAME": OTHERS}
+    said = []
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("NOTICE: Waiting for"):
+                scene.polled.set()
+    if process.returncode:
+        raise RuntimeError(f"pg_repack ended with {process.returncode}: {''.join(said)}")
 
 
 FORCE = (
@@ -127,6 +135,8 @@ FORCE = (
         before=("CREATE EXTENSION pg_repack",),
         schema=("CREATE EXTENSION pg_repack",),
         needs="repack",
+        # It keeps its lock on the table until it is done, for longer than a step waits.
+        interrupts=True,
     ),
     Party("backend terminated", terminate, interrupts=True),
     Party("backend cancelled", cancel, interrupts=True),

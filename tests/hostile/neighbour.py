@@ -122,7 +122,7 @@ def visiting(scene: Scene, place: Place, act: Callable[[Scene], None]) -> Iterat
         thread.start()
 
         def may_go_on() -> bool:
-            return not thread.is_alive() or bool(_blockers(scene))
+            return not thread.is_alive() or scene.polled.is_set() or bool(_blockers(scene))
 
         wait_until("the party neither ended nor waited for us", may_go_on)
         # The swap's own session is at the place, and a watcher cannot watch while it is held.

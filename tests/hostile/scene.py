@@ -60,6 +60,7 @@ class Scene:
         unsure: somebody was cut off while committing, so that numbers are not exact.
         kept: rows of any table that a retried run must keep.
         errors: what a party saw that it should not have.
+        polled: a party waits for our transactions by looking again and again; no lock shows that.
         ending: what is to be done when the step has ended, last first.
     """
 
@@ -80,6 +81,7 @@ class Scene:
     ending: list[Callable[[], None]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     waited: threading.Event = field(default_factory=threading.Event)
+    polled: threading.Event = field(default_factory=threading.Event)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
     @property

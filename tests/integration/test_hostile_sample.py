@@ -65,7 +65,7 @@ def theatre() -> Iterator[Theatre]:
 def test_rows_schema_and_report_are_right_whoever_acts_meanwhile(
     theatre: Theatre, stage: str, party: str, number: int
 ) -> None:
-    if lacking := missing(PARTIES[party]):
+    if lacking := missing(PARTIES[party], theatre.cluster):
         pytest.skip(lacking)
     calm = theatre.stage(stage)
     result = play(theatre, calm, PARTIES[party], chosen(calm, PARTIES[party], number), PATIENCE)

