@@ -103,4 +103,4 @@ bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet --hosts 50 200 --forks 20
 
 clean:  ## remove everything that was made
-	rm -rf .venv .cache reports .ruff_cache .mypy_cache .pytest_cache .ansible
+	rm -rf .venv .cache reports playbooks/reports .ruff_cache .mypy_cache .pytest_cache .ansible

@@ -112,7 +112,7 @@ def test_other_dialects_are_refused_and_their_secrets_known(url: str) -> None:
 
 def test_a_password_in_the_address_of_the_api_is_refused_unshown(filled: str) -> None:
     asked = request(filled, api_url="http://admin:hunter2@127.0.0.1:4200/api")
-    assert "hunter2" not in refused("purge", asked, SettingsError, "use api_auth_string")
+    assert "hunter2" not in refused("purge", asked, SettingsError, "into api_auth_string")
 
 
 def test_what_is_no_url_is_not_echoed() -> None:
@@ -172,7 +172,15 @@ def test_a_read_only_database_is_refused(cluster: Postgres, filled: str) -> None
         ("states", [], "list of terminal states"),
         ("reference_time", "yesterday", "ISO 8601"),
         ("lock_timeout", 0, "lock_timeout"),
+        ("lock_timeout", True, "lock_timeout"),
         ("purge_strategy", "shred", "purge_strategy must be one of"),
+        ("purge_strategy", 0, "purge_strategy must be one of"),
+        ("batch_size", 0, "batch_size must be a whole number, 1 or more"),
+        ("concurrency", 0, "concurrency must be a whole number, 1 or more"),
+        ("vacuum", "", "vacuum must be one of"),
+        ("run_delete_via", 0, "run_delete_via must be one of"),
+        ("retention", 0, "retention must map entities to days"),
+        ("retention", "", "retention must map entities to days"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(

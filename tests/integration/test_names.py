@@ -73,7 +73,7 @@ def test_every_host_has_a_report_of_its_own_and_none_leaves_the_folder(tmp_path:
         ({"prefect_maintenance_lock_timeout": 1e9}, "lock_timeout must be seconds"),
         ({"prefect_maintenance_flow_run_name": "nightly-{day}"}, "date, time and host"),
         ({"prefect_maintenance_api_url": "maint:Zebra9@h/api"}, "put user:password into"),
-        ({"prefect_maintenance_api_url": "http://h/api?token=Zebra9"}, "put user:password into"),
+        ({"prefect_maintenance_api_url": "http://h/api?token=Zebra9"}, "put the credentials into"),
     ],
 )
 def test_nothing_is_laid_down_for_a_number_or_a_template_that_cannot_be(

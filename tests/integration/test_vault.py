@@ -69,6 +69,7 @@ def test_the_vault_of_an_example_inventory_is_used_and_shown_nowhere(
                     "prefect_maintenance_python": str(environments.prefect()),
                     "prefect_maintenance_home": str(tmp_path / "home"),
                     "prefect_maintenance_vacuum": "none",
+                    "prefect_maintenance_report_dir": str(tmp_path / "reports"),
                 }
             )
         )
@@ -78,9 +79,9 @@ def test_the_vault_of_an_example_inventory_is_used_and_shown_nowhere(
         broken = () if inventory == "managed" else ("-e", "prefect_maintenance_api_url=http://a:9")
         maintain = ROOT / "playbooks" / "maintain.yml"
         shown += run("ansible-playbook", maintain, *play, *broken, code=2 if broken else 0)
-        reports = "".join(path.read_text() for path in folder.glob("reports/*"))
+        reports = "".join(path.read_text() for path in tmp_path.glob("reports/*"))
         assert (fleet.logs("vaulted") == DAYS) is bool(broken)
-        assert json.loads((folder / "reports" / "fleet.json").read_text())["status"] == (
+        assert json.loads((tmp_path / "reports" / "fleet.json").read_text())["status"] == (
             "failed" if broken else "ok"
         )
         for secret in (PASSWORD, quote(PASSWORD, safe=""), KEY, AUTH, "lab-secret"):

@@ -67,26 +67,11 @@ def test_the_largest_numbers_are_taken() -> None:
     assert parsed.cutoffs.logs.year == 1926
 
 
-def test_the_role_and_the_flow_know_the_same_bounds() -> None:
-    asked = {k: v for k, v in settings.BOUNDS.items() if k != "concurrency"}
-    assert asked == filters().BOUNDS
+def test_the_flow_knows_the_same_bounds() -> None:
     form = flow.parameter_schema()["properties"]
     for option, (least, most) in settings.BOUNDS.items():
         if option != "concurrency":
             assert (form[option]["minimum"], form[option]["maximum"]) == (least, most), option
-
-
-def test_the_role_names_every_number_beyond_its_bounds() -> None:
-    beyond = filters().beyond
-    assert beyond({"retention_days": 15, "batch_size": "20000"}, {"logs": 7}) == []
-    found = beyond({"retention_days": 1_000_000, "max_runtime": -1, "per_cluster": "x"},
-                   {"logs": 0})  # fmt: skip
-    assert [re.findall(r"^\w+(?:\.\w+)?", text)[0] for text in found] == [
-        "prefect_maintenance_retention_days",
-        "prefect_maintenance_max_runtime",
-        "prefect_maintenance_per_cluster",
-        "prefect_maintenance_retention.logs",
-    ]
 
 
 def test_the_flow_refuses_a_number_beyond_its_bounds_before_it_begins() -> None:

@@ -20,15 +20,6 @@ from ansible.module_utils.common.text.formatters import bytes_to_human
 SCHEMA = 1
 # With more servers than this, those with nothing to tell share one line on the screen.
 LISTED = 200
-# The least and the most of the role's numbers, as the engine has them.
-BOUNDS = {
-    "retention_days": (1, 36500),
-    "batch_size": (1, 10_000_000),
-    "max_runtime": (0, 31_536_000),
-    "per_cluster": (0, 10_000),
-    "vacuum_min_bytes": (0, 2**53 - 1),
-    "vacuum_min_percent": (0, 100),
-}
 # Names of summaries, beside which the reports of the hosts lie.
 _RESERVED = ("fleet", "fleet-schedule")
 _LONGEST = 200
@@ -38,17 +29,6 @@ STATUSES = ("ok", "partial", "failed", "not reached")
 def answer(given: Any, otherwise: Any) -> Any:
     """Return the answer to a question, or what holds when it was left blank; 0 is an answer."""
     return otherwise if given is None or not str(given).strip() else given
-
-
-def beyond(numbers: Mapping[str, Any], retention: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each number that is none, or lies beyond its bounds."""
-    asked = [(name, value, BOUNDS[name]) for name, value in numbers.items()]
-    asked += [(f"retention.{k}", v, BOUNDS["retention_days"]) for k, v in retention.items()]
-    return [
-        f"prefect_maintenance_{name} must be a whole number from {least} to {most}"
-        for name, value, (least, most) in asked
-        if not re.fullmatch(r"[0-9]{1,20}", str(value)) or not least <= int(value) <= most
-    ]
 
 
 def template_fault(template: str) -> str:
@@ -238,7 +218,6 @@ class FilterModule:
         """Return them."""
         return {
             "prefect_maintenance_answer": answer,
-            "prefect_maintenance_beyond": beyond,
             "prefect_maintenance_template_fault": template_fault,
             "prefect_maintenance_file_name": file_name,
             "prefect_maintenance_record": record,

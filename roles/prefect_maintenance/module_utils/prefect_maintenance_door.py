@@ -116,7 +116,7 @@ def _end(module: AnsibleModule, mask: Mask, failure: str | None, **result: Any) 
 
 def _arguments(module: AnsibleModule) -> dict[str, Any]:
     """Return the options as they may be shown, which Ansible does at its third verbosity."""
-    from ansible.module_utils.prefect_maintenance.addresses import check_api_url
+    from ansible.module_utils.prefect_maintenance.api_address import check_api_url
     from ansible.module_utils.prefect_maintenance.errors import SettingsError
 
     shown = dict(module.params)

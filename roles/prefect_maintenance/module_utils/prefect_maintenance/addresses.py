@@ -1,9 +1,8 @@
-"""Addresses of databases and APIs, read so that no part of a password can pass for a host."""
+"""Addresses of databases, read so that no part of a password can pass for a host."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
@@ -19,17 +18,10 @@ _AMBIGUOUS = (
     "db_url can be read in more than one way; percent-encode the special characters of the "
     "password, the user and the names, as %40 for @, %2F for /, %3A for : and %3F for ?"
 )
-_API = (
-    "api_url is not the address of an API; write http://host:4200/api or https://host/api, "
-    "without a query"
-)
 # Those that people have; any other word before the colon may be a part of a password.
 _DIALECTS = {"cockroachdb", "mariadb", "mssql", "mysql", "oracle", "postgres", "snowflake"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _HOST = re.compile(r"[\w.,:%/~-]*")
-_API_URL = re.compile(
-    r"https?://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:[0-9]{1,5})?(/[\w.~%+,;=-]*)*", re.ASCII
-)
 _OPTION = re.compile(r"[a-z][a-z0-9_]*")
 # Options whose values are shown with pride; any other may be a password or a key.
 _HARMLESS = {
@@ -81,37 +73,6 @@ def database_secrets(url: sa.URL) -> set[str]:
     for name, values in url.normalized_query.items():
         found |= set() if name in _HARMLESS else {value for value in values if value}
     return {form for secret in found for form in (secret, quote(secret, safe=""), quote(secret))}
-
-
-def check_api_url(url: str) -> str:
-    """Return the address of an API without a slash at its end.
-
-    Raises:
-        SettingsError: it is none, or may hold a password.
-    """
-    if "@" in url:
-        raise SettingsError(
-            "api_url holds a user or password, which reports would show; use api_auth_string"
-        )
-    if not _API_URL.fullmatch(url):
-        raise SettingsError(f"{_API}; what lets in belongs into api_auth_string or api_key")
-    return url.rstrip("/")
-
-
-def check_headers(headers: Mapping[str, str], option: str) -> None:
-    """Make sure that a request can carry these headers.
-
-    Raises:
-        SettingsError: a name is none, or a value has a character that no header can have.
-    """
-    for name, value in headers.items():
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-            raise SettingsError(f"{option} has a name that no header can have; write X-Name: value")
-        if not re.fullmatch(r"([!-~]([ -~]*[!-~])?)?", value):
-            raise SettingsError(
-                f"{option} has a value that no header can have: a line break, a space at an end "
-                "or a character beyond ASCII; correct it"
-            )
 
 
 def _read(text: str) -> sa.URL:

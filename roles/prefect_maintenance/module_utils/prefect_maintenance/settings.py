@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import reprlib
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import clock
+from .api_address import check_api_url, check_headers
 from .errors import MaintenanceError, SettingsError
 from .masking import Mask
 
@@ -172,25 +174,23 @@ class Settings:
             policy=policy,
             cutoffs=_cutoffs(policy, reference),
             limits=Limits(
-                batch_size=_integer(request.get("batch_size") or 20000, "batch_size"),
-                concurrency=_integer(request.get("concurrency") or 4, "concurrency"),
-                lock_timeout=_seconds(request.get("lock_timeout", 5.0)),
-                max_runtime=_integer(request.get("max_runtime") or 0, "max_runtime"),
-                per_cluster=_integer(request.get("per_cluster", 1), "per_cluster"),
+                batch_size=_number(request, "batch_size", 20000),
+                concurrency=_number(request, "concurrency", 4),
+                lock_timeout=_seconds(_given(request, "lock_timeout", 5.0)),
+                max_runtime=_number(request, "max_runtime", 0),
+                per_cluster=_number(request, "per_cluster", 1),
                 stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
             ),
             reclaim=Reclaim(
-                mode=_one_of(request.get("vacuum") or "auto", VACUUM_MODES, "vacuum"),
-                min_bytes=_integer(
-                    request.get("vacuum_min_bytes", 100 * 2**20), "vacuum_min_bytes"
-                ),
-                min_percent=_integer(request.get("vacuum_min_percent", 20), "vacuum_min_percent"),
+                mode=_one_of(_given(request, "vacuum", "auto"), VACUUM_MODES, "vacuum"),
+                min_bytes=_number(request, "vacuum_min_bytes", 100 * 2**20),
+                min_percent=_number(request, "vacuum_min_percent", 20),
             ),
             purge_strategy=_one_of(
-                request.get("purge_strategy") or "auto", PURGE_STRATEGIES, "purge_strategy"
+                _given(request, "purge_strategy", "auto"), PURGE_STRATEGIES, "purge_strategy"
             ),
             run_delete_via=_one_of(
-                request.get("run_delete_via") or "api", RUN_DELETE_WAYS, "run_delete_via"
+                _given(request, "run_delete_via", "api"), RUN_DELETE_WAYS, "run_delete_via"
             ),
             growth_drivers=bool(request.get("growth_drivers")),
             before=tuple(
@@ -241,11 +241,13 @@ def parse_policy(request: Mapping[str, Any]) -> Policy:
         SettingsError: retention is not a whole number of days from 1, its entity is unknown,
             or a state is unknown or not terminal.
     """
-    everywhere = _integer(request.get("retention_days", 15), "retention_days", unit="days")
-    own = request.get("retention") or {}
+    everywhere = _integer(_given(request, "retention_days", 15), "retention_days", unit="days")
+    own = _given(request, "retention", {})
     if not isinstance(own, Mapping):
-        raise SettingsError("retention must map entities to days, e.g. {logs: 7}")
-    unknown = sorted(set(own) - set(ENTITIES))
+        raise SettingsError(
+            f"retention must map entities to days, e.g. {{logs: 7}}, not {_short(own)}"
+        )
+    unknown = [entity for entity in own if entity not in ENTITIES]
     if unknown:
         raise SettingsError(
             f"retention names an unknown entity: {', '.join(map(str, unknown))}; "
@@ -298,12 +300,13 @@ def _parse_states(value: Any) -> tuple[str, ...]:
     for name in names:
         if name in UNFINISHED_STATES:
             raise SettingsError(
-                f"state {name} is not terminal and is never deleted; "
+                f"states has {name}, which is not terminal and is never deleted; "
                 f"terminal are {', '.join(TERMINAL_STATES)}"
             )
         if name not in TERMINAL_STATES:
             raise SettingsError(
-                f"unknown state {name!r}; terminal states are {', '.join(TERMINAL_STATES)}"
+                f"states has the unknown state {_short(name)}; "
+                f"terminal are {', '.join(TERMINAL_STATES)}"
             )
     return tuple(dict.fromkeys(names))
 
@@ -314,14 +317,14 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
     Raises:
         SettingsError: the address is none, or holds a password.
     """
-    from .addresses import check_api_url, check_headers
-
-    url = request.get("api_url")
-    if not url:
-        return None
-    headers = request.get("api_headers")
+    headers = _given(request, "api_headers", {})
+    if not isinstance(headers, Mapping):
+        raise SettingsError("api_headers must map names to values, e.g. {X-Tenant: a}")
     check_headers({"Authorization": str(request.get("api_key") or "")}, "api_key")
-    check_headers({str(k): str(v) for k, v in (headers or {}).items()}, "api_headers")
+    check_headers({str(k): str(v) for k, v in headers.items()}, "api_headers")
+    url = request.get("api_url")
+    if url in (None, ""):
+        return None
     return Api(
         url=check_api_url(str(url)),
         auth_string=request.get("api_auth_string") or None,
@@ -339,6 +342,16 @@ def _parse_role(request: Mapping[str, Any]) -> RoleWish | None:
     return RoleWish(str(name), request.get("password") or None, bool(request.get("own")))
 
 
+def _given(request: Mapping[str, Any], name: str, default: Any) -> Any:
+    """Return what was asked for; 0 and an empty text are answers, which may be refused."""
+    value = request.get(name)
+    return default if value is None else value
+
+
+def _number(request: Mapping[str, Any], name: str, default: int) -> int:
+    return _integer(_given(request, name, default), name)
+
+
 def _integer(
     value: Any, name: str, bounds: tuple[int, int] | None = None, *, unit: str = ""
 ) -> int:
@@ -354,7 +367,7 @@ def _integer(
 def _seconds(value: Any) -> float:
     wanted = "lock_timeout must be seconds, more than 0 and less than 86400, not"
     try:
-        seconds = float(value)
+        seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         raise SettingsError(f"{wanted} {_short(value)}") from None
     if not 0 < seconds < 86400:
