@@ -94,7 +94,7 @@ def check_api_url(url: str) -> str:
             "api_url holds a user or password, which reports would show; use api_auth_string"
         )
     if not _API_URL.fullmatch(url):
-        raise SettingsError(f"{_API}; what lets in belongs into api_auth_string or api_key")
+        raise SettingsError(f"{_API}; put credentials into api_auth_string or api_key")
     return url.rstrip("/")
 
 
