@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from prefect_maintenance import deployments
+from prefect_maintenance import deployments, pool_workers
 from prefect_maintenance.api import PrefectApi, open_api
 from prefect_maintenance.deployments import Change
 from prefect_maintenance.errors import ApiError, ConnectionFailed, MaintenanceError, SettingsError
@@ -85,6 +85,20 @@ def test_the_next_three_runs_are_there_at_the_hour_of_the_time_zone(
     ]
     assert [(at.day, at.hour, at.minute) for at in times] == [(1, 3, 0)] * 3
     assert len({at.month for at in times}) == 3
+    assert [at.isoformat() for at in times] == done.answers["next_runs_local"]
+
+
+def test_a_pool_that_no_worker_polls_is_named_until_one_does(
+    shared_server: PrefectServer, api: PrefectApi
+) -> None:
+    change(shared_server, "work_pool")
+    warning = f"no worker polls work pool {POOL}"
+    # In a check, nobody knows of a worker that the same run would start.
+    assert change(shared_server, "deployment", check=True).warnings == ()
+    for _ in range(2):
+        assert warning in change(shared_server, "deployment").warnings[0]
+    heartbeat(shared_server, POOL, "awake")
+    assert change(shared_server, "deployment").warnings == ()
 
 
 def test_another_cron_changes_the_schedule_only(
@@ -184,7 +198,7 @@ def test_a_pool_that_is_paused_missing_or_of_another_type_is_named(
 def test_a_worker_is_waited_for_until_the_server_hears_of_it(
     shared_server: PrefectServer, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deployments, "_WORKER_PATIENCE", 3)
+    monkeypatch.setattr(pool_workers, "_WORKER_TIMEOUT", 3)
     with pytest.raises(ApiError, match=f"nothing was heard of worker w of work pool {POOL}"):
         change(shared_server, "work_pool", worker="w")
     heartbeat(shared_server, POOL, "another")
@@ -221,7 +235,7 @@ def test_a_server_whose_scheduler_is_dead_is_found_out(
             "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
         },
     )
-    monkeypatch.setattr(deployments, "_PATIENCE", 5)
+    monkeypatch.setattr(deployments, "_SCHEDULER_TIMEOUT", 5)
     change(server, "work_pool")
     with pytest.raises(ApiError, match="its scheduler does not work"):
         change(server, "deployment", **MONTHLY)

@@ -18,6 +18,7 @@ from prefect_maintenance.api import PrefectApi, open_api
 from prefect_maintenance.deployments import WorkPool, ensure_work_pool
 from prefect_maintenance.errors import ApiError
 from prefect_maintenance.settings import Api
+from quick_python import quick_python
 from test_playbooks import BIN, ROOT, Site, recap
 
 from lab.server import PrefectServer
@@ -109,7 +110,11 @@ def test_what_a_worker_of_root_left_is_handed_to_the_new_user(folder: Path) -> N
 
 @needs_root
 def test_a_worker_has_a_user_of_its_own_and_root_only_by_name(site: Site) -> None:
-    site.variables["prefect_maintenance_worker"] = True
+    site.variables |= {
+        "prefect_maintenance_worker": True,
+        "__prefect_maintenance_booted": "/",
+        "__prefect_maintenance_units": str(site.folder),
+    }
     home = site.folder / "home"
     home.mkdir(mode=0o700)
     refused = site.play("schedule", "--check", "--diff")
@@ -134,24 +139,21 @@ def test_the_folder_of_the_stop_file_keeps_its_mode(site: Site, mode: int) -> No
     assert stat.S_IMODE(there.stat().st_mode) == mode
 
 
-def test_absent_removes_what_is_on_the_target_when_the_server_is_gone(site: Site) -> None:
+@pytest.mark.parametrize("mode", [None, 0o1777, 0o700])
+def test_a_home_that_is_there_keeps_its_mode_and_a_new_one_can_be_entered_by_all(
+    site: Site, mode: int | None
+) -> None:
     home = site.folder / "home"
-    (home / "flow").mkdir(parents=True)
-    (home / "worker").mkdir()
-    for name in ("credentials.json", "worker.env", "stop"):
-        (home / name).write_text("s3cret")
-    site.variables |= {
-        "prefect_maintenance_schedule_state": "absent",
-        "prefect_maintenance_api_url": "http://127.0.0.1:1/api",
-        "prefect_maintenance_service_user": "nobody-of-that-name",
-    }
-    removed = site.play("schedule")
-    told = " ".join(removed.stdout.split())
-    assert removed.returncode != 0
-    assert "deployment prefect-maintenance and work pool process-pool may be left" in told
-    assert "http://127.0.0.1:1" in told
-    assert [path.name for path in home.iterdir()] == ["stop"]
-    assert recap(removed.stdout)["failed"] == 1
+    if mode is not None:
+        home.mkdir()
+        home.chmod(mode)
+    site.variables |= quick_python(site.folder)
+    made = site.play("maintain", "--tags", "prefect_maintenance_install")
+    assert made.returncode == 0, made.stdout
+    assert (home / "venv" / "requirements.sha256").is_file()
+    assert stat.S_IMODE(home.stat().st_mode) == (0o755 if mode is None else mode)
+    again = site.play("maintain", "--tags", "prefect_maintenance_install")
+    assert recap(again.stdout)["changed"] == 0, again.stdout
 
 
 @pytest.fixture

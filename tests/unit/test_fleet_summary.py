@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -127,3 +128,32 @@ def test_an_answer_of_zero_is_an_answer_and_a_blank_one_is_none(fleet: ModuleTyp
     assert fleet.answer("0", 50) == "0"
     for blank in ("", "  ", None):
         assert fleet.answer(blank, 50) == 50
+
+
+def test_servers_that_a_run_left_out_stay_as_they_were_unless_the_inventory_dropped_them(
+    fleet: ModuleType,
+) -> None:
+    failed = fleet.record({}, "why", "2026-06-01T00:00:00Z")
+    earlier = fleet.fleet(
+        {"gone": failed, "z": failed, "a": failed}, "50", False, "2026-06-02T00:00:00Z"
+    )
+    now = summary(fleet, {"a": fleet.record(REPORT, "", "2026-07-01T00:00:00Z")})
+    merged = fleet.merged(now, json.dumps(earlier), ["z", "a", "never-ran"])
+    times = [(host["host"], host["status"], host["finished"]) for host in merged["hosts"]]
+    assert times == [("z", "failed", "2026-06-01T00:00:00Z"), ("a", "ok", "2026-07-01T00:00:00Z")]
+    assert (merged["servers"]["total"], merged["status"]) == (2, "failed")
+    assert (merged["deleted"], now["status"]) == ({"log": 1500}, "ok")
+
+
+def test_servers_of_an_older_summary_have_the_time_of_the_whole_of_it(fleet: ModuleType) -> None:
+    earlier = {"finished": "then", "check_mode": True, "hosts": [{"host": "a", "status": "ok"}]}
+    merged = fleet.merged(summary(fleet, {}), json.dumps(earlier), ["a"])
+    assert merged["hosts"] == [
+        {"host": "a", "status": "ok", "finished": "then", "check_mode": True}
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"hosts": []}', '{"hosts": null}', "7"])
+def test_a_file_that_is_no_summary_is_replaced(fleet: ModuleType, text: str) -> None:
+    now = summary(fleet, {"a": fleet.record(REPORT)})
+    assert fleet.merged(now, text, ["a", "b"]) == now

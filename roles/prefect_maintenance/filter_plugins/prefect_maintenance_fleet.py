@@ -8,6 +8,7 @@ fleet of thousands fits into its memory.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
+from ansible.utils.display import Display
 
 SCHEMA = 1
 # With more servers than this, those with nothing to tell share one line on the screen.
@@ -37,6 +39,12 @@ def template_fault(template: str) -> str:
     return str(template) if "{" in left or "}" in left else ""
 
 
+def warned(text: str) -> str:
+    """Show a text as a warning, which no module of Ansible's own does; returns it."""
+    Display().warning(text)
+    return text
+
+
 def file_name(host: str, kind: str = "") -> str:
     """Return a file's name, without its ending, for the report of a host.
 
@@ -53,7 +61,12 @@ def file_name(host: str, kind: str = "") -> str:
     return name + kind
 
 
-def record(report: Mapping[str, Any] | None, failure: str = "") -> dict[str, Any]:
+def record(
+    report: Mapping[str, Any] | None,
+    failure: str = "",
+    instant: str = "",
+    check_mode: bool = False,
+) -> dict[str, Any]:
     """Return what the rollout remembers of a server, from its report as far as there is one."""
     report = report or {}
     database = report.get("database", {})
@@ -64,6 +77,8 @@ def record(report: Mapping[str, Any] | None, failure: str = "") -> dict[str, Any
         status = "partial" if deleted and not report.get("check_mode") else "failed"
     return {
         "status": status,
+        "finished": instant,
+        "check_mode": check_mode,
         "failure": _printable(" ".join(failure.split())),
         "deleted": deleted,
         "bytes_before": before,
@@ -91,8 +106,8 @@ def fleet(
     records: Mapping[str, Mapping[str, Any]], limit: float, check_mode: bool, instant: str
 ) -> dict[str, Any]:
     """Return the rollout as data; a server without a record was not reached."""
-    hosts = [{"host": host, **(one or _not_reached())} for host, one in records.items()]
-    counts = {status: sum(h["status"] == status for h in hosts) for status in STATUSES}
+    missed = {**record(None, "", instant, check_mode), "status": "not reached"}
+    hosts = [{"host": host, **(one or missed)} for host, one in records.items()]
     deleted: dict[str, int] = {}
     for host in hosts:
         for table, rows in host["deleted"].items():
@@ -100,14 +115,27 @@ def fleet(
     return {
         "schema": SCHEMA,
         "check_mode": check_mode,
-        "status": "ok" if counts["ok"] == len(hosts) else "failed",
-        "stopped": stopped(records, limit) if counts["not reached"] else "",
+        **_counted(hosts),
+        "stopped": stopped(records, limit) if not all(records.values()) else "",
         "finished": instant,
-        "servers": {"total": len(hosts), **{k.replace(" ", "_"): n for k, n in counts.items()}},
         "deleted": deleted,
         "bytes_given_back": sum(host["bytes_given_back"] for host in hosts),
         "hosts": hosts,
     }
+
+
+def merged(summary: Mapping[str, Any], earlier: str, inventory: Sequence[str]) -> dict[str, Any]:
+    """Return the summary with the servers that this run left out, as an earlier run left them.
+
+    Args:
+        summary: of this run; what it says beside `hosts`, `servers` and `status` stays.
+        earlier: text of the file that the summary replaces; one that is no summary is ignored.
+        inventory: every server that there is, with or without a limit.
+    """
+    ran = {host["host"]: host for host in summary["hosts"]}
+    kept = {host["host"]: host for host in _hosts(earlier)}
+    hosts = [found for name in inventory if (found := ran.get(name) or kept.get(name))]
+    return {**summary, **_counted(hosts), "hosts": hosts}
 
 
 def artifacts(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,6 +179,25 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     return [_printable(line) for line in (*found, "", f"  {_verdict(summary)}")]
 
 
+def _counted(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how many servers ended how, and what that makes of all of them."""
+    counts = {status: sum(host["status"] == status for host in hosts) for status in STATUSES}
+    return {
+        "status": "ok" if counts["ok"] == len(hosts) else "failed",
+        "servers": {"total": len(hosts), **{k.replace(" ", "_"): n for k, n in counts.items()}},
+    }
+
+
+def _hosts(earlier: str) -> list[dict[str, Any]]:
+    """Return the servers of an earlier summary; one that had no time of its own has the file's."""
+    try:
+        found = json.loads(earlier)
+        own = {"finished": found["finished"], "check_mode": found["check_mode"]}
+        return [{**own, **host} for host in found["hosts"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
 def _verdict(summary: Mapping[str, Any]) -> str:
     servers = summary["servers"]
     gone = "would go" if summary["check_mode"] else "gone"
@@ -168,10 +215,6 @@ def _verdict(summary: Mapping[str, Any]) -> str:
 
 def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)
-
-
-def _not_reached() -> dict[str, Any]:
-    return {**record(None), "status": "not reached"}
 
 
 def _oldest(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -220,9 +263,11 @@ class FilterModule:
             "prefect_maintenance_answer": answer,
             "prefect_maintenance_template_fault": template_fault,
             "prefect_maintenance_file_name": file_name,
+            "prefect_maintenance_warned": warned,
             "prefect_maintenance_record": record,
             "prefect_maintenance_stopped": stopped,
             "prefect_maintenance_fleet": fleet,
+            "prefect_maintenance_merged": merged,
             "prefect_maintenance_artifacts": artifacts,
             "prefect_maintenance_lines": lines,
         }

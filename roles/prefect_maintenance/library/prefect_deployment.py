@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: prefect_deployment
-short_description: Make sure of a Prefect deployment and its schedule
+short_description: Create or update a Prefect deployment and its schedule
 version_added: "0.2.0"
 description:
   - Reads the deployment, compares, and writes only what differs; a change of the cron changes the
@@ -13,6 +13,7 @@ description:
   - At most one run of it is at work at a time; newcomers are cancelled.
   - Waits until the server has scheduled the next three runs, and fails when its scheduler does
     not.
+  - Warns when no worker polls the work pool, which a check does not look for.
 author:
   - The prefect_maintenance authors (@prefect-maintenance)
 requirements:
@@ -134,6 +135,15 @@ next_runs:
   type: list
   elements: str
   sample: ["2026-11-30T20:00:00Z", "2026-12-31T20:00:00Z", "2027-01-31T20:00:00Z"]
+next_runs_local:
+  description: The same in O(timezone), with its offset.
+  returned: when it should be present, not in check mode
+  type: list
+  elements: str
+  sample:
+    - "2026-12-01T03:00:00+07:00"
+    - "2027-01-01T03:00:00+07:00"
+    - "2027-02-01T03:00:00+07:00"
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: prefect_work_pool
-short_description: Make sure of a Prefect work pool
+short_description: Create or update a Prefect work pool
 version_added: "0.2.0"
 description:
   - Reads the pool, compares, and writes only what differs; what is not set is left as it is.
@@ -47,14 +47,14 @@ options:
   only_environment:
     description:
       - Names of the environment variables that a run may set. A run of the pool can then replace
-        nothing else, neither its command nor its working folder. It holds for a pool that is made;
-        a pool that is there already keeps its template, and a warning says so.
+        nothing else, neither its command nor its working folder. This applies to a pool that the
+        module creates; a pool that exists already keeps its template, and a warning says so.
     type: list
     elements: str
   worker:
     description:
-      - Name of a worker of the pool; the module waits until the server hears of it, and fails when
-        it does not within two minutes. It reads only, and a check does not wait.
+      - Name of a worker of the pool. The module waits for its heartbeat, and fails when none comes
+        within two minutes. It reads only, and a check does not wait.
     type: str
   worker_is_new:
     description: The worker was started just now, so that what was heard of it earlier does not
@@ -90,13 +90,13 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Have a pool of processes
+- name: Create a pool of processes
   prefect_work_pool:
     name: process-pool
     api_url: https://prefect.example.com/api
     api_auth_string: "{{ vault_prefect_auth_string }}"
 
-- name: Make sure that its worker is alive
+- name: Wait until its worker sends heartbeats
   prefect_work_pool:
     name: process-pool
     worker: prefect-maintenance

@@ -16,13 +16,12 @@ from urllib.parse import quote
 from .api import PrefectApi
 from .errors import ApiError, MaintenanceError, SettingsError
 from .pool_template import closed, replaceable
+from .pool_workers import without_worker
 
-# The next runs that a server's scheduler makes at least (Prefect: scheduler.min_runs).
+# The scheduler makes at least so many runs ahead (Prefect: scheduler.min_runs).
 _SCHEDULED = 3
-# How long the scheduler sleeps at most, twice (Prefect: scheduler.loop_seconds is 60).
-_PATIENCE = 130
-# How long a worker may take to start and to be heard of; one is every 30 s.
-_WORKER_PATIENCE = 120
+# Seconds: twice the longest sleep of the scheduler (Prefect: scheduler.loop_seconds is 60).
+_SCHEDULER_TIMEOUT = 130
 
 
 class Conflict(MaintenanceError):
@@ -123,48 +122,48 @@ class Change:
         return self.before != self.after
 
 
-def ensure_work_pool(api: PrefectApi, wish: WorkPool, *, present: bool, check: bool) -> Change:
-    """Make sure of a work pool, or of its absence.
+def ensure_work_pool(api: PrefectApi, desired: WorkPool, *, present: bool, check: bool) -> Change:
+    """Create or update a work pool, or remove it.
 
     Raises:
         Conflict: a pool of that name is of another type.
     """
-    route = f"/work_pools/{quote(wish.name, safe='')}"
+    route = f"/work_pools/{quote(desired.name, safe='')}"
     there = api.find(route)
-    if there is not None and there["type"] != wish.type:
+    if there is not None and there["type"] != desired.type:
         raise Conflict(
-            f"work pool {wish.name} is of type {there['type']}, not {wish.type}; "
+            f"work pool {desired.name} is of type {there['type']}, not {desired.type}; "
             "name another pool, or remove that one"
         )
     if not present:
-        return _remove_pool(api, wish, route, there, check=check)
+        return _remove_pool(api, desired, route, there, check=check)
     wanted = {
         name: value
         for name, value in (
-            ("description", wish.description),
-            ("concurrency_limit", wish.concurrency_limit),
+            ("description", desired.description),
+            ("concurrency_limit", desired.concurrency_limit),
         )
         if value is not None
     }
     if there is None:
-        body = {"name": wish.name, "type": wish.type, **wanted}
+        body = {"name": desired.name, "type": desired.type, **wanted}
         if not check:
             views = api.ask("GET", "/collections/views/aggregate-worker-metadata")
             known = {kind: each for group in views.values() for kind, each in group.items()}
-            if wish.type not in known:
-                raise SettingsError(f"the server knows no work pools of type {wish.type}")
-            template = known[wish.type]["default_base_job_configuration"]
-            if wish.only_environment is not None:
-                template = closed(template, wish.only_environment)
+            if desired.type not in known:
+                raise SettingsError(f"the server knows no work pools of type {desired.type}")
+            template = known[desired.type]["default_base_job_configuration"]
+            if desired.only_environment is not None:
+                template = closed(template, desired.only_environment)
             api.ask("POST", "/work_pools/", json={**body, "base_job_template": template})
         return Change({}, body)
     differing = {name: value for name, value in wanted.items() if there.get(name) != value}
     if differing and not check:
         api.ask("PATCH", route, json=differing)
     warnings: tuple[str, ...] = ()
-    if wish.only_environment is not None and replaceable(there["base_job_template"]):
+    if desired.only_environment is not None and replaceable(there["base_job_template"]):
         warnings = (
-            f"work pool {wish.name} was there already and lets a run replace its "
+            f"work pool {desired.name} was there already and lets a run replace its "
             f"{', '.join(replaceable(there['base_job_template']))}; remove the pool and run again "
             "to have it without, or name another",
         )
@@ -172,37 +171,37 @@ def ensure_work_pool(api: PrefectApi, wish: WorkPool, *, present: bool, check: b
 
 
 def ensure_deployment(
-    api: PrefectApi, wish: Deployment, *, present: bool, check: bool, wait: bool = True
+    api: PrefectApi, desired: Deployment, *, present: bool, check: bool, wait: bool = True
 ) -> Change:
-    """Make sure of a deployment and its schedule, or of its absence.
+    """Create or update a deployment and its schedule, or remove it.
 
     Args:
         api: of the server.
-        wish: the deployment.
+        desired: the deployment.
         present: whether it should be there.
         check: write nothing.
         wait: until the server has scheduled the next runs.
 
     Raises:
-        SettingsError: cron or time zone is none.
-        Conflict: its work pool is paused.
+        SettingsError: cron or time zone is not valid.
+        Conflict: its work pool is missing or paused.
         ApiError: the server's scheduler makes no runs.
     """
-    there = api.find(wish.route)
+    there = api.find(desired.route)
     if not present:
         if there is not None and not check:
             api.ask("DELETE", f"/deployments/{there['id']}")
-        return Change({"name": wish.name} if there else {}, {})
-    schedule = _schedule(wish)
-    pool = api.find(f"/work_pools/{quote(wish.work_pool, safe='')}")
+        return Change({"name": desired.name} if there else {}, {})
+    schedule = _schedule(desired)
+    pool = api.find(f"/work_pools/{quote(desired.work_pool, safe='')}")
     if pool is None and not check:
-        raise Conflict(f"there is no work pool {wish.work_pool}; make it first")
+        raise Conflict(f"there is no work pool {desired.work_pool}; make it first")
     if pool is not None and pool["is_paused"]:
         raise Conflict(
-            f"work pool {wish.work_pool} is paused, so no run would begin; resume it with: "
-            f"prefect work-pool resume {wish.work_pool}"
+            f"work pool {desired.work_pool} is paused, so no run would begin; resume it with: "
+            f"prefect work-pool resume {desired.work_pool}"
         )
-    body = wish.body()
+    body = desired.body()
     before, after = _deployed(there, body), body
     before, after = _only_differing(before, after)
     old = _only_schedule(there)
@@ -211,9 +210,9 @@ def ensure_deployment(
     if check:
         return Change(before, after, {"deployment_id": there["id"] if there else None})
     if there is None:
-        flow = api.ask("POST", "/flows/", json={"name": wish.flow})
+        flow = api.ask("POST", "/flows/", json={"name": desired.flow})
         schedules = [{"schedule": schedule, "active": True}] if schedule else []
-        made = {"name": wish.name, "flow_id": flow["id"], "schedules": schedules, **body}
+        made = {"name": desired.name, "flow_id": flow["id"], "schedules": schedules, **body}
         there = api.ask("POST", "/deployments/", json=made)
     else:
         differing = {name: body[name] for name in after if name != "schedule"}
@@ -224,83 +223,54 @@ def ensure_deployment(
     answers: dict[str, Any] = {"deployment_id": there["id"], "next_runs": []}
     if schedule and wait and not there.get("paused"):
         answers["next_runs"] = _next_runs(api, str(there["id"]))
-    return Change(before, after, answers)
+    answers["next_runs_local"] = [_local(at, desired.timezone) for at in answers["next_runs"]]
+    unpolled = without_worker(api, pool) if pool else ""
+    return Change(before, after, answers, (unpolled,) if unpolled else ())
 
 
 def _remove_pool(
-    api: PrefectApi, wish: WorkPool, route: str, there: Mapping[str, Any] | None, *, check: bool
+    api: PrefectApi, desired: WorkPool, route: str, there: Mapping[str, Any] | None, *, check: bool
 ) -> Change:
     if there is None:
         return Change({}, {})
     using = api.ask(
         "POST",
         "/deployments/filter",
-        json={"work_pools": {"name": {"any_": [wish.name]}}, "limit": 200},
+        json={"work_pools": {"name": {"any_": [desired.name]}}, "limit": 200},
     )
     if using:
         names = ", ".join(sorted(str(deployment["name"]) for deployment in using)[:3])
-        return Change({}, {}, warnings=(f"work pool {wish.name} stays: it is used by {names}",))
+        return Change({}, {}, warnings=(f"work pool {desired.name} stays: it is used by {names}",))
     if not check:
         api.ask("DELETE", route)
-    return Change({"name": wish.name, "type": wish.type}, {})
+    return Change({"name": desired.name, "type": desired.type}, {})
 
 
-def wait_for_worker(api: PrefectApi, pool: str, worker: str, *, anew: bool) -> None:
-    """Wait until a worker is heard of.
-
-    Args:
-        api: of the server.
-        pool: the worker's pool.
-        worker: its name.
-        anew: it was started just now, so what was heard of it earlier does not count.
-
-    Raises:
-        ApiError: nothing was heard of it in the time allowed.
-    """
-
-    def heard() -> str | None:
-        found = api.ask(
-            "POST", f"/work_pools/{quote(pool, safe='')}/workers/filter", json={"limit": 200}
-        )
-        online = (w for w in found if w["name"] == worker and w["status"] == "ONLINE")
-        return next((str(w["last_heartbeat_time"]) for w in online), None)
-
-    earlier = heard() if anew else None
-    until = time.monotonic() + _WORKER_PATIENCE
-    while (last := heard()) is None or last == earlier:
-        if time.monotonic() > until:
-            raise ApiError(
-                f"nothing was heard of worker {worker} of work pool {pool} in "
-                f"{_WORKER_PATIENCE} s: no run would begin; see the log of its service"
-            )
-        time.sleep(1.0)
-
-
-def _schedule(wish: Deployment) -> dict[str, Any] | None:
+def _schedule(desired: Deployment) -> dict[str, Any] | None:
     """Return the schedule as the server holds it.
 
     Raises:
-        SettingsError: cron or time zone is none.
+        SettingsError: cron or time zone is not valid.
     """
-    if wish.cron is None:
+    if desired.cron is None:
         return None
     from zoneinfo import ZoneInfo
 
     from prefect.client.schemas.schedules import CronSchedule
 
     try:
-        ZoneInfo(wish.timezone)
+        ZoneInfo(desired.timezone)
     except (KeyError, ValueError, OSError):
         raise SettingsError(
-            f"time zone {wish.timezone!r} is unknown; write one as in Asia/Bangkok"
+            f"time zone {desired.timezone!r} is unknown; write one as in Asia/Bangkok"
         ) from None
     try:
-        CronSchedule(cron=wish.cron, timezone=wish.timezone)
+        CronSchedule(cron=desired.cron, timezone=desired.timezone)
     except ValueError:
         raise SettingsError(
-            f"cron {wish.cron!r} is not valid; write five fields as in 0 3 1 * *"
+            f"cron {desired.cron!r} is not valid; write five fields as in 0 3 1 * *"
         ) from None
-    return {"cron": wish.cron, "timezone": wish.timezone, "day_or": True}
+    return {"cron": desired.cron, "timezone": desired.timezone, "day_or": True}
 
 
 def _deployed(there: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -350,6 +320,14 @@ def _reschedule(
         api.ask("PATCH", f"{route}/{kept['id']}", json={"schedule": schedule, "active": True})
 
 
+def _local(instant: str, timezone: str) -> str:
+    """Return an instant of the API as the time of day in a time zone, with its offset."""
+    from zoneinfo import ZoneInfo
+
+    at = datetime.fromisoformat(instant.replace("Z", "+00:00"))
+    return at.astimezone(ZoneInfo(timezone)).isoformat(timespec="seconds")
+
+
 def _next_runs(api: PrefectApi, deployment: str) -> list[str]:
     """Wait until the scheduler has made the next runs; returns their times.
 
@@ -365,13 +343,13 @@ def _next_runs(api: PrefectApi, deployment: str) -> list[str]:
         "sort": "EXPECTED_START_TIME_ASC",
         "limit": _SCHEDULED,
     }
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + _SCHEDULER_TIMEOUT
     while time.monotonic() < until:
         found = api.ask("POST", "/flow_runs/filter", json=asked)
         if len(found) >= _SCHEDULED:
             return [str(run["expected_start_time"]) for run in found]
         time.sleep(1.0)
     raise ApiError(
-        f"the server took the schedule and made no runs of it in {_PATIENCE} s: its scheduler "
-        "does not work; see the server's log"
+        f"the server took the schedule and made no runs of it in {_SCHEDULER_TIMEOUT} s: its "
+        "scheduler does not work; see the server's log"
     )

@@ -14,22 +14,22 @@ from .deployments import (
     WorkPool,
     ensure_deployment,
     ensure_work_pool,
-    wait_for_worker,
 )
 from .errors import SettingsError
+from .pool_workers import wait_for_worker
 from .run_names import RUN_NAME, check_run_name
 from .settings import Api, parse_api
 
 OWN_FLOW = "prefect-maintenance"
-# Seconds to wait for a lock of the database.
-_PATIENCE = 5.0
+# Seconds for which a lock of the database is waited for.
+_LOCK_TIMEOUT = 5.0
 
 
 def api_of(request: Mapping[str, Any]) -> Api:
     """Say how the API is reached.
 
     Raises:
-        SettingsError: the address is missing or none.
+        SettingsError: the address is missing or not valid.
     """
     api = parse_api(request)
     if api is None:
@@ -38,7 +38,7 @@ def api_of(request: Mapping[str, Any]) -> Api:
 
 
 def work_pool(request: Mapping[str, Any], *, check: bool) -> Change:
-    """Make sure of a work pool.
+    """Create or update a work pool, or remove it.
 
     Raises:
         MaintenanceError: it cannot be as asked.
@@ -46,7 +46,7 @@ def work_pool(request: Mapping[str, Any], *, check: bool) -> Change:
     from .api import open_api
 
     names = request.get("only_environment")
-    wish = WorkPool(
+    desired = WorkPool(
         name=str(request["name"]),
         type=str(request.get("type") or "process"),
         description=request.get("description"),
@@ -55,15 +55,15 @@ def work_pool(request: Mapping[str, Any], *, check: bool) -> Change:
     )
     with open_api(api_of(request)) as api:
         api.version()
-        done = ensure_work_pool(api, wish, present=_present(request), check=check)
+        done = ensure_work_pool(api, desired, present=_present(request), check=check)
         worker = request.get("worker")
         if worker and _present(request) and not check:
-            wait_for_worker(api, wish.name, str(worker), anew=bool(request.get("worker_is_new")))
-    return replace(done, answers={"name": wish.name})
+            wait_for_worker(api, desired.name, str(worker), anew=bool(request.get("worker_is_new")))
+    return replace(done, answers={"name": desired.name})
 
 
 def deployment(request: Mapping[str, Any], *, check: bool) -> Change:
-    """Make sure of a deployment; where no other flow is named, of this tool's own.
+    """Create, update or remove a deployment; of this tool's own flow unless another is named.
 
     Raises:
         MaintenanceError: it cannot be as asked.
@@ -76,7 +76,7 @@ def deployment(request: Mapping[str, Any], *, check: bool) -> Change:
         from .flow import parameter_schema
 
         schema = parameter_schema()
-    wish = Deployment(
+    desired = Deployment(
         name=str(request["name"]),
         flow=flow,
         entrypoint=str(request.get("entrypoint") or "maintenance.py:maintenance"),
@@ -90,15 +90,15 @@ def deployment(request: Mapping[str, Any], *, check: bool) -> Change:
         description=request.get("description"),
         tags=tuple(request.get("tags") or ()),
     )
-    if _present(request) and not wish.path:
+    if _present(request) and not desired.path:
         raise SettingsError("path is missing: the folder of the flow on the worker's machine")
     if _present(request) and flow == OWN_FLOW:
-        check_run_name(wish.environment.get(RUN_NAME, ""))
+        check_run_name(desired.environment.get(RUN_NAME, ""))
     with open_api(api_of(request)) as api:
         api.version()
         return ensure_deployment(
             api,
-            wish,
+            desired,
             present=_present(request),
             check=check,
             wait=request.get("wait") is not False,
@@ -130,7 +130,7 @@ def end_lost_runs(held: Mapping[str, Any], deployment: str) -> list[str]:
     }
     crashed = {"type": "CRASHED", "name": "Crashed", "message": "Its worker ended before it did."}
     with (
-        connect(held.get("db_url"), _PATIENCE) as database,
+        connect(held.get("db_url"), _LOCK_TIMEOUT) as database,
         only_runner(database),
         open_api(api_of(held)) as api,
     ):
