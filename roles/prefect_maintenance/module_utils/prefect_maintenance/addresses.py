@@ -59,7 +59,10 @@ def read_database_url(text: str) -> sa.URL:
         return parsed
     if dialect != "postgresql":
         named = f"the dialect {dialect!r}" if dialect in _DIALECTS else "an unknown dialect"
-        raise Unsupported(f"db_url names {named}; Prefect and this tool know postgresql and sqlite")
+        raise Unsupported(
+            f"db_url names {named}; Prefect and this tool know postgresql and sqlite, name one of "
+            "them"
+        )
     head, _, tail = text.partition("://")[2].rpartition("@")
     if parsed.host and "@" in parsed.host:
         host = parsed.host.rpartition("@")[2]
@@ -94,7 +97,7 @@ def check_api_url(url: str) -> str:
             "api_url holds a user or password, which reports would show; use api_auth_string"
         )
     if not _API_URL.fullmatch(url):
-        raise SettingsError(f"{_API}; what lets in belongs into api_auth_string or api_key")
+        raise SettingsError(f"{_API}; put the credentials into api_auth_string or api_key")
     return url.rstrip("/")
 
 

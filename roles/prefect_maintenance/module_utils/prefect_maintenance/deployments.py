@@ -152,7 +152,9 @@ def ensure_work_pool(api: PrefectApi, wish: WorkPool, *, present: bool, check: b
             views = api.ask("GET", "/collections/views/aggregate-worker-metadata")
             known = {kind: each for group in views.values() for kind, each in group.items()}
             if wish.type not in known:
-                raise SettingsError(f"the server knows no work pools of type {wish.type}")
+                raise SettingsError(
+                    f"the server knows no work pools of type {wish.type}; name another type"
+                )
             template = known[wish.type]["default_base_job_configuration"]
             if wish.only_environment is not None:
                 template = closed(template, wish.only_environment)
