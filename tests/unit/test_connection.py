@@ -55,7 +55,7 @@ def test_a_postgresql_below_14_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     answers = {"SHOW server_version_num": "130012", "SHOW server_version": "13.12"}
     monkeypatch.setattr(Database, "scalar", lambda _self, sql, **_: answers[sql])
     database = Database(connection=None, url=parse_url("postgresql://h/d"), dialect="postgresql")  # type: ignore[arg-type]
-    with pytest.raises(Unsupported, match=r"PostgreSQL 13\.12 is too old; 14 or newer"):
+    with pytest.raises(Unsupported, match=r"PostgreSQL 13\.12 is too old, 14 or newer"):
         _prepare_postgresql(database, 5.0)
 
 

@@ -23,6 +23,7 @@ REPORT = {
         {
             "name": "events",
             "oldest_after": "2026-06-01T00:00:00Z",
+            "oldest_due": "2026-06-01T00:00:00Z",
             "cutoff": "2026-06-03T12:00:00Z",
         },
         {"name": "flow_run_state", "oldest_after": None, "cutoff": None},
@@ -53,6 +54,21 @@ def test_a_record_keeps_what_went_what_came_back_and_the_oldest_row(fleet: Modul
     assert record["bytes_given_back"] == 3 * 2**30
     assert record["oldest"]["table"] == "events"
     assert record["oldest"]["days_past"] == 2.5
+    assert record["overdue"] == record["oldest"]
+
+
+def test_a_row_that_is_kept_on_purpose_is_the_oldest_and_not_overdue(fleet: ModuleType) -> None:
+    kept = {
+        "name": "flow_run",
+        "oldest_after": "2020-01-01T00:00:00Z",
+        "oldest_due": None,
+        "cutoff": "2026-06-03T12:00:00Z",
+    }
+    record = fleet.record({**REPORT, "tables": [kept]})
+    assert record["oldest"]["days_past"] > 2000
+    assert record["overdue"] is None
+    shown = fleet.lines(summary(fleet, {"a": record}))
+    assert "as the policy says" in shown[3]
 
 
 @pytest.mark.parametrize(

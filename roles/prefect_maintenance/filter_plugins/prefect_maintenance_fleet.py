@@ -84,7 +84,8 @@ def record(
         "bytes_before": before,
         "bytes_after": after,
         "bytes_given_back": max(0, before - after),
-        "oldest": _oldest(report.get("tables", ())),
+        "oldest": _oldest(report.get("tables", ()), "oldest_after"),
+        "overdue": _oldest(report.get("tables", ()), "oldest_due"),
         "warnings": list(report.get("warnings", ())),
         "seconds": report.get("seconds", 0.0),
     }
@@ -217,16 +218,21 @@ def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
-def _oldest(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the dated table whose oldest row lies furthest behind its cutoff."""
-    dated = [t for t in tables if t.get("oldest_after") and t.get("cutoff")]
-    ages = [(_days(t["cutoff"]) - _days(t["oldest_after"]), t) for t in dated]
+def _oldest(tables: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any] | None:
+    """Return the table whose oldest row lies furthest behind its cutoff.
+
+    Args:
+        tables: of a report.
+        key: "oldest_after", any row that is left; "oldest_due", one that should have gone.
+    """
+    dated = [t for t in tables if t.get(key) and t.get("cutoff")]
+    ages = [(_days(t["cutoff"]) - _days(t[key]), t) for t in dated]
     if not ages:
         return None
     past, table = max(ages, key=lambda one: one[0])
     return {
         "table": table["name"],
-        "oldest": table["oldest_after"],
+        "oldest": table[key],
         "cutoff": table["cutoff"],
         "days_past": round(max(0.0, past), 2),
     }
@@ -237,13 +243,12 @@ def _days(instant: str) -> float:
 
 
 def _age(host: Mapping[str, Any]) -> str:
-    oldest = host["oldest"]
-    if not oldest:
+    if not host["oldest"]:
         return "-"
-    # What a run keeps becomes older than the cutoff while the run goes on.
-    if oldest["days_past"] < 0.1:
+    due = host.get("overdue")
+    if not due:
         return "as the policy says"
-    return f"{oldest['days_past']:,.1f} d past ({oldest['table']})"
+    return f"{due['days_past']:,.1f} d past ({due['table']})"
 
 
 def _bytes(number: int) -> str:

@@ -134,7 +134,8 @@ database:
   sample: {"dialect": "postgresql", "version": "15.8", "revision": "d4a7e1c93f52", "bytes":
     107374182400}
 tables:
-  description: Every table that is kept lean; sizes in bytes.
+  description: Every table that is kept lean; sizes in bytes. C(oldest) is the oldest row,
+    C(oldest_due) the oldest that the policy would delete, null when there is none.
   returned: unless the step could not begin
   type: list
   elements: dict
@@ -150,7 +151,8 @@ tables:
       bloat_bytes: 0
       bloat_percent: 0.0
       bloat_method: estimate from planner statistics, indexes and TOAST alike
-      oldest: "2026-05-01T00:00:00Z"
+      oldest: "2026-04-02T00:00:00Z"
+      oldest_due: "2026-05-01T00:00:00Z"
       cutoff: "2026-10-16T00:00:00Z"
 growth:
   description: Deployments and flows whose runs made the most rows, with O(growth_drivers).

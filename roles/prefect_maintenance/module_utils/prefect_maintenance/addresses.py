@@ -51,7 +51,10 @@ def read_database_url(text: str) -> sa.URL:
         return parsed
     if dialect != "postgresql":
         named = f"the dialect {dialect!r}" if dialect in _DIALECTS else "an unknown dialect"
-        raise Unsupported(f"db_url names {named}; Prefect and this tool know postgresql and sqlite")
+        raise Unsupported(
+            f"db_url names {named}; Prefect and this tool know postgresql and sqlite, name one of "
+            "them"
+        )
     head, _, tail = text.partition("://")[2].rpartition("@")
     if parsed.host and "@" in parsed.host:
         host = parsed.host.rpartition("@")[2]

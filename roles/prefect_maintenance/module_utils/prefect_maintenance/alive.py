@@ -48,7 +48,9 @@ def require_none_alive(database: Database) -> None:
     if not database.is_postgresql:
         return
     if not database.scalar(f"SELECT pg_try_advisory_lock({ALIVE_KEY})"):
-        raise Busy("a maintenance run of this database is at work, between two of its steps")
+        raise Busy(
+            "a maintenance run of this database is at work, between two of its steps; wait for it"
+        )
 
 
 def has_process(flow_run: str) -> bool:

@@ -53,7 +53,7 @@ class PrefectApi:
             return answer.json() if answer.content else None
         except ValueError:
             raise ApiError(
-                f"{self.url} answers, but not as Prefect's API does; api_url ends in /api"
+                f"{self.url} answers, but not as Prefect's API does; check api_url, it ends in /api"
             ) from None
 
     def version(self) -> str:
@@ -67,7 +67,7 @@ class PrefectApi:
         if not major.isdigit() or int(major) < 3:
             raise Unsupported(
                 f"the Prefect server at {self.url} is {version}; "
-                "this tool supports Prefect 3.4 and newer"
+                "this tool supports Prefect 3.4 and newer: upgrade the server"
             )
         return version
 
@@ -135,7 +135,8 @@ class PrefectApi:
             )
         return _ApiStatus(
             f"the Prefect API answered {status} to {answer.request.method} "
-            f"{answer.request.url.raw_path.decode()}; check api_url, it ends in /api",
+            f"{answer.request.url.raw_path.decode()}; "
+            + ("look at the server's log" if status >= 500 else "check api_url, it ends in /api"),
             status,
         )
 
@@ -165,7 +166,8 @@ def open_api(api: Api) -> Iterator[PrefectApi]:
             )
         except OSError as error:
             raise ConnectionFailed(
-                f"api_ca_cert {api.ca_cert} cannot be read: {error.strerror}"
+                f"api_ca_cert {api.ca_cert} cannot be read: {error.strerror}; name a file on the "
+                "target that the user of the play can read"
             ) from None
         with opened as client:
             yield PrefectApi(client=client, url=api.url)

@@ -121,14 +121,9 @@ def choose(size: TableSize, deleted: int, wish: Reclaim, obstacles: tuple[str, .
     percent = 100 * free / size.bytes if size.bytes else 0.0
     if wish.mode in ("none", "plain"):
         return Choice(size.name, wish.mode, 0, f"vacuum is {wish.mode}")
-    if free < wish.min_bytes or percent < wish.min_percent:
-        return Choice(
-            size.name,
-            "plain",
-            0,
-            f"a rewrite would give back {_bytes(free)}, {percent:.0f} %: below "
-            f"{_bytes(wish.min_bytes)} or {wish.min_percent} %",
-        )
+    if unmet := _unmet(free, percent, wish):
+        would = f"a rewrite would give back {_bytes(free)}, {percent:.0f} % of it"
+        return Choice(size.name, "plain", 0, f"{would}: less than {unmet}")
     gives = f"a rewrite gives back {_bytes(free)}, {percent:.0f} % of it"
     if wish.mode != "full" and not obstacles:
         return Choice(size.name, "rewrite", free, gives)
@@ -139,6 +134,16 @@ def choose(size: TableSize, deleted: int, wish: Reclaim, obstacles: tuple[str, .
     if wish.mode == "repack":
         return Choice(size.name, "repack", free, gives)
     return Choice(size.name, "full", free, gives)
+
+
+def _unmet(free: int, percent: float, wish: Reclaim) -> str:
+    """Name the thresholds that a rewrite would not reach; empty when it reaches both."""
+    unmet = []
+    if free < wish.min_bytes:
+        unmet.append(f"vacuum_min_bytes ({_bytes(wish.min_bytes)})")
+    if percent < wish.min_percent:
+        unmet.append(f"vacuum_min_percent ({wish.min_percent} %)")
+    return " and ".join(unmet)
 
 
 def _choose_strategy(

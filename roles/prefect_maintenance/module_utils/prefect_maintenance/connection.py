@@ -305,7 +305,10 @@ def _postgresql(url: sa.URL) -> sa.Engine:
 
 def _sqlite(url: sa.URL, lock_timeout: float) -> sa.Engine:
     if sqlite3.sqlite_version_info < (3, 35):
-        raise Unsupported(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 or newer is needed")
+        raise Unsupported(
+            f"SQLite {sqlite3.sqlite_version} is too old, 3.35 or newer is needed; use another "
+            "Python, named in base_python"
+        )
     path = Path(str(url.database or ""))
     if not url.database or url.database == ":memory:":
         raise SettingsError("db_url names an SQLite database in memory; name a file")
@@ -323,7 +326,9 @@ def _prepare_postgresql(database: Database, lock_timeout: float) -> None:
     version = int(database.scalar("SHOW server_version_num"))
     if version < 140000:
         shown = database.scalar("SHOW server_version")
-        raise Unsupported(f"PostgreSQL {shown} is too old; 14 or newer is needed")
+        raise Unsupported(
+            f"PostgreSQL {shown} is too old, 14 or newer is needed; upgrade the database server"
+        )
     for limit, since in _SESSION_LIMITS.items():
         if version >= since:
             database.run(f"SET {limit} = 0")
@@ -360,7 +365,7 @@ def _holder(database: Database) -> str:
     return (
         f"another maintenance run is at work on this database: {name or 'unnamed'} as {user}"
         f"{f' from {address}' if address else ''}, since {since:%Y-%m-%d %H:%M:%S} UTC; "
-        "wait for it or stop it"
+        "wait for it, or stop it with playbooks/stop.yml"
     )
 
 
@@ -386,16 +391,26 @@ def _translated(error: DBAPIError) -> MaintenanceError:
     text = _first_line(error)
     code = getattr(error.orig, "pgcode", None) or ""
     if code == "42501":
-        return PrivilegeError(f"{text}; grant it to the role in db_url")
+        return PrivilegeError(
+            f"{text}; grant it to the role in db_url, as playbooks/privileges.yml does"
+        )
     if code in ("55P03", "40P01") or "database is locked" in text:
-        return LockTimeout(f"a lock could not be had in time: {text}; run again in a quieter hour")
+        return LockTimeout(
+            f"a lock could not be had in time: {text}; raise lock_timeout, or run again off-peak"
+        )
     if code == "53100" or "disk is full" in text:
-        return DiskFull(f"the database server's disk is full: {text}")
+        return DiskFull(
+            f"the database server's disk is full: {text}; free some disk outside the database, "
+            "then shorten the retention and run again"
+        )
     if error.connection_invalidated or code.startswith(("08", "57P")):
         return ConnectionFailed(f"the connection to the database was lost: {text}; run again")
     if "readonly database" in text or "read-only" in text:
-        return PrivilegeError(f"the database cannot be written to: {text}")
-    return MaintenanceError(f"the database answered: {text}")
+        return PrivilegeError(
+            f"the database cannot be written to: {text}; name the primary in db_url, or run as "
+            "the owner of the SQLite file"
+        )
+    return MaintenanceError(f"the database answered: {text}; look at the database server's log")
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -151,7 +151,9 @@ def ensure_work_pool(api: PrefectApi, desired: WorkPool, *, present: bool, check
             views = api.ask("GET", "/collections/views/aggregate-worker-metadata")
             known = {kind: each for group in views.values() for kind, each in group.items()}
             if desired.type not in known:
-                raise SettingsError(f"the server knows no work pools of type {desired.type}")
+                raise SettingsError(
+                    f"the server knows no work pools of type {desired.type}; name another type"
+                )
             template = known[desired.type]["default_base_job_configuration"]
             if desired.only_environment is not None:
                 template = closed(template, desired.only_environment)

@@ -61,19 +61,27 @@ def examine(database: Database) -> Server:
         Unsupported: it is none, or one from before Prefect 3.
     """
     columns = _columns(database)
-    if "alembic_version" not in columns or not {"flow_run", "log", "deployment"} <= set(columns):
-        raise Unsupported(
-            f"the database {database.url.database!r} is not Prefect's: it lacks Prefect's tables; "
-            "check the database name in db_url"
-        )
     missing = [table.name for table in TABLES if table.name not in columns]
     # Followers got a scope with Prefect 3.0.
-    if missing or "scope" not in columns.get("automation_event_follower", set()):
+    if "scope" not in columns.get("automation_event_follower", set()):
+        missing.append("automation_event_follower.scope")
+    if missing and _migrating(database):
         raise Unsupported(
-            "the database belongs to a Prefect older than 3; "
-            "this tool supports Prefect 3.4 and newer"
+            f"the database {database.url.database!r} is still being migrated by its Prefect "
+            "server; wait until the server answers, and run again"
+        )
+    if "alembic_version" not in columns or not {"flow_run", "log", "deployment"} <= set(columns):
+        raise Unsupported(
+            f"the database {database.url.database!r} is not Prefect's: Prefect's tables are not "
+            "there; check the database name in db_url, and that the server has been started once"
         )
     revision = database.scalar("SELECT version_num FROM alembic_version")
+    if missing:
+        raise Unsupported(
+            f"the database at schema revision {revision} has no {', '.join(missing)}: it belongs "
+            "to a Prefect older than 3, or its migration was interrupted; this tool supports "
+            "Prefect 3.4 and newer: upgrade the server, or run: prefect server database upgrade"
+        )
     warnings = []
     if revision not in REVISIONS[database.dialect]:
         warnings.append(
@@ -108,7 +116,10 @@ def require_writable(database: Database, server: Server, step: str, tables: Iter
         PrivilegeError: a privilege is missing; the text names the tables and the step.
     """
     if not server.writable:
-        raise Unsupported("the database is a read-only standby; name the primary in db_url")
+        raise Unsupported(
+            "the database is a read-only standby, or default_transaction_read_only is on; "
+            "name the primary in db_url"
+        )
     if database.is_postgresql:
         privileges.refuse(database, privileges.lacks_on_rows(database, step, tables))
 
@@ -189,6 +200,11 @@ def _columns(database: Database) -> dict[str, set[str]]:
     return columns
 
 
+def _migrating(database: Database) -> bool:
+    """Tell whether somebody is changing the schema: tables that a migration makes are locked."""
+    return database.is_postgresql and bool(database.scalar(sizes.SCHEMA_CHANGES))
+
+
 def _unfinished(database: Database) -> tuple[str, ...]:
     if database.is_postgresql:
         known = [row[0] for row in database.rows(sizes.STATE_TYPES)]
@@ -252,19 +268,19 @@ def _free_in_heap(database: Database, name: str, rows: int) -> tuple[int, str]:
             pass  # the estimate below says of itself that it is one
     heap, width, page = database.rows(sizes.HEAP_ESTIMATE, t=name)[0]
     if width is None:
-        return 0, "none: the table was never analysed"
+        return 0, "unknown, because the table was never analysed; run ANALYZE and look again"
     needed = -(-rows * int(width) // (page - 24)) * page
     return max(0, heap - needed), "estimate from planner statistics, indexes and TOAST alike"
 
 
 def _measure_sqlite(database: Database, names: Iterable[str]) -> tuple[TableSize, ...]:
     sizes_of = {}
-    method = "exact: dbstat"
+    method = "exact, by dbstat"
     try:
         for name, payload, unused in database.rows(sizes.SQLITE_DBSTAT):
             sizes_of[name] = (payload, unused)
     except MaintenanceError:
-        method = "not available: this SQLite is built without dbstat"
+        method = "unknown, because this SQLite is built without dbstat"
     found = []
     for name in names:
         indexes = [r[0] for r in database.rows(sizes.SQLITE_INDEXES, t=name)]

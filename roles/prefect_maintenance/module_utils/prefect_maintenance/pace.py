@@ -57,8 +57,8 @@ class Pace:
             raise Stopped(f"stopped by {self._asked} while at {progress.table}; run again to go on")
         if self.stop_file and self.stop_file.exists():
             raise Stopped(
-                f"stopped by the file {self.stop_file} while at {progress.table}; "
-                "remove it and run again to go on"
+                f"stopped by the file {self.stop_file} while at {progress.table}; remove it "
+                "(playbooks/stop.yml -e prefect_maintenance_stop=false) and run again"
             )
         if self.alone and self.alone():
             raise Stopped(
@@ -92,7 +92,7 @@ class Pace:
 def unread(descriptor: int) -> bool:
     """Tell whether nobody reads any more what is written to a pipe or socket.
 
-    So ends a connection over SSH when the controller dies or its job is cancelled; a file, and a
+    sshd closes the pipe when the controller dies or its job is cancelled; a file, and a
     pipe that is still read, are never unread.
     """
     watch = select.poll()

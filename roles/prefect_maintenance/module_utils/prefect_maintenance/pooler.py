@@ -73,7 +73,9 @@ def _ours(connection: sa.Connection) -> int:
     try:
         return int(connection.exec_driver_sql(_PID).scalar_one())
     except sa.exc.DBAPIError as error:
-        raise ConnectionFailed(f"the connection to the database was lost: {error.orig}") from None
+        raise ConnectionFailed(
+            f"the connection to the database was lost: {error.orig}; run again"
+        ) from None
 
 
 def _had(other: Any, begin: Callable[[], object]) -> bool:

@@ -168,8 +168,8 @@ def refuse(database: Database, missing: Sequence[Lack]) -> None:
         )
         told.append(f"to {step}: {rights}")
     raise PrivilegeError(
-        f"the role {current_role(database)} in db_url lacks, {'. '.join(told)}. Grant it as the "
-        "owner of the tables, see docs/privileges.md"
+        f"the role {current_role(database)} in db_url lacks, {'. '.join(told)}. Run "
+        "playbooks/privileges.yml as the owner of the tables, see docs/privileges.md"
         + ("; or leave the step out with vacuum none" if "vacuum" in {m.step for m in missing}
            else "")
     )  # fmt: skip
@@ -280,9 +280,13 @@ def _require_possible(role: str) -> None:
         SettingsError: no role can have it.
     """
     if len(role.encode()) > _NAME_BYTES:
-        raise SettingsError(f"role is longer than {_NAME_BYTES} bytes, PostgreSQL would cut it off")
+        raise SettingsError(
+            f"role is longer than {_NAME_BYTES} bytes, PostgreSQL would cut it off; name another"
+        )
     if "\0" in role:
-        raise SettingsError("role has a NUL character, which no name in PostgreSQL can have")
+        raise SettingsError(
+            "role has a NUL character, which no name in PostgreSQL can have; name another"
+        )
     if role in (ABSENT, "none") or role.startswith("pg_"):
         raise SettingsError(f"role {role} is reserved by PostgreSQL; name another")
 

@@ -187,8 +187,8 @@ def _reclaim_file(job: Reclaiming) -> None:
             return
         time.sleep(0.5)
     raise LockTimeout(
-        "the write-ahead log could not be emptied because a reader holds it; "
-        "the space comes back at the next checkpoint"
+        "the write-ahead log could not be emptied because a reader holds it; run again later, or "
+        "let the space come back at the next checkpoint"
     )
 
 

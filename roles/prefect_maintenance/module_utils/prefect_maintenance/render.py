@@ -165,8 +165,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
             f"{_size(t.bloat_bytes):>11}{t.bloat_percent or 0:>6.0f}  {_age(t)}"
         )
     lines.append(f"  whole database: {_size(report.database.get('bytes_before'))}")
-    methods = {t.bloat_method for t in report.tables if t.bloat_method}
-    lines += [f"  bloat: {method}" for method in sorted(methods)]
+    lines += _bloat_notes(report)
     if any(t.rows_method == "estimate" for t in report.tables):
         lines.append("  rows of tables above 2 GiB are the planner's estimate")
     if growth:
@@ -186,8 +185,24 @@ def _printable(lines: Sequence[str]) -> list[str]:
     return ["".join(sign if sign.isprintable() else "?" for sign in line) for line in lines]
 
 
+def _bloat_notes(report: Report) -> list[str]:
+    """Say of each method by which bloat was found for which tables it speaks."""
+    tables: dict[str, list[str]] = {}
+    for t in report.tables:
+        if t.bloat_method:
+            tables.setdefault(t.bloat_method, []).append(t.name)
+    if len(tables) == 1:
+        return [f"  bloat: {method}" for method in tables]
+    return [f"  bloat of {', '.join(names)}: {method}" for method, names in sorted(tables.items())]
+
+
 def _age(table: TableReport) -> str:
     if not table.oldest_after:
         return "-"
+    shown = table.oldest_after[:10]
+    if table.oldest_due == table.oldest_after:
+        return f"{shown} (older than the policy)"
+    if table.oldest_due:
+        return f"{shown} (kept; others since {table.oldest_due[:10]} are due)"
     late = table.cutoff is not None and table.oldest_after < table.cutoff
-    return f"{table.oldest_after[:10]}{' (older than the policy)' if late else ''}"
+    return f"{shown}{' (kept on purpose)' if late else ''}"

@@ -75,7 +75,8 @@ def repack(database: Database, table: str, patience: float) -> None:
     )  # fmt: skip
     said = _complaints(done)
     if done.returncode or said:
-        raise MaintenanceError(f"pg_repack: {said[-1] if said else done.stderr.strip()[-200:]}")
+        text = said[-1] if said else done.stderr.strip()[-200:]
+        raise MaintenanceError(f"pg_repack: {text}; use vacuum auto, or run again off-peak")
 
 
 def own_command(version: int, table: str) -> str | None:

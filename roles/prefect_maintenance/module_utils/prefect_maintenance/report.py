@@ -24,6 +24,7 @@ class TableReport:
     """One table through the run: before, after the deletion, after the reclaim.
 
     Bytes count heap, TOAST and indexes; None stands for a moment that was not measured.
+    `oldest_after` is the oldest row that is left, `oldest_due` the oldest that should have gone.
     `estimates` says for each way of purging what it would take; `seconds`, `wal_bytes` (of the
     whole server meanwhile), `extra_bytes` and `lock_ms_max` are what it took, reclaim included.
     """
@@ -46,6 +47,7 @@ class TableReport:
     bloat_percent: float | None = None
     bloat_method: str = ""
     oldest_after: str | None = None
+    oldest_due: str | None = None
     cutoff: str | None = None
     strategy: str = "none"
     strategy_why: str = ""
@@ -179,6 +181,13 @@ class Report:
                 oldest_after=iso(size.oldest) if size.oldest else None,
             )
         return replace(self, tables=tuple(known.values()))
+
+    def with_due(self, oldest: Mapping[str, datetime | None]) -> Report:
+        """Note for each table the oldest row that should have gone, or that there is none."""
+        report = self
+        for table, instant in oldest.items():
+            report = report.with_table(table, oldest_due=iso(instant) if instant else None)
+        return report
 
     def with_table(self, name: str, **changes: Any) -> Report:
         """Note something about one table."""

@@ -82,7 +82,10 @@ def require(database: Database, what: str, survivors: int) -> None:
     """
     table = what if database.is_postgresql else None
     if lacking := shortage(database, survivors, table):
-        raise NoRoom(f"{what} cannot be rewritten: {lacking}; free some disk or purge more first")
+        raise NoRoom(
+            f"{what} cannot be rewritten: {lacking}; free some disk, or shorten the retention "
+            "and run again"
+        )
 
 
 def is_known(database: Database) -> bool:
@@ -95,7 +98,11 @@ def unknown(database: Database) -> str | None:
     data = _data_directory(database)
     if isinstance(data, Path):
         return None
-    return f"free disk of the database server is unknown from here: {data}"
+    return (
+        f"the free disk of the database server cannot be seen from this target: {data}. Look "
+        "there whether a copy of what is kept fits; where it does not, set "
+        "prefect_maintenance_vacuum: plain and prefect_maintenance_purge_strategy: delete"
+    )
 
 
 def scarce(database: Database) -> list[str]:

@@ -33,7 +33,7 @@ def api_of(request: Mapping[str, Any]) -> Api:
     """
     api = parse_api(request)
     if api is None:
-        raise SettingsError("api_url is missing")
+        raise SettingsError("api_url is missing; set it to the address of the Prefect API")
     return api
 
 

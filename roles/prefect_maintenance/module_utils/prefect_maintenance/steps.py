@@ -20,6 +20,7 @@ from .clock import now, require_sound
 from .cluster import place_in_cluster
 from .connection import Database, connect, only_runner
 from .delete import Delete, delete
+from .due import oldest_due
 from .errors import ConnectionFailed, MaintenanceError, SettingsError, Unsupported
 from .inspect import Server, database_bytes, examine, growth, measure, require_writable
 from .ledger import Ledger
@@ -64,6 +65,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
     with _begun(settings) as (database, server, report, clock):
         report = _with_api(settings, database, report)
         report = report.with_sizes("before", measure(database))
+        report = report.with_due(oldest_due(database, _rules(settings, server), settings.cutoffs))
         for table in report.tables:
             entity = BY_NAME[table.name].entity
             if entity:
@@ -92,6 +94,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
                 "bloat_percent": t.bloat_percent,
                 "bloat_method": t.bloat_method,
                 "oldest": t.oldest_after,
+                "oldest_due": t.oldest_due,
                 "cutoff": t.cutoff,
             }
             for t in report.tables
@@ -251,6 +254,8 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
             )
             error = _carried_out(lambda: reclaim(job), job.ledger)
             report = report.with_sizes("after", measure(database)).with_warnings(job.warnings)
+            rules = _rules(settings, server)
+            report = report.with_due(oldest_due(database, rules, settings.cutoffs))
             for choice in job.choices.values():
                 report = report.with_choice(choice)
             for result in job.ledger.results():
