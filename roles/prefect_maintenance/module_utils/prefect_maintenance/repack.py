@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 
+from . import relations
 from .connection import Database
 from .errors import MaintenanceError, Unsupported
 
@@ -47,8 +48,11 @@ def require(database: Database) -> None:
         )
 
 
-def repack(database: Database, table: str, patience: float) -> None:
-    """Rewrite one table while everybody goes on working with it.
+def repack(database: Database, table: str, patience: float) -> tuple[str, ...]:
+    """Rewrite one table while everybody goes on working with it; returns what it warned of.
+
+    Whether it was rewritten is seen from its file: pg_repack ends without an error also when it
+    has skipped a table, and warns of things that keep it from nothing.
 
     Args:
         database: where `require` found a way.
@@ -56,11 +60,12 @@ def repack(database: Database, table: str, patience: float) -> None:
         patience: seconds to wait for the locks at the begin and the end.
 
     Raises:
-        MaintenanceError: pg_repack failed; its last line says why.
+        MaintenanceError: it was not rewritten; pg_repack's last line says why.
     """
     if command := own_command(_version(database), table):
         database.run(command)
-        return
+        return ()
+    before = relations.files(database, table)
     schema = database.scalar("SELECT current_schema()")
     done = subprocess.run(
         ["pg_repack", "--no-order", "--no-kill-backend", "--no-superuser-check",
@@ -68,8 +73,10 @@ def repack(database: Database, table: str, patience: float) -> None:
         env={**os.environ, **_environment(database)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     said = [line for line in done.stderr.splitlines() if re.match(r"(WARNING|ERROR)", line)]
-    if done.returncode or said:
-        raise MaintenanceError(f"pg_repack: {said[-1] if said else done.stderr.strip()[-200:]}")
+    if relations.files(database, table) == before:
+        why = said[-1] if said else done.stderr.strip()[-200:] or "it said nothing"
+        raise MaintenanceError(f"pg_repack did not rewrite {table}: {why}")
+    return tuple(f"pg_repack of {table}: {line}" for line in said)
 
 
 def own_command(version: int, table: str) -> str | None:
