@@ -81,7 +81,7 @@ def record(report: Mapping[str, Any] | None, failure: str = "") -> dict[str, Any
     deleted = {table: rows for table, rows in report.get("deleted", {}).items() if rows}
     status = report.get("status", "ok")
     if failure and status == "ok":
-        status = "partial" if deleted and not report.get("check_mode") else "failed"
+        status = report.get("status_if_lost", "failed")
     return {
         "status": status,
         "failure": _printable(" ".join(failure.split())),
