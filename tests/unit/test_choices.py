@@ -57,6 +57,30 @@ def test_a_table_that_cannot_be_swapped_is_rewritten_as_the_mode_allows(
     assert choose(table(1000 * MIB, 500 * MIB), 0, wish, FOREIGN_KEY).action == action
 
 
+@pytest.mark.parametrize("mode", ["auto", "full", "rewrite", "repack"])
+def test_nothing_is_rewritten_for_less_than_the_measurement_may_be_wrong_by(mode: str) -> None:
+    wish = Reclaim(mode, 0, 0)
+    way = "full" if mode == "full" else "rewrite"
+    rows = 1000 * MIB // 400
+    for size, action in (
+        (table(0, rows=0), "plain"),
+        (table(3 * 8192, 8192, rows=40), "plain"),
+        (table(1000 * MIB, 0, rows), "plain"),
+        (table(1000 * MIB, 100 * MIB, rows), "plain"),
+        (table(1000 * MIB, 150 * MIB, rows), way),
+        # A page has room for four of these rows, and never for a part of the fifth.
+        (table(1000 * MIB, 200 * MIB, 1000 * MIB // 1640), "plain"),
+        (table(1000 * MIB, 300 * MIB, 1000 * MIB // 1640), way),
+    ):
+        assert choose(size, 0, wish, ()).action == action, size
+
+
+def test_free_pages_that_were_counted_are_believed() -> None:
+    wish = Reclaim("auto", 0, 0)
+    for free, action in ((8192, "plain"), (MIB, "full")):
+        assert choose(table(1000 * MIB, free), 0, wish, ("x",), exact=True).action == action
+
+
 def decided(
     share: float,
     total: int = 2000 * MIB,

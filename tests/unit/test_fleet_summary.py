@@ -75,12 +75,12 @@ def test_a_row_that_is_kept_on_purpose_is_the_oldest_and_not_overdue(fleet: Modu
     ("report", "status"),
     [
         ({}, "failed"),
-        ({"status": "ok", "deleted": {"log": 3}}, "partial"),
-        ({"status": "ok", "deleted": {"log": 3}, "check_mode": True}, "failed"),
+        ({"status": "ok", "status_if_lost": "failed", "deleted": {"log": 0}}, "failed"),
+        ({"status": "ok", "status_if_lost": "partial", "deleted": {"log": 3}}, "partial"),
         ({"status": "partial", "deleted": {"log": 3}}, "partial"),
     ],
 )
-def test_a_failure_is_partial_only_when_something_went(
+def test_how_a_server_stands_after_a_failure_is_what_the_engine_says(
     fleet: ModuleType, report: dict[str, Any], status: str
 ) -> None:
     record = fleet.record(report, "two\n  lines")

@@ -74,7 +74,7 @@ def record(
     deleted = {table: rows for table, rows in report.get("deleted", {}).items() if rows}
     status = report.get("status", "ok")
     if failure and status == "ok":
-        status = "partial" if deleted and not report.get("check_mode") else "failed"
+        status = report.get("status_if_lost", "failed")
     return {
         "status": status,
         "finished": instant,

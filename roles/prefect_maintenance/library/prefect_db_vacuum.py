@@ -101,6 +101,8 @@ options:
       - V(repack) is V(auto) with C(REPACK (CONCURRENTLY)) of PostgreSQL 19 or, where the
         extension and its program are there, C(pg_repack) in place of C(VACUUM FULL).
       - An SQLite file is rewritten as a whole in V(auto) and V(full).
+      - Whatever the thresholds, nothing is rewritten for less than its measurement may be wrong
+        by.
     type: str
     choices: [auto, none, plain, full, rewrite, repack]
     default: auto
@@ -123,12 +125,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tables:
-  description: What became of each table; sizes in bytes.
+  description:
+    - What became of each table; sizes in bytes. C(ways) counts the rows that left it in each way.
+    - C(reclaim) is what was done; it is V(none) where that failed, and C(error) says why.
   returned: unless the step could not begin
   type: list
   elements: dict
   sample: [{"name": "log", "bytes_after_delete": 1624260608, "bytes_after": 167772160, "reclaim":
-    "rewrite"}]
+    "rewrite", "ways": {"delete by time range": 3400000, "cascade": 200000}, "error": null}]
 bytes_given_back:
   description: Bytes by which the database became smaller on disk.
   returned: unless the step could not begin

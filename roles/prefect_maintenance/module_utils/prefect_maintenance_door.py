@@ -26,17 +26,19 @@ def answer(module: AnsibleModule, step: str) -> None:
         from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
         from ansible.module_utils.prefect_maintenance.masking import Mask
         from ansible.module_utils.prefect_maintenance.pace import Pace, unread
+        from ansible.module_utils.prefect_maintenance.report import failed
         from ansible.module_utils.prefect_maintenance.settings import Settings
     except ImportError as error:
         module.fail_json(
             msg=missing_required_lib(error.name or "sqlalchemy"), exception=traceback.format_exc()
         )
-    report = module.params.get("report") or {}
+    report: dict[str, Any] = module.params.get("report") or {}
     secrets = _silence(module)
     try:
         settings = Settings.parse(module.params, check=module.check_mode)
     except MaintenanceError as error:
-        _end(module, Mask.of(secrets), str(error), changed=False, report=report, summary=[])
+        told = {"report": failed(report, f"{step}: {error}"), "summary": []}
+        _end(module, Mask.of(secrets), str(error), changed=False, **told)
     mask = Mask.of({*secrets, *settings.secrets()})
     limits = settings.limits
     pace = Pace(
@@ -48,14 +50,13 @@ def answer(module: AnsibleModule, step: str) -> None:
         with pace.heeding_signals():
             outcome = steps.STEPS[step](settings, pace)
     except MaintenanceError as error:
-        failed = {**report, "status": _status(report), "errors": [f"{step}: {error}"]}
-        _end(module, mask, str(error), changed=False, report=failed, summary=[])
+        told = {"report": failed(report, f"{step}: {error}"), "summary": []}
+        _end(module, mask, str(error), changed=False, **told)
     except Exception as error:
         # A fault of this tool: its text and its traceback may quote anything.
         fault = f"{type(error).__name__}: {' '.join(str(error).split())}; report this fault"
-        failed = {**report, "status": _status(report), "errors": [f"{step}: {fault}"]}
-        told = {"report": failed, "summary": [], "exception": traceback.format_exc()}
-        _end(module, mask, fault, changed=False, **told)
+        told = {"report": failed(report, f"{step}: {fault}"), "summary": []}
+        _end(module, mask, fault, changed=False, exception=traceback.format_exc(), **told)
     result: dict[str, Any] = {
         "changed": outcome.changed,
         "report": outcome.report.as_json(),
@@ -128,9 +129,3 @@ def _arguments(module: AnsibleModule) -> dict[str, Any]:
         if rules.get("no_log") and shown.get(option) is not None:
             shown[option] = _NOT_SHOWN
     return shown
-
-
-def _status(report: dict[str, Any]) -> str:
-    """Tell a run that failed before it deleted anything from one that got half-way."""
-    deleted = any(report.get("deleted", {}).values()) and not report.get("check_mode")
-    return "partial" if deleted else "failed"

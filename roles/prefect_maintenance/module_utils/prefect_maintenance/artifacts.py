@@ -10,6 +10,8 @@ from typing import Any
 
 import humanize
 
+from .render import how
+
 # Bars of the chart: pixels.
 _WIDTH, _BAR, _LABEL = 640, 18, 130
 
@@ -17,7 +19,8 @@ _WIDTH, _BAR, _LABEL = 640, 18, 130
 def markdown(report: Mapping[str, Any]) -> str:
     """Return the artifact of a report, as its JSON stands."""
     database = report["database"]
-    tables = [t for t in report.get("tables", ()) if t.get("bytes_before") is not None]
+    measured = [t for t in report.get("tables", ()) if t.get("bytes_before") is not None]
+    tables = [t for t in report.get("tables", ()) if t in measured or t.get("error")]
     checked = bool(report.get("check_mode"))
     gone = "Would go" if checked else "Deleted"
     lines = [
@@ -31,8 +34,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{report['reference_time']}.",
         "",
     ]
+    if measured:
+        lines += [f"![Sizes before and after]({chart(measured)})", ""]
     if tables:
-        lines += [f"![Sizes before and after]({chart(tables)})", ""]
         lines += [
             f"| Table | Rows before | {gone} | Size before | Size after | How |",
             "|:--|--:|--:|--:|--:|:--|",
@@ -40,7 +44,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += [
             f"| {t['name']} | {_count(t['rows_before'])} "
             f"| {_count(report['deleted'].get(t['name'], 0))} | {_size(t['bytes_before'])} "
-            f"| {_size(t['bytes_after'])} | {_how(t)} |"
+            f"| {_size(t['bytes_after'])} | {how(t, check=checked)} |"
             for t in tables
         ]
         lines.append("")
@@ -51,7 +55,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         ]
         lines.append("")
     for title, texts in (
-        ("Why it went this way", _reasons(tables)),
+        ("Why it went this way", [*_reasons(tables), *_of_the_file(database)]),
         ("Warnings", report.get("warnings", ())),
         ("Failures", report.get("errors", ())),
     ):
@@ -92,10 +96,11 @@ def _reasons(tables: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{t['name']}: {t['strategy_why']}" for t in tables if t.get("strategy_why")]
 
 
-def _how(table: Mapping[str, Any]) -> str:
-    done = [table["strategy"]] if table["strategy"] != "none" else []
-    done += [f"VACUUM {table['reclaim']}"] if table["reclaim"] != "none" else []
-    return ", ".join(done)
+def _of_the_file(database: Mapping[str, Any]) -> list[str]:
+    """Say what became of the space of an SQLite file, which comes back as a whole."""
+    if database.get("error"):
+        return [f"the whole file: FAILED, {database['error']}"]
+    return [f"the whole file: {database['reclaim_why']}"] if database.get("reclaim_why") else []
 
 
 def _count(value: int | None) -> str:

@@ -26,6 +26,10 @@ _COPIED, _VACUUMED, _READ = 90e6, 450e6, 2.5e9
 # by VACUUM; each deleted row adds a record (PostgreSQL manual, full_page_writes).
 _PAGE, _ROW_RECORD, _VACUUM_RECORD = 8192, 60, 0.4
 _COPY_WAL = 1.1
+# Free bytes that the maintenance itself and a live server leave between two runs.
+_LEAST = 64 * 1024
+# The share by which planner statistics may be wrong about what the rows of a table need.
+_ESTIMATED = 0.1
 # Locks, renames, dropping the old files.
 _SWAP_SECONDS, _SWAP_LOCK = 0.4, 0.01
 
@@ -107,14 +111,25 @@ def decide(found: Situation, asked: str, wish: Reclaim) -> Decision:
     return Decision(found.size.name, strategy, why, costs)
 
 
-def choose(size: TableSize, deleted: int, wish: Reclaim, obstacles: tuple[str, ...]) -> Choice:
+def choose(
+    size: TableSize,
+    deleted: int,
+    wish: Reclaim,
+    obstacles: tuple[str, ...],
+    *,
+    exact: bool = False,
+) -> Choice:
     """Decide how the space of one table comes back.
+
+    Whatever the thresholds, nothing is rewritten for less than the measurement can tell: the
+    next run would measure the same and rewrite again.
 
     Args:
         size: the table as it is now.
         deleted: rows that are still counted in `size` but will be gone.
         wish: mode and thresholds.
         obstacles: what keeps the table from being rewritten online.
+        exact: its free bytes were counted, not estimated.
     """
     share = min(1.0, deleted / size.rows) if size.rows else 0.0
     free = size.bloat_bytes + int(share * (size.bytes - size.bloat_bytes))
@@ -124,6 +139,15 @@ def choose(size: TableSize, deleted: int, wish: Reclaim, obstacles: tuple[str, .
     if unmet := _unmet(free, percent, wish):
         would = f"a rewrite would give back {_bytes(free)}, {percent:.0f} % of it"
         return Choice(size.name, "plain", 0, f"{would}: less than {unmet}")
+    unsure = _LEAST if exact else _unsure(size, size.bytes - free)
+    if free < unsure:
+        return Choice(
+            size.name,
+            "plain",
+            0,
+            f"a rewrite would give back {_bytes(free)}: no more than the measurement may be "
+            f"wrong by ({_bytes(unsure)})",
+        )
     gives = f"a rewrite gives back {_bytes(free)}, {percent:.0f} % of it"
     if wish.mode != "full" and not obstacles:
         return Choice(size.name, "rewrite", free, gives)
@@ -144,6 +168,21 @@ def _unmet(free: int, percent: float, wish: Reclaim) -> str:
     if percent < wish.min_percent:
         unmet.append(f"vacuum_min_percent ({wish.min_percent} %)")
     return " and ".join(unmet)
+
+
+def _unsure(size: TableSize, needed: int) -> int:
+    """Return the bytes by which the free space of a table may be overestimated.
+
+    Args:
+        size: the table as it is now.
+        needed: bytes that a rewrite would leave of it.
+
+    """
+    # A fresh copy has free bytes too: a row that does not fit leaves the end of its page empty.
+    # Larger rows than a quarter of a page are stored out of line (PostgreSQL manual, TOAST).
+    used = size.bytes - size.bloat_bytes
+    row = used * size.heap_bytes / size.bytes / size.rows if size.rows and size.bytes else 0.0
+    return max(_LEAST, int(needed * (min(0.25, row / _PAGE) + _ESTIMATED)))
 
 
 def _choose_strategy(

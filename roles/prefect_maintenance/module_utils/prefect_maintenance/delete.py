@@ -89,7 +89,7 @@ def _flow_runs(job: Delete) -> None:
                     ways.add(way)
                 _note(job, "flow_run", way, done, total)
                 failures.note(done.errors)
-        _tell(job, "flow_run", " and ".join(sorted(ways)))
+        _tell(job, "flow_run")
         if job.by_api and "sql" in ways:
             job.why["flow_run"] = _SINGLE_RUNS if job.by_api.guarded else _OLD_SERVER
         failures.raise_any()
@@ -159,7 +159,7 @@ def _rows(job: Delete, table: str, alias: str, goes: str, bound: Mapping[str, ob
             _note(job, table, job.by_sql.name, done, total)
     if job.by_api:
         job.why[table] = _NO_GUARD
-    _tell(job, table, job.by_sql.name)
+    _tell(job, table)
 
 
 def _note(job: Delete, table: str, way: str, done: Deleted, total: int) -> None:
@@ -172,10 +172,8 @@ def _note(job: Delete, table: str, way: str, done: Deleted, total: int) -> None:
     job.pace(Progress(table, job.ledger.rows[table], total))
 
 
-def _tell(job: Delete, table: str, way: str) -> None:
-    """Say how a table's rows went, and how many did not that the list of this run had."""
-    if way:
-        job.ledger.went(table, way)
+def _tell(job: Delete, table: str) -> None:
+    """Say how many rows of a table stay that the list of this run had."""
     left = job.database.scalar(queries.DOOMED_THERE.format(table=table))
     if left:
         job.warnings.append(

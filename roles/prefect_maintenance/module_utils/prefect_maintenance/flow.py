@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import time
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +31,8 @@ from . import steps
 from .alive import sign_of_life
 from .artifacts import markdown
 from .errors import MaintenanceError, SettingsError
-from .masking import Mask
 from .pace import Pace, Progress
+from .report import failed
 from .run_names import RUN_NAME, fill_in
 from .settings import BOUNDS, BULK_LIMIT, Settings
 
@@ -133,6 +134,8 @@ def maintenance(
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }
+    # Looked for before anything is changed, as the role does it.
+    privileges_for = ["purge", "delete", *(["vacuum"] if vacuum != "none" else [])]
     held = read_credentials()
     report: dict[str, Any] = {"host": socket.gethostname()}
     shown = _Shown()
@@ -140,10 +143,17 @@ def maintenance(
         with sign_of_life(held.get("db_url")):
             for number, (name, step) in enumerate(_STEPS.items()):
                 shown.part = (number, len(_STEPS), name)
-                report, failure = step(asked, report, dry_run=dry_run, shown=shown)
+                more = {} if number else {"before": privileges_for}
+                report, failure = step({**asked, **more}, report, dry_run=dry_run, shown=shown)
                 if failure:
                     raise MaintenanceError(failure)
         shown.done()
+    except MaintenanceError:
+        raise  # The report says so already.
+    except BaseException as error:
+        why = f"ended by {type(error).__name__}; what it did until then is not counted here"
+        report = failed(report, f"{shown.part[2]}: {why}")
+        raise
     finally:
         if report.get("database"):
             create_markdown_artifact(
@@ -231,14 +241,20 @@ def _carry_out(
         stop_file=Path(stop_file) if stop_file else None,
         show=shown,
     )
-    mask = Mask(())
     try:
         settings = Settings.parse(request, check=dry_run)
-        mask = settings.mask()
+    except MaintenanceError as error:
+        return failed(report, f"{step}: {error}"), str(error)
+    mask = settings.mask()
+    try:
         outcome = steps.STEPS[step](settings, pace)
     except MaintenanceError as error:
-        failed = {**report, "status": "failed", "errors": [mask.text(f"{step}: {error}")]}
-        return failed, mask.text(str(error))
+        return failed(report, mask.text(f"{step}: {error}")), mask.text(str(error))
+    except Exception as error:
+        # A fault of this tool: its text and its traceback may quote anything.
+        logger.error("%s", mask.text(traceback.format_exc()))
+        fault = mask.text(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return failed(report, f"{step}: {fault}; report this fault"), f"{fault}; report this fault"
     for warning in outcome.report.warnings:
         if warning not in report.get("warnings", ()):
             logger.warning("%s", mask.text(warning))

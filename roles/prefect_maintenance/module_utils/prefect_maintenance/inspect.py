@@ -266,10 +266,10 @@ def _free_in_heap(database: Database, name: str, rows: int) -> tuple[int, str]:
             return int(free), "pgstattuple_approx for the heap; its share taken for indexes, TOAST"
         except PrivilegeError:
             pass  # the estimate below says of itself that it is one
-    heap, width, page = database.rows(sizes.HEAP_ESTIMATE, t=name)[0]
+    heap, width, page, filled = database.rows(sizes.HEAP_ESTIMATE, t=name)[0]
     if width is None:
         return 0, "unknown, because the table was never analysed; run ANALYZE and look again"
-    needed = -(-rows * int(width) // (page - 24)) * page
+    needed = -(-rows * int(width) // ((page - 24) * filled // 100)) * page
     return max(0, heap - needed), "estimate from planner statistics, indexes and TOAST alike"
 
 

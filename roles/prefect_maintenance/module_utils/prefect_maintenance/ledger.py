@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,12 +15,13 @@ class TableResult:
     """What became of one table: rows that left it, how, at what price, or why not.
 
     Attributes:
+        ways: rows that went in each way; they add up to `rows`.
         wal_bytes: WAL that the whole server wrote meanwhile.
     """
 
     table: str
     rows: int
-    strategy: str
+    ways: Mapping[str, int]
     seconds: float
     wal_bytes: int
     error: str | None
@@ -36,20 +37,17 @@ class Ledger:
 
     wal: Callable[[], int]
     rows: dict[str, int] = field(default_factory=dict)
-    _strategies: dict[str, str] = field(default_factory=dict)
+    _ways: dict[str, dict[str, int]] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
     _wal: dict[str, int] = field(default_factory=dict)
     _errors: dict[str, str] = field(default_factory=dict)
 
-    def add(self, table: str, rows: int, strategy: str) -> None:
-        """Count rows that left a table, and how they went."""
+    def add(self, table: str, rows: int, way: str) -> None:
+        """Count rows that left a table, and the way in which they went."""
         self.rows[table] = self.rows.get(table, 0) + rows
         if rows:
-            self._strategies.setdefault(table, strategy)
-
-    def went(self, table: str, strategy: str) -> None:
-        """Name the way in which the rows of a table went, when that is known at the end only."""
-        self._strategies[table] = strategy
+            ways = self._ways.setdefault(table, {})
+            ways[way] = ways.get(way, 0) + rows
 
     @contextmanager
     def working_on(self, table: str) -> Iterator[None]:
@@ -83,7 +81,7 @@ class Ledger:
             TableResult(
                 table=table,
                 rows=rows,
-                strategy=self._strategies.get(table, "none"),
+                ways=dict(self._ways.get(table, {})),
                 seconds=round(self._seconds.get(table, 0.0), 3),
                 wal_bytes=self._wal.get(table, 0),
                 error=self._errors.get(table),

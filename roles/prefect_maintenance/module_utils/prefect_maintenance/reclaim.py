@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from . import repack, room, sizes
 from .attempts import in_attempts
 from .catalogue import BY_NAME, TABLES
-from .choices import Choice, choose
+from .choices import REWRITING, Choice, choose
 from .connection import Database
 from .errors import DiskFull, LockTimeout, PrivilegeError
 from .inspect import TableSize, database_bytes, measure, sqlite_free_bytes, total_bytes
@@ -30,10 +30,10 @@ class Reclaiming:
 
     Attributes:
         deleted: rows that left each table in this run.
-        packed: tables that the purge rewrote, and vacuumed with that.
+        rewritten: rows that left each table by a rewrite in this run, which vacuumed it too.
         patience: seconds in which a lock must be had.
         ledger: failures of single tables end up here, after the others were done.
-        choices: what was decided for each table.
+        choices: what was done with each table; nothing of one that failed.
         locked: seconds for which a rewrite kept everybody out of a table.
         extra: bytes of disk that a rewrite of a table needed.
         warnings: what a person should know.
@@ -42,7 +42,7 @@ class Reclaiming:
     database: Database
     wish: Reclaim
     deleted: Mapping[str, int]
-    packed: Collection[str]
+    rewritten: Mapping[str, int]
     patience: float
     pace: Pace
     ledger: Ledger
@@ -53,7 +53,7 @@ class Reclaiming:
 
 
 def foreseen(
-    database: Database, wish: Reclaim, deleted: Mapping[str, int], packed: Collection[str]
+    database: Database, wish: Reclaim, deleted: Mapping[str, int], rewritten: Mapping[str, int]
 ) -> tuple[Choice, ...]:
     """Say what a reclaim would do once the rows in `deleted`, still there, are gone.
 
@@ -61,17 +61,31 @@ def foreseen(
         database: where.
         wish: mode and thresholds.
         deleted: rows that go before.
-        packed: tables that the purge rewrites.
+        rewritten: those of them that go because the purge rewrites the table.
     """
     if not database.is_postgresql:
         return (_choose_file(database, wish, deleted),)
-    return tuple(
-        Choice(size.name, "plain", 0, "the purge rewrites it")
-        if size.name in packed
-        else _choose_table(database, size, deleted.get(size.name, 0), wish)
-        for size in measure(database)
-        if BY_NAME[size.name].reclaim
-    )
+    found = []
+    for size in measure(database):
+        if not BY_NAME[size.name].reclaim:
+            continue
+        goes, copied = deleted.get(size.name, 0), rewritten.get(size.name, 0)
+        choice = _choose_table(database, _once_rewritten(size, copied), goes - copied, wish)
+        if copied and choice.action == "plain":
+            choice = Choice(size.name, "plain", 0, "the purge rewrites it")
+        found.append(choice)
+    return tuple(found)
+
+
+def _once_rewritten(size: TableSize, rows: int) -> TableSize:
+    """Return what a table measures once a rewrite has taken so many rows out of it."""
+    if not rows:
+        return size
+    kept = max(0, size.rows - rows)
+    share = kept / size.rows if size.rows else 0.0
+    whole = int(share * (size.bytes - size.bloat_bytes))
+    heap = int(whole * size.heap_bytes / size.bytes) if size.bytes else 0
+    return replace(size, rows=kept, bytes=whole, heap_bytes=heap, bloat_bytes=0)
 
 
 def reclaim(job: Reclaiming) -> None:
@@ -110,7 +124,7 @@ def _choose_file(database: Database, wish: Reclaim, deleted: Mapping[str, int]) 
             free += int(table.bytes * min(1.0, share))
     size = database_bytes(database)
     whole = TableSize(WHOLE_FILE, 0, "", size, 0, 0, size, 0, free, "exact: freelist_count", None)
-    return choose(whole, 0, wish, ("SQLite has only VACUUM",))
+    return choose(whole, 0, wish, ("SQLite has only VACUUM",), exact=not deleted)
 
 
 def _reclaim_table(job: Reclaiming, table: str) -> None:
@@ -120,7 +134,8 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
             f"the role in db_url may not VACUUM {table}; make it the owner, "
             "or grant MAINTAIN (PostgreSQL 17 and newer)"
         )
-    stale = job.deleted.get(table) and table not in job.packed
+    # A rewrite leaves fresh statistics and no dead tuples; what went otherwise came later.
+    stale = job.deleted.get(table, 0) > job.rewritten.get(table, 0)
     if stale or not database.scalar(sizes.ANALYSED, t=table):
         # The choice rests on how many rows are left; only fresh statistics know.
         _vacuum(database, f"ANALYZE {table}")
@@ -132,16 +147,19 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
     if choice.action == "rewrite":
         choice = _rewritten(job, choice)
     elif choice.action == "repack":
-        repack.repack(database, table, job.patience)
-    job.choices[table] = choice
-    if choice.action == "full":
+        job.warnings.extend(repack.repack(database, table, job.patience))
+    elif choice.action == "full":
         room.require(database, table, total_bytes(database, table) - choice.gives_back)
         if unknown := room.unknown(database):
             job.warnings.append(unknown)
         job.locked[table] = _vacuum_full(job, table)
         job.extra[table] = total_bytes(database, table)
-    if size.dead or table not in job.packed:
+    if choice.action in REWRITING:
+        # Done, whatever becomes of the VACUUM that follows.
+        job.choices[table] = choice
+    if size.dead or stale or table not in job.rewritten:
         _vacuum(database, f"VACUUM (ANALYZE) {table}")
+    job.choices[table] = choice
 
 
 def _rewritten(job: Reclaiming, choice: Choice) -> Choice:
@@ -177,15 +195,17 @@ def _reclaim_file(job: Reclaiming) -> None:
     """
     database = job.database
     choice = _choose_file(database, job.wish, {})
-    job.choices[WHOLE_FILE] = choice
     if choice.action == "full":
         live = database.file.stat().st_size - sqlite_free_bytes(database)
         room.require(database, "the SQLite file", live)
         job.locked[WHOLE_FILE] = _timed(database, "VACUUM")
+    job.choices[WHOLE_FILE] = choice
     for _ in range(_CHECKPOINT_ATTEMPTS):
         if not database.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
             return
         time.sleep(0.5)
+    if choice.action == "full":
+        job.choices[WHOLE_FILE] = replace(choice, why="its space comes back later, see below")
     raise LockTimeout(
         "the write-ahead log could not be emptied because a reader holds it; run again later, or "
         "let the space come back at the next checkpoint"
@@ -213,13 +233,25 @@ def _vacuum_full(job: Reclaiming, table: str) -> float:
     )
 
 
+class _Heard:
+    """Takes PostgreSQL's notices; a list would be emptied by SQLAlchemy before we look at it."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def append(self, notice: str) -> None:
+        self.notices.append(notice)
+
+
 def _unskipped(database: Database, sql: str) -> float:
     """Carry out a statement and take PostgreSQL's warning that it skipped for a failure."""
+    heard = _Heard()
     driver = database.connection.connection.driver_connection
-    notices: list[str] = driver.notices if driver is not None else []
-    notices.clear()
+    if driver is not None:
+        driver.notices = heard
     seconds = _timed(database, sql)
-    skipped = [notice for notice in notices if "skipping it" in notice]
+    # Before PostgreSQL 16 it says: skipping "log" --- only table or database owner can vacuum it.
+    skipped = [notice for notice in heard.notices if "skipping" in notice]
     if skipped:
         raise PrivilegeError(skipped[0].strip().removeprefix("WARNING:").strip())
     return seconds

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import humanize
 
 from .choices import REWRITING
-from .report import Report, TableReport
+from .report import PLANNED, Report, TableReport
+
+_RECLAIMED = {
+    "plain": "VACUUM",
+    "full": "VACUUM FULL",
+    "rewrite": "rewritten",
+    "repack": "repacked",
+}
 
 
 def render(report: Report) -> list[str]:
@@ -76,7 +85,7 @@ def _table(report: Report) -> list[str]:
         lines.append(
             f"  {table.name:<20}{_count(table.rows_before):>13}{_count(deleted):>13}"
             f"{_size(table.bytes_before):>13}{_size(table.bytes_after):>11}"
-            f"{_count(table.dead_after):>10}  {_how(table)}"
+            f"{_count(table.dead_after):>10}  {how(asdict(table), check=report.check_mode)}"
         )
     before, after = report.database.get("bytes_before"), report.database.get("bytes_after")
     if before is not None and after is not None:
@@ -84,19 +93,37 @@ def _table(report: Report) -> list[str]:
     return lines
 
 
-def _how(table: TableReport) -> str:
-    done = [table.strategy] if table.strategy != "none" else []
-    done += [f"VACUUM {table.reclaim}"] if table.reclaim != "none" else []
-    return ", ".join(done) + (" FAILED" if table.error else "")
+def how(table: Mapping[str, Any], *, check: bool) -> str:
+    """Say how rows left a table, in more ways than one with the rows of each, and what failed.
+
+    Args:
+        table: one of the report's, as its JSON stands.
+        check: nothing of it is done yet.
+    """
+    planned = PLANNED if check else ""
+    done = [_ways(table["strategy"], table.get("ways", {}))] if table["strategy"] != "none" else []
+    done += [_RECLAIMED[table["reclaim"]] + planned] if table["reclaim"] in _RECLAIMED else []
+    done += ["FAILED"] if table.get("error") else []
+    return ", ".join(done)
+
+
+def _ways(strategy: str, ways: Mapping[str, int]) -> str:
+    if len(ways) < 2:
+        return strategy
+    counted = ", ".join(f"{way} {humanize.intcomma(rows)}" for way, rows in ways.items())
+    return counted + (PLANNED if strategy.endswith(PLANNED) else "")
 
 
 def _way(table: TableReport, report: Report) -> list[str]:
     """Say why the rows of a table go the way they go, and what it takes."""
     if not table.estimates:
         return []
-    chosen, *others = sorted(table.estimates, key=lambda way: not table.strategy.startswith(way))
-    lines = [f"    {table.name}: {chosen}; {table.strategy_why}"]
-    for way in (chosen, *others):
+    chosen = "rewrite" if "rewrite" in table.ways else "delete"
+    told = "nothing went" if table.strategy == "none" else chosen
+    if len(table.ways) > 1:
+        told = _ways("", table.ways)
+    lines = [f"    {table.name}: {told}; {table.strategy_why}"]
+    for way in sorted(table.estimates, key=lambda way: way != chosen):
         cost = table.estimates[way]
         lines.append(f"      {'estimate' if way == chosen else 'else'}, {way}: {_cost(**cost)}")
     if not report.check_mode and "purge" in report.steps:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 
+from . import relations
 from .connection import Database
 from .errors import MaintenanceError, Unsupported
 
@@ -53,8 +54,11 @@ def require(database: Database) -> None:
         )
 
 
-def repack(database: Database, table: str, patience: float) -> None:
-    """Rewrite one table while everybody goes on working with it.
+def repack(database: Database, table: str, patience: float) -> tuple[str, ...]:
+    """Rewrite one table while everybody goes on working with it; returns what it warned of.
+
+    Whether it was rewritten is seen from its file: pg_repack ends without an error also when it
+    has skipped a table, and warns of things that keep it from nothing.
 
     Args:
         database: where `require` found a way.
@@ -62,11 +66,12 @@ def repack(database: Database, table: str, patience: float) -> None:
         patience: seconds to wait for the locks at the begin and the end.
 
     Raises:
-        MaintenanceError: pg_repack failed; its last line says why.
+        MaintenanceError: it was not rewritten; pg_repack's last line says why.
     """
     if command := own_command(_version(database), table):
         database.run(command)
-        return
+        return ()
+    before = relations.files(database, table)
     schema = database.scalar("SELECT current_schema()")
     done = _ended(
         ["pg_repack", "--no-order", "--no-kill-backend", "--no-superuser-check",
@@ -74,9 +79,12 @@ def repack(database: Database, table: str, patience: float) -> None:
         {**os.environ, **_environment(database)},
     )  # fmt: skip
     said = _complaints(done)
-    if done.returncode or said:
-        text = said[-1] if said else done.stderr.strip()[-200:]
-        raise MaintenanceError(f"pg_repack: {text}; use vacuum auto, or run again off-peak")
+    if relations.files(database, table) == before:
+        why = said[-1] if said else done.stderr.strip()[-200:] or "it said nothing"
+        raise MaintenanceError(
+            f"pg_repack did not rewrite {table}: {why}; use vacuum auto, or run again off-peak"
+        )
+    return tuple(f"pg_repack of {table}: {line}" for line in said)
 
 
 def own_command(version: int, table: str) -> str | None:

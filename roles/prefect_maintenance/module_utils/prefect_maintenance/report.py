@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from .choices import Choice, Decision
+from .choices import REWRITING, Choice, Decision
 from .inspect import Server, TableSize
 from .ledger import TableResult
 from .plan import Kept
@@ -17,6 +17,8 @@ from .settings import Settings, iso
 SCHEMA = 1
 # Counted in every report, also when nothing of them went.
 DELETED = ("flow_run", "task_run", "artifact", "log", "events", "event_resources")
+# What follows the name of a way in a check.
+PLANNED = " (planned)"
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,11 @@ class TableReport:
 
     Bytes count heap, TOAST and indexes; None stands for a moment that was not measured.
     `oldest_after` is the oldest row that is left, `oldest_due` the oldest that should have gone.
+    `ways` counts the rows that went in each way; `strategy` names the one that was taken for the
+    table itself, before what was left over or went with rows of other tables.
     `estimates` says for each way of purging what it would take; `seconds`, `wal_bytes` (of the
     whole server meanwhile), `extra_bytes` and `lock_ms_max` are what it took, reclaim included.
+    `reclaim` is what was done; where that failed it is "none", and `error` says why.
     """
 
     name: str
@@ -50,6 +55,7 @@ class TableReport:
     oldest_due: str | None = None
     cutoff: str | None = None
     strategy: str = "none"
+    ways: Mapping[str, int] = field(default_factory=dict)
     strategy_why: str = ""
     estimates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reclaim: str = "none"
@@ -63,12 +69,19 @@ class TableReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole run, over all its steps."""
+    """The whole run, over all its steps.
+
+    Attributes:
+        status: "ok"; after a failure "partial" when the run has changed something, else "failed".
+        status_if_lost: what `status` is when the run ends after this step without an answer of
+            the next one, because a process was killed or a connection was lost.
+    """
 
     schema: int
     host: str
     check_mode: bool
     status: str
+    status_if_lost: str
     started: str
     seconds: float
     reference_time: str
@@ -93,6 +106,7 @@ class Report:
             host=str(so_far.get("host", "")),
             check_mode=settings.check,
             status=str(so_far.get("status", "ok")),
+            status_if_lost=str(so_far.get("status_if_lost", "failed")),
             started=str(so_far.get("started") or iso(started)),
             seconds=float(so_far.get("seconds", 0.0)),
             reference_time=iso(settings.cutoffs.reference),
@@ -211,6 +225,21 @@ class Report:
             },
         )
 
+    def with_ways(self, table: str, ways: Mapping[str, int]) -> Report:
+        """Add rows that left a table, or would, to those that earlier steps counted."""
+        before = next((t for t in self.tables if t.name == table), TableReport(table))
+        counted = dict(before.ways)
+        for way, rows in ways.items():
+            if rows:
+                counted[way] = counted.get(way, 0) + rows
+        if not counted:
+            return self.with_table(table)
+        # What went with others comes last.
+        ordered = {way: counted[way] for way in sorted(counted, key=lambda way: way == "cascade")}
+        first = "api and sql" if {"api", "sql"} <= set(counted) else next(iter(ordered))
+        strategy = first + (PLANNED if self.check_mode else "")
+        return self.with_table(table, strategy=strategy, ways=ordered)
+
     def with_result(self, result: TableResult, extra_bytes: int = 0, locked: float = 0.0) -> Report:
         """Note how rows left a table, or its space came back, and what that took.
 
@@ -220,9 +249,8 @@ class Report:
             locked: seconds for which everybody was kept out.
         """
         before = next((t for t in self.tables if t.name == result.table), TableReport(result.table))
-        return self.with_table(
+        return self.with_ways(result.table, result.ways).with_table(
             result.table,
-            strategy=result.strategy if result.strategy != "none" else before.strategy,
             seconds=round(before.seconds + result.seconds, 3),
             wal_bytes=before.wal_bytes + result.wal_bytes,
             extra_bytes=max(before.extra_bytes, extra_bytes),
@@ -246,8 +274,32 @@ class Report:
 
     def finished(self, step: str, seconds: float, error: Exception | None = None) -> Report:
         """Close a step: its time, and how the run stands."""
-        done = replace(self, steps=(*self.steps, step), seconds=round(self.seconds + seconds, 3))
+        done = replace(
+            self,
+            steps=(*self.steps, step),
+            seconds=round(self.seconds + seconds, 3),
+            status_if_lost="partial" if self._changed() else "failed",
+        )
         if error is None:
             return done
-        status = "partial" if any(self.deleted.values()) and not self.check_mode else "failed"
-        return replace(done, status=status, errors=(*self.errors, f"{step}: {error}"))
+        return replace(done, status=done.status_if_lost, errors=(*self.errors, f"{step}: {error}"))
+
+    def _changed(self) -> bool:
+        """Tell whether rows went, or space came back, in any step of this run."""
+        done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
+        gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
+        return gone and not self.check_mode
+
+
+def failed(report: Mapping[str, Any], failure: str) -> dict[str, Any]:
+    """Return a report as its JSON stands, with a failure that ended the run between two steps.
+
+    Args:
+        report: of the steps before; it may be one that no step has written to yet.
+        failure: the step, and why it failed, in one line.
+    """
+    return {
+        **report,
+        "status": report.get("status_if_lost", "failed"),
+        "errors": [*report.get("errors", ()), failure],
+    }

@@ -42,8 +42,15 @@ SELECT pg_table_size(c.oid) - COALESCE(pg_total_relation_size(NULLIF(c.reltoastr
 FROM pg_class c WHERE c.oid = to_regclass(:t)
 """
 
-PGSTATTUPLE = """
-SELECT approx_free_space + dead_tuple_len FROM pgstattuple_approx(to_regclass(:t))
+# Percent of a page that a rewrite fills; what it leaves for updates is no bloat.
+_FILL = """
+(SELECT COALESCE(max(o.option_value::int), 100) FROM pg_class c, pg_options_to_table(c.reloptions) o
+ WHERE c.oid = to_regclass(:t) AND o.option_name = 'fillfactor')
+"""
+
+PGSTATTUPLE = f"""
+SELECT GREATEST(0, approx_free_space + dead_tuple_len - table_len * (100 - {_FILL}) / 100)
+FROM pgstattuple_approx(to_regclass(:t))
 """
 
 ANALYSED = "SELECT count(*) FROM pg_stats WHERE schemaname = current_schema() AND tablename = :t"
@@ -56,7 +63,7 @@ WHERE schemaname = current_schema() AND tablename = :t AND attname = :c AND NOT 
 # The width of a row as the heap stores it: 23 bytes of header and the null bitmap, the columns
 # with their alignment, 4 bytes of line pointer (PostgreSQL manual, Database Page Layout).
 # Short variable-length values (below 127 bytes) are not aligned.
-HEAP_ESTIMATE = """
+HEAP_ESTIMATE = f"""
 WITH RECURSIVE col AS (
     SELECT row_number() OVER (ORDER BY a.attnum) AS n,
            count(*) OVER () AS columns,
@@ -80,7 +87,8 @@ laid(n, width) AS (
 SELECT pg_relation_size(to_regclass(:t)),
        (SELECT ceil((24 + ceil((max(columns) / 8.0 - 1) / 8.0) * 8 + laid.width) / 8.0) * 8 + 4
         FROM col),
-       current_setting('block_size')::int
+       current_setting('block_size')::int,
+       {_FILL}
 FROM laid ORDER BY n DESC LIMIT 1
 """
 

@@ -8,14 +8,14 @@ nothing that was done is lost; what keeps it from beginning is raised.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import leftovers, privileges, repack, room
 from .catalogue import BY_NAME, TABLES
-from .choices import REWRITING
+from .choices import REWRITING, Choice
 from .clock import now, require_sound
 from .cluster import place_in_cluster
 from .connection import Database, connect, only_runner
@@ -145,6 +145,10 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             for table, done in job.rewritten.items():
                 locked = int(1000 * done.locked)
                 report = report.with_table(table, extra_bytes=done.copied, lock_ms_max=locked)
+            for table, decision in decided.items():
+                if decision.strategy == "rewrite" and table not in job.rewritten:
+                    told = f"{decision.why}; but it could not be rewritten"
+                    report = report.with_table(table, strategy_why=told)
             return _deleted("purge", database, report, plan, job.ledger, clock(), error)
 
 
@@ -232,12 +236,11 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
     with _begun(settings) as (database, server, report, clock):
         if wish.mode == "repack":
             repack.require(database)
-        packed = {t.name for t in report.tables if t.strategy.startswith("rewrite")}
+        rewritten = {t.name: t.ways["rewrite"] for t in report.tables if "rewrite" in t.ways}
         if settings.check:
             report = report.with_sizes("after_delete", measure(database))
-            for choice in foreseen(database, wish, report.deleted, packed):
-                report = report.with_choice(choice)
-            return _vacuumed(report, 0, clock(), None)
+            choices = foreseen(database, wish, report.deleted, rewritten)
+            return _vacuumed(report, choices, 0, clock(), None)
         require_writable(database, server, "vacuum", [])
         with _at_work(settings, database, pace) as left:
             report = report.with_warnings(left)
@@ -247,25 +250,25 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
                 database=database,
                 wish=wish,
                 deleted=report.deleted,
-                packed=packed,
+                rewritten=rewritten,
                 patience=settings.limits.lock_timeout,
                 pace=pace,
                 ledger=Ledger(database.wal_bytes),
             )
             error = _carried_out(lambda: reclaim(job), job.ledger)
-            report = report.with_sizes("after", measure(database)).with_warnings(job.warnings)
-            rules = _rules(settings, server)
-            report = report.with_due(oldest_due(database, rules, settings.cutoffs))
-            for choice in job.choices.values():
-                report = report.with_choice(choice)
+            report, given_back = report.with_warnings(job.warnings), 0
+            if not isinstance(error, ConnectionFailed):
+                after = database_bytes(database)
+                given_back = before - after
+                report = report.with_sizes("after", measure(database)).with_bytes_after(after)
+                rules = _rules(settings, server)
+                report = report.with_due(oldest_due(database, rules, settings.cutoffs))
             for result in job.ledger.results():
                 table = result.table
                 report = report.with_reclaimed(
                     result, job.extra.get(table, 0), job.locked.get(table, 0.0)
                 )
-            after = database_bytes(database)
-        report = report.with_bytes_after(after)
-        return _vacuumed(report, before - after, clock(), error)
+        return _vacuumed(report, job.choices.values(), given_back, clock(), error)
 
 
 def provide_role(settings: Settings, pace: Pace) -> Outcome:
@@ -381,8 +384,12 @@ def _planned(
     report = report.with_deleted(plan.rows).with_kept(plan.kept)
     for table, rows in plan.rows.items():
         if rows:
-            strategy = (strategies or {}).get(table, step)
-            report = report.with_table(table, strategy=f"{strategy} (planned)")
+            hangs = step == "delete" and BY_NAME[table].deleted_by != "api"
+            way = (strategies or {}).get(table, "cascade" if hangs else step)
+            # A rewrite keeps what its age alone would keep; orphans are deleted after it.
+            orphaned = plan.orphaned.get(table, 0) if way == "rewrite" else 0
+            report = report.with_ways(table, {way: rows - orphaned})
+            report = report.with_ways(table, {"delete": orphaned})
     report = report.finished(step, seconds)
     answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
@@ -413,11 +420,17 @@ def _deleted(
 
 
 def _vacuumed(
-    report: Report, given_back: int, seconds: float, error: MaintenanceError | None
+    report: Report,
+    choices: Iterable[Choice],
+    given_back: int,
+    seconds: float,
+    error: MaintenanceError | None,
 ) -> Outcome:
-    """Close the reclaim: it changed something when a rewrite happened or a file shrank."""
-    done = [table.reclaim for table in report.tables] + [report.database.get("reclaim")]
-    rewritten = any(action in REWRITING for action in done)
+    """Close the reclaim: it changed something when a table or a file was rewritten."""
+    changed = False
+    for choice in choices:
+        report = report.with_choice(choice)
+        changed |= choice.action in REWRITING
     report = report.finished("vacuum", seconds, error)
     answers = {
         "tables": [asdict(table) for table in report.tables],
@@ -425,4 +438,4 @@ def _vacuumed(
     }
     before = {table.name: table.bytes_after_delete or 0 for table in report.tables}
     after = {table.name: table.bytes_after or 0 for table in report.tables}
-    return Outcome(rewritten, report, render(report), answers, before, after, error)
+    return Outcome(changed, report, render(report), answers, before, after, error)
