@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step
 from prefect_maintenance.catalogue import BY_NAME, EXCLUDED, REVISIONS, TABLES
 
+from lab import environments
 from lab.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +42,28 @@ def test_the_schema_revision_is_known(url: str) -> None:
     with engine_for(url).connect() as connection:
         revision = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
     assert revision in REVISIONS["postgresql" if "postgresql" in url else "sqlite"]
+
+
+# What Prefect 3.4.0 came after; everything that follows is supported.
+BEFORE = {"postgresql": "7a73514ca2d6", "sqlite": "bbca16f6f218"}
+REVISION = re.compile(r'^(down_revision|revision)\b[^=]*= *"([0-9a-f]+)"', re.M)
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
+def test_every_revision_up_to_the_newest_prefect_that_can_be_had_is_known(
+    dialect: str, tmp_path: Path
+) -> None:
+    after: dict[str, list[str]] = {}
+    for migration in (environments.newest_migrations(tmp_path) / dialect).glob("*.py"):
+        words = dict(REVISION.findall(migration.read_text()))
+        if "revision" in words:
+            after.setdefault(words.get("down_revision", ""), []).append(words["revision"])
+    supported, left = set(), [BEFORE[dialect]]
+    while left:
+        following = after.get(left.pop(), [])
+        supported.update(following)
+        left += following
+    assert supported == REVISIONS[dialect]
 
 
 def test_every_foreign_key_of_the_schema_is_what_the_catalogue_says(database: str) -> None:
