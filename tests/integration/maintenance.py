@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_maintenance.pace import Pace
+from prefect_maintenance.pace import Pace, Progress
 from prefect_maintenance.settings import Settings
 from prefect_maintenance.steps import STEPS, Outcome
 from world import TABLES
@@ -51,6 +51,24 @@ def run_step(
     if outcome.error:
         raise outcome.error
     return outcome
+
+
+@contextmanager
+def at_first_batch(table: str, act: Callable[[], object]) -> Iterator[Pace]:
+    """Lend a pace that does something once, right after the first batch of a table.
+
+    By then the plan is made and a part of it carried out; a step calls its pace before that too.
+    Fails when no batch of the table came, because then the test has tried nothing.
+    """
+    acted: list[Progress] = []
+
+    def show(progress: Progress) -> None:
+        if progress.table == table and not acted:
+            acted.append(progress)
+            act()
+
+    yield Pace(show=show)
+    assert acted, f"there was no batch of {table}"
 
 
 def run_all(

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
-from prefect_maintenance.pace import Pace, Progress
+from maintenance import FLOW, at_first_batch, clear, engine_for, run_step
 from prefect_maintenance.ways import BySql
 from test_bad_input import NOW, POLICY
 from world import dump, insert, make_world
@@ -73,16 +72,14 @@ def test_a_run_that_is_retried_meanwhile_survives_with_its_tree(
         top = "UPDATE flow_run SET end_time = :later WHERE id = :id"
         later = OLD + timedelta(days=1)
         connection.execute(sa.text(top), _bound(engine, id=0, later=later))
-    seen: list[Progress] = []
 
-    def retry_the_child(progress: Progress) -> None:
-        seen.append(progress)
-        if len(seen) == 1:
-            with engine.begin() as connection:
-                retried = "UPDATE flow_run SET state_type = 'RUNNING' WHERE id = :id"
-                connection.execute(sa.text(retried), _bound(engine, id=1))
+    def retry_the_child() -> None:
+        with engine.begin() as connection:
+            retried = "UPDATE flow_run SET state_type = 'RUNNING' WHERE id = :id"
+            connection.execute(sa.text(retried), _bound(engine, id=1))
 
-    outcome = run_step("delete", request(engine), pace=Pace(show=retry_the_child))
+    with at_first_batch("flow_run", retry_the_child) as pace:
+        outcome = run_step("delete", request(engine), pace=pace)
     assert runs(engine) == {0, 1}
     assert outcome.report.deleted["flow_run"] == 8
 

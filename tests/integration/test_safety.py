@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from maintenance import FLOW, clear, engine_for, run_step
+from maintenance import FLOW, at_first_batch, clear, engine_for, run_step
 from prefect_maintenance.errors import ConnectionFailed, Unsupported
 from prefect_maintenance.pace import Pace, Progress
 from test_bad_input import POLICY, refused
@@ -132,13 +132,22 @@ def test_an_interrupted_purge_is_finished_by_the_next_run(cluster: Postgres, dat
         "WHERE datname = %s AND application_name LIKE 'prefect-maintenance%%'"
     )
 
-    def cut_off(_: Progress) -> None:
+    def cut_off() -> None:
         cluster.execute(kill, "postgres", [name])
 
-    with pytest.raises(ConnectionFailed, match="lost"):
-        run_step("purge", request(database, batch_size=5), pace=Pace(show=cut_off))
-    assert run_step("purge", request(database)).changed
-    assert not run_step("purge", request(database)).changed
+    before, asked = dump(engine), request(database, batch_size=5, purge_strategy="delete")
+    due = run_step("purge", asked, check=True).report.deleted
+    with (
+        at_first_batch("log", cut_off) as pace,
+        pytest.raises(ConnectionFailed, match="lost"),
+    ):
+        run_step("purge", asked, pace=pace)
+    left = dump(engine)
+    first = len(before["log"]) - len(left["log"])
+    assert 0 < first < due["log"]
+    assert {**left, "log": {}} == {**before, "log": {}}
+    assert run_step("purge", asked).report.deleted == {**due, "log": due["log"] - first}
+    assert not run_step("purge", asked).changed
 
 
 class TlsFront:
