@@ -134,6 +134,14 @@ class Postgres:
         """Remove a database, whoever is connected to it."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def dump(self, database: str) -> str:
+        """Return a database as SQL text, for `restore`."""
+        return self._client("pg_dump", self._libpq(database))
+
+    def restore(self, database: str, text: str) -> None:
+        """Carry out in an empty database what `dump` returned."""
+        self._client("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", self._libpq(database), text=text)
+
     def program(self, name: str) -> str:
         """Return the path of one of PostgreSQL's programs, of the server's own version."""
         return str(self._bin / name)
@@ -173,6 +181,19 @@ class Postgres:
                 f"install your system's package postgresql-{self.version}"
             )
         return found
+
+    def _libpq(self, database: str) -> str:
+        return f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
+
+    def _client(self, program: str, *arguments: str, text: str = "") -> str:
+        done = subprocess.run(
+            [self.program(program), *arguments],
+            env={**os.environ, "PGPASSWORD": PASSWORD},
+            input=text, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr}")
+        return done.stdout
 
     def _run(self, program: str, *arguments: str) -> None:
         who = {"user": self._user.pw_uid, "group": self._user.pw_gid} if self._user else {}

@@ -17,6 +17,8 @@ from lab.server import PrefectServer, migrate
 
 PREFECT = os.environ.get("LAB_PREFECT", environments.NEWEST)
 POSTGRES = os.environ.get("LAB_POSTGRES", "18")
+# A folder with databases that are migrated already (lab/broken.py).
+MIGRATED = os.environ.get("LAB_MIGRATED", "")
 
 StartServer = Callable[..., PrefectServer]
 
@@ -39,7 +41,11 @@ def cluster() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def template(cluster: Postgres) -> str:
     """A database with Prefect's schema that nobody connects to, to be copied."""
-    migrate(cluster.create_database("migrated"), PREFECT)
+    url = cluster.create_database("migrated")
+    if MIGRATED:
+        cluster.restore("migrated", (Path(MIGRATED) / "postgresql.sql").read_text())
+    else:
+        migrate(url, PREFECT)
     return "migrated"
 
 
@@ -54,7 +60,10 @@ def database(cluster: Postgres, template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
-    migrate(f"sqlite:///{path}", PREFECT)
+    if MIGRATED:
+        shutil.copy(Path(MIGRATED) / "sqlite.db", path)
+    else:
+        migrate(f"sqlite:///{path}", PREFECT)
     return path
 
 

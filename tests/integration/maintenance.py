@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,14 @@ def at_first_batch(table: str, act: Callable[[], object]) -> Iterator[Pace]:
 
     yield Pace(show=show)
     assert acted, f"there was no batch of {table}"
+
+
+def with_defaults(monkeypatch: pytest.MonkeyPatch, made: Any, **values: Any) -> None:
+    """Let new objects of a dataclass begin with other values; what is not named stays."""
+    # A default stands in __init__: setting the attribute of the class would change nothing.
+    known = {field.name: field.default for field in fields(made) if field.default is not MISSING}
+    assert set(values) <= set(known)
+    monkeypatch.setattr(made.__init__, "__defaults__", tuple({**known, **values}.values()))
 
 
 def run_all(

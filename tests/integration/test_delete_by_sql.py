@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, at_first_batch, clear, engine_for, run_step
+from maintenance import FLOW, at_first_batch, clear, engine_for, run_step, with_defaults
 from prefect_maintenance.ways import BySql
 from test_bad_input import NOW, POLICY
 from world import dump, insert, make_world
@@ -67,7 +67,7 @@ def test_a_run_that_is_retried_meanwhile_survives_with_its_tree(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Trees go by their top: the oldest id first, so the lonely runs are looked at before.
-    monkeypatch.setattr(BySql, "__init__", _small_batches)
+    with_defaults(monkeypatch, BySql, runs_a_batch=2)
     with engine.begin() as connection:
         top = "UPDATE flow_run SET end_time = :later WHERE id = :id"
         later = OLD + timedelta(days=1)
@@ -97,13 +97,6 @@ def test_a_run_that_somebody_holds_is_left_with_its_tree_until_the_next_run(
     run_step("delete", request(engine))
     assert runs(engine) == set()
     engine.dispose()
-
-
-def _small_batches(way: BySql, database: Any) -> None:
-    for name, value in (
-        ("database", database), ("name", "sql"), ("runs_a_batch", 2), ("rows_a_batch", 2),
-    ):  # fmt: skip
-        object.__setattr__(way, name, value)
 
 
 def _bound(engine: sa.Engine, **values: Any) -> dict[str, Any]:

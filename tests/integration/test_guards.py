@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
+from maintenance import FLOW, clear, engine_for, run_step, with_defaults
 from prefect_maintenance.ways import BySql
 from test_bad_input import NOW, POLICY
 from world import World, dump, insert
@@ -262,8 +262,7 @@ def test_what_is_taken_into_use_at_a_request_stays_with_all_that_hangs_on_it(
 def test_what_is_taken_into_use_at_a_statement_stays_with_all_that_hangs_on_it(
     shared_server: PrefectServer, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BySql, "rows_a_batch", 4)
-    monkeypatch.setattr(BySql, "runs_a_batch", 4)
+    with_defaults(monkeypatch, BySql, rows_a_batch=4, runs_a_batch=4)
     engine = engine_for(shared_server.db_url)
     filled = fill(engine)
     party = Party(engine, list(filled.strays))
