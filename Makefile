@@ -7,6 +7,8 @@ LOGS ?= 4000000
 JOBS ?= 2
 CORE ?= 2.21.5
 HOSTILE ?=
+GUARDS ?=
+GUARD_SAMPLE ?= 12
 
 BIN := .venv/bin
 STAMP := .venv/.made-from-requirements
@@ -17,7 +19,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format sanity unit integration containers molecule molecule-images \
-	test test-matrix test-ansible-core hostile bench bench-compare bench-fleet clean
+	guards guards-sample test test-matrix test-ansible-core hostile bench bench-compare bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,7 +69,13 @@ molecule-images:  ## for machines without a registry: images from Debian package
 containers:
 	molecule/test.sh --if-possible $(SCENARIOS)
 
-test: lint sanity unit integration containers  ## what CI runs
+guards: venv  ## break each guard and see a test fail: GUARDS='--only mask', '--write'
+	$(BIN)/python -m lab.guards --processes $(JOBS) $(GUARDS)
+
+guards-sample: venv
+	$(BIN)/python -m lab.guards --processes $(JOBS) --sample $(GUARD_SAMPLE)
+
+test: lint sanity unit guards-sample integration containers  ## what CI runs
 
 test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 15 and 18
 	$(BIN)/python -m lab.matrix

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
@@ -51,6 +52,14 @@ def run_step(
     if outcome.error:
         raise outcome.error
     return outcome
+
+
+def wait_until(it_is: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for a condition; fails when it does not come about."""
+    end = time.monotonic() + seconds
+    while not it_is():
+        assert time.monotonic() < end, f"not so in {seconds:g} s"
+        time.sleep(0.02)
 
 
 @contextmanager
