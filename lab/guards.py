@@ -71,6 +71,11 @@ def check(guards: Sequence[Guard], processes: int) -> list[Result]:
     with ExitStack() as opened:
         copies = [opened.enter_context(copied()) for _ in range(processes)]
         bench = Bench(copies, opened.enter_context(migrated()))
+        pool = ThreadPoolExecutor(processes)
+        # Whoever ends this run need not wait for the guards that are still to come.
+        opened.callback(pool.shutdown)
+        opened.callback(bench.stop)
+        opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         print(f"{len(tests)} tests of {len(left)} guards, unbroken", flush=True)
         unwell = bench.unbroken(tests) if tests else {}
 
@@ -80,11 +85,6 @@ def check(guards: Sequence[Guard], processes: int) -> list[Result]:
             show(result)
             return result
 
-        pool = ThreadPoolExecutor(processes)
-        # Whoever ends this run need not wait for the guards that are still to come.
-        opened.callback(pool.shutdown)
-        opened.callback(bench.stop)
-        opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         results += pool.map(one, left)
     return sorted(results, key=lambda result: guards.index(result.guard))
 
@@ -102,9 +102,7 @@ def table(results: Sequence[Result]) -> str:
     kept = sum(not result.fault for result in results)
     rows = [
         f"| {result.guard.name} | `{Path(result.guard.file).name}`: {_code(result.guard.text)} → "
-        f"{_code(result.guard.broken)} | "
-        f"{_code(result.failed.rpartition('/')[2]) if result.failed else 'none'} "
-        f"| {result.seconds:.0f} |"
+        f"{_code(result.guard.broken)} | {_test(result.failed)} | {result.seconds:.0f} |"
         for result in results
     ]
     return "\n".join((_HEAD.format(kept=kept, all=len(results)), *rows, ""))
@@ -115,13 +113,31 @@ _HEAD = """# Guards, and the test that keeps each
 A guard is a condition, a lock or a setting that keeps the maintenance from a harm: a row lost, a
 secret shown, a server held up. A test that passes with and without it proves nothing. So each
 guard is broken by itself in a copy of the tree, and one of the tests that are named for it must
-fail. `make guards` does that with the list in `tests/guards.toml`, and every `make test` with a
-part of it; `make guards GUARDS=--write` writes this page.
+fail. The list is `tests/guards.toml`.
 
-In the last full run a test failed for {kept} of {all} broken guards.
+```console
+make guards                                     # every guard
+make guards GUARDS="--only 'no rewrite begins'" # those with these words in their name
+make guards GUARDS="--sample 12"                # as in every make test: quick ones only
+make guards JOBS=1 GUARDS=--write               # every guard, and this page anew
+```
+
+A change may move the text of a guard. Then the run, and a unit test, name the file, the text and
+the closest lines; correct the entry in the list. A guard that is new gets an entry, and where no
+test fails for it, a test.
+
+## The last full run
+
+A test failed for {kept} of {all} broken guards.
 
 | Guard | Broken | Test that failed | Seconds |
 |---|---|---|---|"""
+
+
+def _test(ident: str) -> str:
+    """Write a test's id without its folders; `none` where there is none."""
+    file, _, name = ident.partition("::")
+    return _code(f"{Path(file).name}::{name}") if ident else "none"
 
 
 def _code(text: str) -> str:

@@ -99,11 +99,12 @@ def test_every_survey_question_is_a_variable_that_the_role_reads() -> None:
     for name in ("rollout/survey.yml", "stop.yml"):
         # Without the comments; a variable is read only under its whole name.
         read |= set(re.findall(r"\w+", json.dumps(read_yaml(tasks / name))))
-    for path in BUNDLES:
-        questions = read_yaml(path)["job_template"].get("survey_spec", {}).get("spec", [])
-        for question in questions:
-            assert question["variable"] in read
-            assert question["required"] is ("default" in question and question["default"] != "")
+    templates = [read_yaml(path)["job_template"] for path in BUNDLES]
+    questions = [one for each in templates for one in each.get("survey_spec", {}).get("spec", [])]
+    assert questions
+    for question in questions:
+        assert question["variable"] in read
+        assert question["required"] is ("default" in question and question["default"] != "")
 
 
 def test_apply_brings_everything_to_awx_and_nothing_the_second_time() -> None:
