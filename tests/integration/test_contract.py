@@ -12,10 +12,11 @@ from maintenance import FLOW, at_first_batch, clear, engine_for, run_step, with_
 from prefect_maintenance.ways import BySql
 from test_bad_input import NOW, POLICY
 from test_oracle import compare
-from world import World, as_stored, dump, insert, make_world, survivors
+from world import MICROSECOND, World, as_stored, dump, insert, make_world, survivors
 
 OLD = NOW - timedelta(days=60)
 YOUNG = NOW - timedelta(days=1)
+DATES = ("end_time", "state_timestamp", "start_time", "expected_start_time")
 
 
 @pytest.fixture(params=["database", "sqlite_database"])
@@ -76,10 +77,26 @@ class Scene:
         return str(row["id"])
 
     def _last(self, table: str, at: Any, state: str) -> None:
-        ages = dict.fromkeys(
-            ("end_time", "state_timestamp", "start_time", "expected_start_time"), at
-        )
+        ages = dict.fromkeys(DATES, at)
         self.world.rows[table][-1].update(state_type=state, **ages)
+
+
+@pytest.mark.parametrize("table", ["flow_run", "task_run"])
+def test_a_run_is_as_old_as_the_first_of_its_dates_and_stays_at_its_very_cutoff(
+    engine: sa.Engine, table: str
+) -> None:
+    scene, cutoff, stays = Scene(), POLICY.cutoff(f"{table}s"), set()
+    for number, first in enumerate(DATES):
+        for at, later in ((cutoff, OLD), (cutoff - MICROSECOND, NOW)):
+            made = scene.run() if table == "flow_run" else scene.task(None)
+            dates = dict.fromkeys(DATES[:number])
+            after = dict.fromkeys(DATES[number + 1 :], later)
+            scene.world.rows[table][-1].update({**dates, first: at, **after})
+            if at == cutoff:
+                stays.add(made)
+    insert(engine, scene.world)
+    run_step("delete", asked(engine))
+    assert set(dump(engine, [table])[table]) == stays
 
 
 def set_state(engine: sa.Engine, table: str, row: str, state: str) -> None:
