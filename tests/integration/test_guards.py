@@ -289,7 +289,8 @@ def test_a_run_on_which_somebody_is_hanging_a_subflow_stays_until_that_is_done(
         ).one()
         hang = "UPDATE flow_run SET parent_task_run_id = :task WHERE id = :id"
         holder.execute(sa.text(hang), {"task": task, "id": filled.strays[0]})
-        outcome = run_step("delete", {"db_url": database, **POLICY.request(), **BY_SQL})
+        asked = {"db_url": database, **POLICY.request(), **BY_SQL, "lock_timeout": 0.5}
+        outcome = run_step("delete", asked)
         left = set(dump(engine, ["flow_run"])["flow_run"])
         tree = next(tree for tree in filled.trees if parent in tree)
         assert left & {run for each in filled.trees for run in each} == tree
