@@ -8,6 +8,8 @@ JOBS ?= 2
 CORE ?= 2.21.5
 HOSTILE ?=
 MATRIX ?=
+GUARDS ?=
+GUARD_SAMPLE ?= 12
 
 BIN := .venv/bin
 STAMP := .venv/.made-from-requirements
@@ -18,8 +20,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format sanity unit integration containers pairs molecule \
-	molecule-images test test-matrix test-ansible-core hostile bench bench-compare bench-plan \
-	bench-fleet clean
+	molecule-images guards guards-sample test test-matrix test-ansible-core hostile bench \
+	bench-compare bench-plan bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,8 +74,14 @@ containers: venv
 pairs: venv  ## the contract on one old and one new pair of Prefect and PostgreSQL
 	$(BIN)/python -m lab.matrix --bounded
 
+guards: venv  ## break each guard and see a test fail: GUARDS='--only mask', '--write'
+	$(BIN)/python -m lab.guards --processes $(JOBS) $(GUARDS)
+
+guards-sample: venv
+	$(BIN)/python -m lab.guards --processes $(JOBS) --sample $(GUARD_SAMPLE)
+
 # The containers wait half of their time; the other tests work meanwhile.
-test: lint sanity unit  ## what CI runs
+test: lint sanity unit guards-sample  ## what CI runs
 	$(MAKE) --jobs=2 integration containers pairs
 
 test-matrix: venv  ## the contract against every supported Prefect, PostgreSQL 14 to 18

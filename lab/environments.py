@@ -115,6 +115,22 @@ def awx() -> Path:
     return home
 
 
+def newest_migrations(folder: Path) -> Path:
+    """Fetch the newest Prefect that the package index has; returns the folder of its migrations.
+
+    Only its files are looked at, so nothing that it needs is fetched, and nothing runs on it.
+
+    Args:
+        folder: is empty, and the caller's to remove.
+
+    Raises:
+        RuntimeError: the index cannot be reached, or has none for this Python.
+    """
+    _uv("pip", "install", "--no-deps", "--upgrade", "--python", sys.executable,
+        "--target", str(folder), "prefect")  # fmt: skip
+    return folder / "prefect" / "server" / "database" / "_migrations" / "versions"
+
+
 @contextmanager
 def made_once(home: Path, *made_from: Path) -> Iterator[bool]:
     """Yield whether the folder is to be made, anew when one of its lock files has changed.

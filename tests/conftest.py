@@ -39,7 +39,8 @@ def cluster() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def template(cluster: Postgres) -> str:
     """A database with Prefect's schema that nobody connects to, to be copied."""
-    migrate(cluster.create_database("migrated"), PREFECT)
+    url = cluster.create_database("migrated")
+    migrate(url, PREFECT)
     return "migrated"
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_maintenance.pace import Pace
+from prefect_maintenance.pace import Pace, Progress
 from prefect_maintenance.settings import Settings
 from prefect_maintenance.steps import STEPS, Outcome
 from world import TABLES
@@ -51,6 +52,40 @@ def run_step(
     if outcome.error:
         raise outcome.error
     return outcome
+
+
+def wait_until(it_is: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for a condition; fails when it does not come about."""
+    end = time.monotonic() + seconds
+    while not it_is():
+        assert time.monotonic() < end, f"not so in {seconds:g} s"
+        time.sleep(0.02)
+
+
+@contextmanager
+def at_first_batch(table: str, act: Callable[[], object]) -> Iterator[Pace]:
+    """Lend a pace that does something once, right after the first batch of a table.
+
+    By then the plan is made and a part of it carried out; a step calls its pace before that too.
+    Fails when no batch of the table came, because then the test has tried nothing.
+    """
+    acted: list[Progress] = []
+
+    def show(progress: Progress) -> None:
+        if progress.table == table and not acted:
+            acted.append(progress)
+            act()
+
+    yield Pace(show=show)
+    assert acted, f"there was no batch of {table}"
+
+
+def with_defaults(monkeypatch: pytest.MonkeyPatch, made: Any, **values: Any) -> None:
+    """Let new objects of a dataclass begin with other values; what is not named stays."""
+    # A default stands in __init__: setting the attribute of the class would change nothing.
+    known = {field.name: field.default for field in fields(made) if field.default is not MISSING}
+    assert set(values) <= set(known)
+    monkeypatch.setattr(made.__init__, "__defaults__", tuple({**known, **values}.values()))
 
 
 def run_all(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_all, run_step
+from maintenance import FLOW, at_first_batch, clear, engine_for, run_all, run_step
 from prefect_maintenance.api import PrefectApi
 from prefect_maintenance.connection import LOCK_KEY, connect, only_runner, parse_url
 from prefect_maintenance.errors import (
@@ -35,6 +35,7 @@ from lab.server import PrefectServer
 NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
 DAYS = dict.fromkeys(("flow_runs", "task_runs", "artifacts", "logs", "events"), 15)
 POLICY = Policy(NOW, DAYS)
+SMALL_BATCHES = {"batch_size": 5, "purge_strategy": "delete"}
 
 
 @pytest.fixture
@@ -246,18 +247,10 @@ def test_a_lock_that_cannot_be_had_fails_that_table_after_the_others_were_done(
 
 
 def test_a_stop_between_two_batches_keeps_what_was_done(filled: str) -> None:
-    pace = Pace()
-    batches = []
-
-    def after_the_second(progress: Any) -> None:
-        batches.append(progress)
-        if len(batches) == 2:
-            pace.stop("SIGTERM")
-
-    pace.show = after_the_second
     before = dump(engine_for(filled))
-    settings = Settings.parse(request(filled, batch_size=5), check=False)
-    outcome = STEPS["purge"](settings, pace)
+    settings = Settings.parse(request(filled, **SMALL_BATCHES), check=False)
+    with at_first_batch("log", lambda: pace.stop("SIGTERM")) as pace:
+        outcome = STEPS["purge"](settings, pace)
     assert isinstance(outcome.error, Stopped)
     assert "SIGTERM" in str(outcome.error)
     assert outcome.report.status == "partial"
@@ -267,10 +260,28 @@ def test_a_stop_between_two_batches_keeps_what_was_done(filled: str) -> None:
 
 
 def test_a_time_budget_ends_the_step_between_two_batches(filled: str) -> None:
+    def let_an_hour_pass() -> None:
+        pace.max_runtime = 3600
+        pace._started -= 3600
+
+    asked = request(filled, **SMALL_BATCHES)
+    due = run_step("purge", asked, check=True).report.deleted["log"]
+    before = dump(engine_for(filled), ["log"])["log"]
+    with (
+        at_first_batch("log", let_an_hour_pass) as pace,
+        pytest.raises(Stopped, match="time budget of 3600 s was used up while at log"),
+    ):
+        run_step("purge", asked, pace=pace)
+    assert 0 < len(before) - len(dump(engine_for(filled), ["log"])["log"]) < due
+
+
+def test_a_time_budget_that_is_used_up_lets_no_step_begin(filled: str) -> None:
+    before = dump(engine_for(filled))
     pace = Pace(max_runtime=1)
     pace._started -= 2
     with pytest.raises(Stopped, match="time budget of 1 s"):
-        run_step("purge", request(filled, batch_size=5), pace=pace)
+        run_step("purge", request(filled), pace=pace)
+    assert dump(engine_for(filled)) == before
 
 
 def test_an_api_that_is_down_is_named_and_nothing_goes(filled: str) -> None:
@@ -370,20 +381,18 @@ def test_a_run_that_is_retried_between_plan_and_deletion_survives(
     insert(engine, world)
     # Runs of the same age are deleted in the order of their ids, so the last one goes last.
     retried = max(row["id"] for row in world.rows["flow_run"])
-    seen: list[Any] = []
 
-    def retry_one(progress: Any) -> None:
-        seen.append(progress)
-        if len(seen) == 1:
-            with engine.begin() as connection:
-                connection.execute(
-                    sa.text("UPDATE flow_run SET state_type = 'RUNNING', end_time = NULL "
-                            "WHERE id = CAST(:id AS uuid)"),
-                    {"id": retried},
-                )  # fmt: skip
+    def retry_one() -> None:
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text("UPDATE flow_run SET state_type = 'RUNNING', end_time = NULL "
+                        "WHERE id = CAST(:id AS uuid)"),
+                {"id": retried},
+            )  # fmt: skip
 
     asked = request(shared_server.db_url, api_url=shared_server.api_url, batch_size=2)
-    outcome = run_step("delete", asked, pace=Pace(show=retry_one))
+    with at_first_batch("flow_run", retry_one) as pace:
+        outcome = run_step("delete", asked, pace=pace)
     assert set(dump(engine)["flow_run"]) == {retried}
     assert outcome.report.deleted["flow_run"] == 7
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
+from maintenance import FLOW, clear, engine_for, run_step, with_defaults
 from prefect_maintenance.connection import connect
 from prefect_maintenance.inspect import oldest
 from prefect_maintenance.ways import BySql
@@ -92,7 +92,7 @@ def test_logs_of_one_instant_go_in_transactions_of_the_batch_size(engine: sa.Eng
 def test_the_logs_of_a_run_that_goes_are_cut_and_so_are_many_runs(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BySql.__init__, "__defaults__", ("sql", 200, 1000, BOUND))
+    with_defaults(monkeypatch, BySql, bound=BOUND)
     world = World(POLICY, 1)
     for number in range(20):
         run = world.run("flow_run", "flow_runs", flow_id=FLOW, parent_task_run_id=None)

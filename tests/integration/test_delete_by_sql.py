@@ -5,15 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
-from prefect_maintenance import steps
+from maintenance import FLOW, at_first_batch, clear, engine_for, run_step, with_defaults
 from prefect_maintenance.errors import StepFailed
-from prefect_maintenance.pace import Pace, Progress
 from prefect_maintenance.ways import BySql
 from test_bad_input import NOW, POLICY
 from world import dump, insert, make_world
@@ -71,21 +68,19 @@ def test_a_run_that_is_retried_meanwhile_survives_with_its_tree(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Trees go by their top: the oldest id first, so the lonely runs are looked at before.
-    monkeypatch.setattr(steps, "BySql", partial(BySql, runs_a_batch=2, rows_a_batch=2))
+    with_defaults(monkeypatch, BySql, runs_a_batch=2)
     with engine.begin() as connection:
         top = "UPDATE flow_run SET end_time = :later WHERE id = :id"
         later = OLD + timedelta(days=1)
         connection.execute(sa.text(top), _bound(engine, id=0, later=later))
-    seen: list[Progress] = []
 
-    def retry_the_child(progress: Progress) -> None:
-        seen.append(progress)
-        if len(seen) == 1:
-            with engine.begin() as connection:
-                retried = "UPDATE flow_run SET state_type = 'RUNNING' WHERE id = :id"
-                connection.execute(sa.text(retried), _bound(engine, id=1))
+    def retry_the_child() -> None:
+        with engine.begin() as connection:
+            retried = "UPDATE flow_run SET state_type = 'RUNNING' WHERE id = :id"
+            connection.execute(sa.text(retried), _bound(engine, id=1))
 
-    outcome = run_step("delete", request(engine), pace=Pace(show=retry_the_child))
+    with at_first_batch("flow_run", retry_the_child) as pace:
+        outcome = run_step("delete", request(engine), pace=pace)
     assert runs(engine) == {0, 1}
     assert outcome.report.deleted["flow_run"] == 8
 
@@ -98,7 +93,7 @@ def test_a_run_that_somebody_holds_is_left_with_its_tree_until_the_next_run(
     with engine.begin() as holder:
         held = "SELECT 1 FROM flow_run WHERE id = :id FOR UPDATE"
         holder.execute(sa.text(held), _bound(engine, id=1))
-        run_step("delete", request(engine))
+        run_step("delete", {**request(engine), "lock_timeout": 0.5})
         assert runs(engine) == {0, 1}
     run_step("delete", request(engine))
     assert runs(engine) == set()

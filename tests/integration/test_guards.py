@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
+from maintenance import FLOW, clear, engine_for, run_step, with_defaults
 from prefect_maintenance.ways import BySql
 from test_bad_input import NOW, POLICY
 from world import World, dump, insert
@@ -262,8 +262,7 @@ def test_what_is_taken_into_use_at_a_request_stays_with_all_that_hangs_on_it(
 def test_what_is_taken_into_use_at_a_statement_stays_with_all_that_hangs_on_it(
     shared_server: PrefectServer, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BySql, "rows_a_batch", 4)
-    monkeypatch.setattr(BySql, "runs_a_batch", 4)
+    with_defaults(monkeypatch, BySql, rows_a_batch=4, runs_a_batch=4)
     engine = engine_for(shared_server.db_url)
     filled = fill(engine)
     party = Party(engine, list(filled.strays))
@@ -290,7 +289,8 @@ def test_a_run_on_which_somebody_is_hanging_a_subflow_stays_until_that_is_done(
         ).one()
         hang = "UPDATE flow_run SET parent_task_run_id = :task WHERE id = :id"
         holder.execute(sa.text(hang), {"task": task, "id": filled.strays[0]})
-        outcome = run_step("delete", {"db_url": database, **POLICY.request(), **BY_SQL})
+        asked = {"db_url": database, **POLICY.request(), **BY_SQL, "lock_timeout": 0.5}
+        outcome = run_step("delete", asked)
         left = set(dump(engine, ["flow_run"])["flow_run"])
         tree = next(tree for tree in filled.trees if parent in tree)
         assert left & {run for each in filled.trees for run in each} == tree

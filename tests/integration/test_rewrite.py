@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
+from maintenance import FLOW, clear, engine_for, run_step, wait_until
 from prefect_maintenance.connection import Database
 from prefect_maintenance.errors import ConnectionFailed, StepFailed
 from test_bad_input import POLICY
@@ -297,20 +297,23 @@ def test_no_swap_happens_under_a_transaction_at_work_whose_snapshot_is_older_tha
     wanted = kept_by_deletes(cluster, filled)
     engine = engine_for(filled)
     seen: list[int] = []
-    begun = threading.Event()
 
     def report() -> None:
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
             old.execute(sa.text("SELECT 1 FROM flow LIMIT 1"))
-            begun.set()
-            old.execute(sa.text("SELECT pg_sleep(3)"))
+            # At work as long as somebody else holds this.
+            old.execute(sa.text("SELECT pg_advisory_lock(77)"))
             seen.append(old.execute(sa.text("SELECT count(*) FROM log")).scalar_one())
 
     before = len(dump(engine, ["log"])["log"])
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     at_work = threading.Thread(target=report)
-    at_work.start()
-    begun.wait(5)
-    outcome = run_step("purge", request(filled, lock_timeout=0.5))
+    with engine.connect() as holder:
+        holder.execute(sa.text("SELECT pg_advisory_lock(77)"))
+        at_work.start()
+        wait_until(lambda: cluster.execute(waits, name_of(filled))[0][0])
+        outcome = run_step("purge", request(filled, lock_timeout=0.5))
+        assert not seen
     at_work.join()
     assert seen == [before]
     assert any("snapshot" in warning for warning in outcome.report.warnings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -86,32 +85,41 @@ def left(url: str) -> Dump:
     return found
 
 
+# Carries out a purge by rewrite and is killed while a statement of it is under way.
+KILLED = """
+import os, signal, sys, threading
+from prefect_maintenance.connection import Database
+from prefect_maintenance.pace import Pace
+from prefect_maintenance.settings import Settings
+from prefect_maintenance.steps import STEPS
+
+really, left = Database._execute, [int(sys.argv[2])]
+
+def deadly(self, sql, values):
+    left[0] -= 1
+    if not left[0]:
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGKILL)).start()
+    return really(self, sql, values)
+
+Database._execute = deadly
+asked = {"db_url": sys.argv[1], "purge_strategy": "rewrite"}
+STEPS["purge"](Settings.parse(asked, check=False), Pace())
+"""
+
+
 def test_a_killed_process_leaves_every_row_and_the_next_run_finishes(
     cluster: Postgres, database: str
 ) -> None:
     young = fill_logs(cluster, database, 60_000)
     every = set(ids(cluster, database))
-    script = (
-        "import os; from prefect_maintenance.settings import Settings; "
-        "from prefect_maintenance.steps import STEPS; from prefect_maintenance.pace import Pace; "
-        "print('begin', flush=True); "
-        "STEPS['purge'](Settings.parse({'db_url': os.environ['URL'], 'purge_strategy': 'rewrite'}, "
-        "check=False), Pace())"
-    )
     path = str(Path(prefect_maintenance.__file__).parents[1])
-    chance, killed = random.Random(4), 0
-    for _ in range(12):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONPATH": path, "URL": database},
-            stdout=subprocess.PIPE,
+    killed = 0
+    for statement in range(15, 150, 18):
+        process = subprocess.run(
+            [sys.executable, "-c", KILLED, database, str(statement)],
+            env={**os.environ, "PYTHONPATH": path},
         )
-        assert process.stdout
-        process.stdout.readline()
-        time.sleep(chance.uniform(0.05, 0.7))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        process.stdout.close()
+        killed += process.returncode == -signal.SIGKILL
         found = ids(cluster, database)
         assert len(found) == len(set(found))
         assert young <= set(found) <= every

@@ -58,11 +58,11 @@ def site(shared_server: PrefectServer, folder: Path) -> Site:
     return site
 
 
-def lay_down(folder: Path, user: str) -> str:
+def lay_down(folder: Path, user: str, *options: str) -> str:
     done = subprocess.run(
         [BIN / "ansible-playbook", Path(__file__).with_name("lay_down_secrets.yml"),
          "-i", "localhost,", "-c", "local", "-e", f"dest={folder}", "-e", f"user={user}",
-         "-e", f"ansible_python_interpreter={sys.executable}"],
+         "-e", f"ansible_python_interpreter={sys.executable}", *options],
         cwd="/", env={**os.environ, "ANSIBLE_ROLES_PATH": str(ROOT / "roles")},
         capture_output=True, text=True,
     )  # fmt: skip
@@ -89,6 +89,14 @@ def test_another_user_never_reads_a_secret_while_it_is_laid_down(folder: Path) -
                 laid.unlink()
         seen = watcher.communicate("")[0]
     assert seen == ""
+
+
+def test_nothing_that_is_laid_down_is_shown(folder: Path) -> None:
+    shown = lay_down(folder, pwd.getpwuid(os.geteuid()).pw_name, "-vvv", "--diff")
+    assert "Lay down the credentials" in shown
+    for name in ("credentials.json", "worker.env"):
+        assert "s3cret-of-the-file" in (folder / name).read_text()
+    assert "s3cret-of-the-file" not in shown
 
 
 @needs_root

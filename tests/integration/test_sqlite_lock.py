@@ -57,17 +57,22 @@ def take(database: Path) -> None:
         assert lock_of(database).is_file()
 
 
-@pytest.mark.parametrize("kind", ["symbolic link", "hard link", "fifo", "file renamed"])
+@pytest.mark.parametrize(
+    "kind", ["symbolic link", "hard link", "of an empty file", "fifo", "file renamed"]
+)
 def test_a_lock_that_somebody_planted_is_refused_and_what_it_names_stays(
     shared: Path, tmp_path: Path, kind: str
 ) -> None:
     precious = shared.with_name("precious")
-    precious.write_text("root's own")
+    # An empty file could pass for a lock that nobody holds.
+    text = "" if kind == "of an empty file" else "root's own"
+    precious.write_text(text)
     precious.chmod(0o600)
+    owner = precious.stat().st_uid
     lock = lock_of(shared)
     if kind == "symbolic link":
         lock.symlink_to(precious)
-    elif kind == "hard link":
+    elif kind in ("hard link", "of an empty file"):
         lock.hardlink_to(precious)
     elif kind == "fifo":
         os.mkfifo(lock)
@@ -75,7 +80,8 @@ def test_a_lock_that_somebody_planted_is_refused_and_what_it_names_stays(
         lock.write_text("root's own")
     with pytest.raises(PrivilegeError, match="no lock of this tool"):
         take(shared)
-    assert precious.read_text() == "root's own"
+    assert precious.read_text() == text
+    assert (precious.stat().st_uid, precious.stat().st_mode & 0o777) == (owner, 0o600)
     assert lock.is_symlink() or lock.exists()
 
 

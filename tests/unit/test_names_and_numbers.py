@@ -150,8 +150,14 @@ def test_the_artifact_shows_names_and_interprets_none(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_screen_shows_names_on_their_own_line(name: str) -> None:
-    so_far = json.loads(json.dumps(report(name)))
-    parsed = Report.resume(Settings.parse({"report": so_far}, check=True), NOW)
-    growth = [{"flow": name, "deployment": name, "flow_runs": 1, "task_runs": 1, "logs": 1}]
-    for line in render_sizes(parsed, growth):
+    def screen(name: str) -> list[str]:
+        so_far = json.loads(json.dumps(report(name)))
+        parsed = Report.resume(Settings.parse({"report": so_far}, check=True), NOW)
+        growth = [{"flow": name, "deployment": name, "flow_runs": 1, "task_runs": 1, "logs": 1}]
+        return render_sizes(parsed, growth)
+
+    lines, plain = screen(name), screen("plain")
+    assert len(lines) == len(plain)
+    assert lines != plain
+    for line in lines:
         assert line == "".join(sign for sign in line if sign.isprintable())
