@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -273,6 +274,25 @@ def test_a_time_budget_ends_the_step_between_two_batches(filled: str) -> None:
     ):
         run_step("purge", asked, pace=pace)
     assert 0 < len(before) - len(dump(engine_for(filled), ["log"])["log"]) < due
+
+
+def test_the_pace_is_asked_between_any_two_batches(filled: str) -> None:
+    happened: list[str] = []
+
+    def note(_c: Any, cursor: Any, statement: str, *_: Any) -> None:
+        table = re.match(r"DELETE FROM (log|events|event_resources)\b", statement.strip())
+        if table and cursor.rowcount:
+            happened.append(table[1])
+
+    sa.event.listen(sa.Engine, "after_cursor_execute", note)
+    try:
+        run_step("purge", request(filled, **SMALL_BATCHES),
+                 pace=Pace(show=lambda _: happened.append("asked")))  # fmt: skip
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", note)
+    batches = [n for n, what in enumerate(happened) if what != "asked"]
+    assert len(batches) > 3
+    assert all(happened[n + 1] == "asked" for n in batches)
 
 
 def test_a_time_budget_that_is_used_up_lets_no_step_begin(filled: str) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step, with_defaults
+from prefect_maintenance.api import open_api
+from prefect_maintenance.settings import Api
 from prefect_maintenance.ways import BySql
 from test_bad_input import NOW, POLICY
 from world import World, dump, insert
@@ -271,6 +273,40 @@ def test_what_is_taken_into_use_at_a_statement_stays_with_all_that_hangs_on_it(
     nothing_in_use_is_lost(engine, filled, party)
     assert party.hung
     assert len(party.kept["flow_run"]) > 5
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state_type = 'RUNNING'",
+        "end_time = :young",
+        "end_time = NULL",
+        "parent_task_run_id = (SELECT id FROM task_run LIMIT 1)",
+    ],
+)
+def test_a_server_that_deletes_runs_is_told_each_thing_that_keeps_one(
+    shared_server: PrefectServer, change: str
+) -> None:
+    engine = engine_for(shared_server.db_url)
+    fill(engine)
+    free = (
+        "SELECT id FROM flow_run r WHERE state_type = 'COMPLETED' AND parent_task_run_id IS NULL "
+        "AND end_time < :young AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = r.id)"
+        " ORDER BY id LIMIT 2"
+    )
+    with engine.begin() as connection:
+        rows = connection.execute(sa.text(free), {"young": NOW - timedelta(days=15)})
+        stays, goes = (str(row) for (row,) in rows)
+        connection.execute(
+            sa.text(f"UPDATE flow_run SET {change} WHERE id = :id"),
+            {"id": stays, **({"young": YOUNG} if ":young" in change else {})},
+        )
+    with open_api(Api(shared_server.api_url)) as api:
+        assert api.delete_runs([stays, goes], ["COMPLETED"], NOW - timedelta(days=15))
+    left = dump(engine, ["flow_run"])["flow_run"]
+    assert stays in left
+    assert goes not in left
     engine.dispose()
 
 
