@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = ROOT / ".cache"
+# A copy of the tree may borrow it by a link, which is gone before what was made there is.
+CACHE = (ROOT / ".cache").resolve()
 CONSTRAINTS = ROOT / "roles" / "prefect_maintenance" / "files" / "constraints"
 NEWEST = "3.8.8"
 VERSIONS = ("3.4.25", "3.6.29", NEWEST)
