@@ -24,7 +24,6 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
-from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
 
 from . import steps
@@ -291,9 +290,3 @@ def parameter_schema() -> dict[str, Any]:
 
     schema: dict[str, Any] = schema_of(maintenance).model_dump_for_openapi()
     return schema
-
-
-def own_run() -> str | None:
-    """Return the id of this run, which must stay."""
-    found = flow_run.id
-    return str(found) if found else None

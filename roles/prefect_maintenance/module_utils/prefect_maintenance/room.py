@@ -88,11 +88,6 @@ def require(database: Database, what: str, survivors: int) -> None:
         )
 
 
-def is_known(database: Database) -> bool:
-    """Tell whether the free disk of the database can be seen from here."""
-    return unknown(database) is None
-
-
 def unknown(database: Database) -> str | None:
     """Say why the free disk of the database cannot be seen from here; None when it can."""
     data = _data_directory(database)
