@@ -63,7 +63,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         kept = f"{next(iter(days.values()))} days"
     facts = [
         ("server", f"Prefect {server['version']} at {server['api_url']}" if server else ""),
-        ("database", f"{database['dialect']} {database['version']}" if database else ""),
+        ("database", _product(database) if database else ""),
         ("policy", f"keep {kept}; states {', '.join(report.policy['states'])}"),
     ]
     service = server.get("db_vacuum")
@@ -72,6 +72,11 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         shown = ", ".join(map(str, enabled)) if isinstance(enabled, list) else enabled
         facts.append(("Prefect's", f"own vacuum service is set to: {shown}"))
     return facts
+
+
+def _product(database: Mapping[str, Any]) -> str:
+    name = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}[database["dialect"]]
+    return f"{name} {database['version']}"
 
 
 def _table(report: Report) -> list[str]:
@@ -100,9 +105,11 @@ def how(table: Mapping[str, Any], *, check: bool) -> str:
         table: one of the report's, as its JSON stands.
         check: nothing of it is done yet.
     """
-    planned = PLANNED if check else ""
-    done = [_ways(table["strategy"], table.get("ways", {}))] if table["strategy"] != "none" else []
-    done += [_RECLAIMED[table["reclaim"]] + planned] if table["reclaim"] in _RECLAIMED else []
+    strategy = table["strategy"].removesuffix(PLANNED)
+    done = [_ways(strategy, table.get("ways", {}))] if strategy != "none" else []
+    done += [_RECLAIMED[table["reclaim"]]] if table["reclaim"] in _RECLAIMED else []
+    if check and done:
+        done[-1] += PLANNED
     done += ["FAILED"] if table.get("error") else []
     return ", ".join(done)
 
@@ -110,8 +117,7 @@ def how(table: Mapping[str, Any], *, check: bool) -> str:
 def _ways(strategy: str, ways: Mapping[str, int]) -> str:
     if len(ways) < 2:
         return strategy
-    counted = ", ".join(f"{way} {humanize.intcomma(rows)}" for way, rows in ways.items())
-    return counted + (PLANNED if strategy.endswith(PLANNED) else "")
+    return ", ".join(f"{way} {humanize.intcomma(rows)}" for way, rows in ways.items())
 
 
 def _way(table: TableReport, report: Report) -> list[str]:
@@ -125,7 +131,9 @@ def _way(table: TableReport, report: Report) -> list[str]:
     lines = [f"    {table.name}: {told}; {table.strategy_why}"]
     for way in sorted(table.estimates, key=lambda way: way != chosen):
         cost = table.estimates[way]
-        lines.append(f"      {'estimate' if way == chosen else 'else'}, {way}: {_cost(**cost)}")
+        lines.append(
+            f"      {'estimate' if way == chosen else 'otherwise'}, {way}: {_cost(**cost)}"
+        )
     if not report.check_mode and "purge" in report.steps:
         took = _cost(table.seconds, table.wal_bytes, table.extra_bytes, table.lock_ms_max)
         lines.insert(2, f"      measured: {took}")
@@ -208,8 +216,9 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
 
 
 def _printable(lines: Sequence[str]) -> list[str]:
-    """Keep a name from breaking its line or from speaking to the terminal."""
-    return ["".join(sign if sign.isprintable() else "?" for sign in line) for line in lines]
+    """Keep a name from breaking its line or from speaking to the terminal; nothing ends blank."""
+    clean = ("".join(sign if sign.isprintable() else "?" for sign in line) for line in lines)
+    return [line.rstrip() for line in clean]
 
 
 def _bloat_notes(report: Report) -> list[str]:
