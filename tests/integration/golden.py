@@ -32,9 +32,11 @@ KEYS = {
 }
 # A text, wherever it stands. What is aligned to the right stays so.
 TEXTS = {
+    # Shown only where it is a millisecond or more; pinned where it is always the same.
+    r"; locked for [\d,]+ ms": "",
     r"\d+(\.\d+)? ([KMG]i?B|Bytes?)\b": "<size>",
-    r"\d+(\.\d+)? s\b": "<seconds>",
-    r"\d+ ms\b": "<ms>",
+    r"[\d,]+(\.\d+)? s\b": "<seconds>",
+    r"[\d,]+ ms\b": "<ms>",
     r"http://127\.0\.0\.1:\d+/api": "<url>",
     r"(?<=Prefect )\d+\.\d+\.\d+\b": "<version>",
     r"(?<=PostgreSQL )\d+(\.\d+)+": "<version>",

@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 import pytest
 from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
 from prefect_maintenance.artifacts import markdown
+from prefect_maintenance.plan import Kept
+from prefect_maintenance.render import render, render_sizes
+from prefect_maintenance.report import Report, TableReport
 
 FILTERS = "roles/prefect_maintenance/filter_plugins/prefect_maintenance_fleet.py"
 IDS = ("real", "check")
 FLEET = ("screen.txt", "summary.json", "job.json")
-PICTURED = ("chart.svg", "artifact.md")
+NUMBERED = ("chart.svg", "artifact.md", "screen.txt", "sizes.txt")
 INSTANT = "2026-07-01T02:10:00Z"
 TABLE: dict[str, Any] = {
     "rows_before": 0,
@@ -86,6 +90,12 @@ REPORT: dict[str, Any] = {
     "errors": ["vacuum: events: somebody holds a lock on it; try again later"],
 }
 
+COST = {"seconds": 41.2, "wal_bytes": 3 * 2**30, "extra_bytes": 2**30, "lock_ms": 120}
+GROWTH: list[dict[str, object]] = [
+    {"flow": "etl", "deployment": "nightly", "flow_runs": 1_200, "task_runs": 1_204_000,
+     "logs": 31_000_000},
+    {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
+]  # fmt: skip
 SMALL = {"bytes_before": 5 * 2**20, "bytes_after": 5 * 2**20}
 
 
@@ -128,6 +138,41 @@ def report(*, check: bool = False, **changes: Any) -> dict[str, Any]:
     }
 
 
+def whole(made: dict[str, Any]) -> Report:
+    """Give the report as the engine has it, with what only its screen shows."""
+    later = {"dead_after": 51_900_000, "dead_before": 12, "rows_method": "estimate"}
+    sizes = {"heap_bytes": 2**30, "toast_bytes": 0, "index_bytes": 300 * 2**20}
+    bloat = {"bloat_bytes": 2**20, "bloat_percent": 99.6, "bloat_method": "exact, by pgstattuple"}
+    tables = [TableReport(**{**t, **later, **sizes, **bloat}) for t in made["tables"]]
+    first = {"rewrite": COST, "delete": {**COST, "seconds": 3725.0}}
+    took: dict[str, Any] = {
+        "seconds": 38.0,
+        "wal_bytes": 2**31,
+        "extra_bytes": 2**30,
+        "lock_ms_max": 96,
+    }
+    tables[0] = replace(tables[0], estimates=first, **took)
+    why = "a rewrite gives back 40.0 MiB, 44 % of it"
+    tables[2] = replace(tables[2], reclaim="rewrite", reclaim_why=why)
+    if not made["check_mode"]:
+        tables[2] = replace(tables[2], lock_ms_max=1_204)
+    days = {"flow_runs": 30, "task_runs": 30, "artifacts": 30, "logs": 15, "events": 7}
+    more = {
+        "schema": 1,
+        "host": "prefect-b",
+        "status_if_lost": "partial",
+        "started": INSTANT,
+        "server": {"api_url": "https://prefect-b/api", "version": "3.6.29", "db_vacuum": None},
+        "database": {**made["database"], "dialect": "postgresql", "version": "17.2"},
+        "policy": {"retention_days": days, "states": ["COMPLETED", "FAILED"]},
+        "cutoffs": {},
+        "kept": tuple(Kept(**kept) for kept in made["kept"]),
+        "tables": tuple(tables),
+        "steps": ("inspect", "purge", "delete", "vacuum"),
+    }
+    return Report(**{**made, **more})
+
+
 def servers(fleet: ModuleType, *, check: bool) -> dict[str, Any]:
     """Give one server of each kind that a summary knows."""
     nothing = {"status": "ok", "deleted": {}, "warnings": [], "errors": []}
@@ -160,15 +205,22 @@ def test_the_summary_of_a_fleet_is_what_its_files_have(
 
 
 @pytest.mark.parametrize("check", [False, True], ids=IDS)
-def test_the_artifact_and_its_picture_are_what_their_files_have(
+def test_numbers_of_a_large_server_are_shown_as_the_files_have_them(
     golden: Golden, check: bool
 ) -> None:
     text = markdown(report(check=check))
     picture = re.search(r"data:image/svg\+xml;base64,([\w+/=]+)", text)
     assert picture is not None
     drawn = base64.b64decode(picture[1]).decode().replace("><", ">\n<") + "\n"
-    for kind, found in zip(PICTURED, (drawn, text.replace(picture[0], "chart.svg")), strict=True):
-        golden.check(f"artifact/{IDS[check]}/{kind}", found)
+    made = whole(report(check=check))
+    told = (
+        drawn,
+        text.replace(picture[0], "chart.svg"),
+        "\n".join(render(made)) + "\n",
+        "\n".join(render_sizes(made, GROWTH)) + "\n",
+    )
+    for kind, found in zip(NUMBERED, told, strict=True):
+        golden.check(f"numbers/{IDS[check]}/{kind}", found)
 
 
 def test_a_changed_text_fails_with_the_line_that_changed(tmp_path: Path) -> None:
@@ -201,8 +253,8 @@ def test_a_file_is_written_anew_only_when_that_was_asked_for(tmp_path: Path) -> 
 
 
 def test_only_what_differs_from_run_to_run_has_a_placeholder() -> None:
-    line = "  log     5,240     48.0 KiB  512 Bytes        17  delete by run 24; keep 15 days"
-    wanted = "  log     5,240       <size>     <size>    <dead>  delete by run 24; keep 15 days"
+    line = "  log     5,240     48.0 KiB  512 Bytes           17  delete by run 24; keep 15 days"
+    wanted = "  log     5,240       <size>     <size>       <dead>  delete by run 24; keep 15 days"
     assert masked(line) == wanted
     found = json.loads(as_text({"rows_before": 7, "bytes_before": 8, "bytes_after": None}))
     assert found == {"rows_before": 7, "bytes_before": "<bytes>", "bytes_after": None}
@@ -211,6 +263,6 @@ def test_only_what_differs_from_run_to_run_has_a_placeholder() -> None:
 def test_every_golden_file_has_a_name_that_some_test_compares() -> None:
     of_runs = {f"{d}/{mode}/{kind}" for d in DIALECTS for mode in MODES for kind in KINDS}
     of_fleets = {f"fleet/{mode}/{kind}" for mode in IDS for kind in FLEET}
-    pictured = {f"artifact/{mode}/{kind}" for mode in IDS for kind in PICTURED}
+    numbered = {f"numbers/{mode}/{kind}" for mode in IDS for kind in NUMBERED}
     there = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
-    assert there == of_runs | of_fleets | pictured
+    assert there == of_runs | of_fleets | numbered

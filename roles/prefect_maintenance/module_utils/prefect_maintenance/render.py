@@ -83,14 +83,14 @@ def _table(report: Report) -> list[str]:
     gone = "would go" if report.check_mode else "deleted"
     lines = [
         f"  {'table':<20}{'rows before':>13}{gone:>13}{'size before':>13}"
-        f"{'now' if report.check_mode else 'after':>11}{'dead':>10}  how"
+        f"{'now' if report.check_mode else 'after':>11}{'dead':>13}  how"
     ]
     for table in report.tables:
         deleted = report.deleted.get(table.name, 0)
         lines.append(
             f"  {table.name:<20}{_count(table.rows_before):>13}{_count(deleted):>13}"
             f"{_size(table.bytes_before):>13}{_size(table.bytes_after):>11}"
-            f"{_count(table.dead_after):>10}  {how(asdict(table), check=report.check_mode)}"
+            f"{_count(table.dead_after):>13}  {how(asdict(table), check=report.check_mode)}"
         )
     before, after = report.database.get("bytes_before"), report.database.get("bytes_after")
     if before is not None and after is not None:
@@ -142,8 +142,8 @@ def _way(table: TableReport, report: Report) -> list[str]:
 
 def _cost(seconds: float, wal_bytes: int, extra_bytes: int, lock_ms: int) -> str:
     return (
-        f"{seconds:.1f} s, WAL {_size(wal_bytes)}, extra disk {_size(extra_bytes)}, "
-        f"lock {lock_ms} ms"
+        f"{seconds:,.1f} s, WAL {_size(wal_bytes)}, extra disk {_size(extra_bytes)}, "
+        f"lock {lock_ms:,} ms"
     )
 
 
@@ -161,7 +161,7 @@ def _would(report: Report) -> str:
 
 
 def _locked(milliseconds: int) -> str:
-    return f"; locked for {milliseconds} ms" if milliseconds else ""
+    return f"; locked for {milliseconds:,} ms" if milliseconds else ""
 
 
 def _verdict(report: Report) -> str:
@@ -171,7 +171,7 @@ def _verdict(report: Report) -> str:
         return f"check: {rows} rows would go; status {report.status}"
     given = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
     disk = f"{_size(max(0, given))} given back to the operating system"
-    return f"{rows} rows deleted, {disk}, {report.seconds:.1f} s; status {report.status}"
+    return f"{rows} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
 
 
 def _count(value: int | None) -> str:
@@ -190,13 +190,13 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
     ]
     lines += [
         "",
-        f"  {'table':<20}{'rows':>13}{'heap':>11}{'toast':>11}{'indexes':>11}{'dead':>10}"
+        f"  {'table':<20}{'rows':>13}{'heap':>11}{'toast':>11}{'indexes':>11}{'dead':>13}"
         f"{'bloat':>11}{'%':>6}  oldest row",
     ]
     for t in report.tables:
         lines.append(
             f"  {t.name:<20}{_count(t.rows_before):>13}{_size(t.heap_bytes):>11}"
-            f"{_size(t.toast_bytes):>11}{_size(t.index_bytes):>11}{_count(t.dead_before):>10}"
+            f"{_size(t.toast_bytes):>11}{_size(t.index_bytes):>11}{_count(t.dead_before):>13}"
             f"{_size(t.bloat_bytes):>11}{t.bloat_percent or 0:>6.0f}  {_age(t)}"
         )
     lines.append(f"  whole database: {_size(report.database.get('bytes_before'))}")
