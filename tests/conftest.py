@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from golden import Golden
 
 from lab import end_orderly, environments
 from lab.postgres import Postgres
@@ -21,8 +22,19 @@ POSTGRES = os.environ.get("LAB_POSTGRES", environments.POSTGRES)
 StartServer = Callable[..., PrefectServer]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "write the files in tests/golden anew instead of comparing with them"
+    parser.addoption("--rewrite-golden", action="store_true", help=told)
+
+
 def pytest_configure() -> None:
     end_orderly()
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compares texts with the files in tests/golden."""
+    return Golden(rewrite=bool(request.config.getoption("--rewrite-golden")))
 
 
 @pytest.fixture(scope="session")

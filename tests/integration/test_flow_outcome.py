@@ -136,7 +136,7 @@ def test_a_dry_run_says_what_would_go_and_changes_none_of_it(site: Site) -> None
     assert survived(before, site.rows())
     assert checked.report is not None
     assert (checked.report["check_mode"], checked.report["status"]) == (True, "ok")
-    assert "# What would go: ok" in checked.artifact
+    assert "# Maintenance, check only: ok" in checked.artifact
     assert "rows** would go" in checked.artifact
     foretold = {t: n for t, n in checked.report["deleted"].items() if t in before and n}
     assert foretold["log"] > 0

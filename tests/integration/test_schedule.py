@@ -243,7 +243,7 @@ def test_a_worker_leaves_what_the_policy_keeps_and_tells_people_about_it(
     report = next(a for a in artifacts if a["key"] == "prefect-maintenance")
     assert "rows** deleted" in report["data"]
     assert "![Sizes before and after](data:image/svg+xml;base64," in report["data"]
-    assert "Kept although old enough" in report["data"]
+    assert "Kept although older than the cutoff" in report["data"]
     progress = next(a for a in artifacts if a["key"] == "prefect-maintenance-progress")
     assert progress["data"] == 100
     assert {task["name"] for task in tasks} == {

@@ -83,7 +83,10 @@ def test_logs_that_were_purged_by_a_rewrite_and_went_with_their_runs_are_counted
     assert planned.strategy == "rewrite (planned)"
     for outcome, how in (
         (vacuumed, f"rewrite {rewritten}, delete by run {orphaned}, cascade {cascaded}"),
-        (foretold[-1], f"rewrite {rewritten}, delete {orphaned}, cascade {cascaded} (planned)"),
+        (
+            foretold[-1],
+            f"rewrite {rewritten}, delete {orphaned}, cascade {cascaded}, VACUUM (planned)",
+        ),
     ):
         for text in ("\n".join(outcome.summary), markdown(outcome.report.as_json())):
             assert how in text

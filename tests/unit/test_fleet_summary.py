@@ -116,7 +116,7 @@ def test_the_screen_names_failed_servers_last_and_totals_at_the_end(fleet: Modul
     assert shown[5].strip() == "cannot connect"
     assert "not reached: 1 server" in shown[7]
     assert shown[-1] == (
-        "  3 servers: 1 ok, 1 failed, 1 not reached; 1,500 rows gone, 3 GB given back"
+        "  3 servers: 1 ok, 1 failed, 1 not reached; 1,500 rows gone, 3 GiB given back"
     )
 
 

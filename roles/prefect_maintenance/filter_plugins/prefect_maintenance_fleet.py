@@ -142,7 +142,9 @@ def merged(summary: Mapping[str, Any], earlier: str, inventory: Sequence[str]) -
 def artifacts(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of the summary that a job may carry: totals, and who failed and why."""
     short = {key: value for key, value in summary.items() if key != "hosts"}
-    failed = {h["host"]: h["failure"] for h in summary["hosts"] if h["status"] != "ok"}
+    failed = {
+        h["host"]: h["failure"] or h["status"] for h in summary["hosts"] if h["status"] != "ok"
+    }
     return {**short, "failed": failed}
 
 
@@ -152,7 +154,7 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     good = [host for host in hosts if host["status"] == "ok"]
     bad = [host for host in hosts if host["status"] in ("partial", "failed")]
     quiet = [h for h in good if not h["deleted"] and not h["bytes_given_back"]]
-    quiet = [h for h in quiet if not h["warnings"] and "past" not in _age(h)]
+    quiet = [h for h in quiet if not h["warnings"] and not h.get("overdue")]
     folded = quiet if len(hosts) > LISTED else []
     shown = [host for host in good if host not in folded] + bad
     width = max(6, *(len(host["host"]) for host in shown), 0)
@@ -174,7 +176,7 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
         found.append(f"  {len(folded)} more {_servers(len(folded))} had nothing to do")
     left = [host["host"] for host in hosts if host["status"] == "not reached"]
     if left:
-        why = summary["stopped"] or "the run asked for less"
+        why = summary["stopped"] or "the run ended before their turn"
         found += ["", f"  not reached: {len(left)} {_servers(len(left))}; {why}"]
         found.append(f"    {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
     return [_printable(line) for line in (*found, "", f"  {_verdict(summary)}")]
@@ -201,17 +203,15 @@ def _hosts(earlier: str) -> list[dict[str, Any]]:
 
 def _verdict(summary: Mapping[str, Any]) -> str:
     servers = summary["servers"]
-    gone = "would go" if summary["check_mode"] else "gone"
+    rows = f"{sum(summary['deleted'].values()):,} rows"
+    given = f"{_bytes(summary['bytes_given_back'])} given back"
+    done = f"{rows} would go" if summary["check_mode"] else f"{rows} gone, {given}"
     counts = [
         f"{servers[key]} {key.replace('_', ' ')}"
         for key in ("ok", "partial", "failed", "not_reached")
         if servers[key] or key == "ok"
     ]
-    return (
-        f"{servers['total']} {_servers(servers['total'])}: {', '.join(counts)}; "
-        f"{sum(summary['deleted'].values()):,} rows {gone}, "
-        f"{_bytes(summary['bytes_given_back'])} given back"
-    )
+    return f"{servers['total']} {_servers(servers['total'])}: {', '.join(counts)}; {done}"
 
 
 def _printable(text: str) -> str:
@@ -252,7 +252,8 @@ def _age(host: Mapping[str, Any]) -> str:
 
 
 def _bytes(number: int) -> str:
-    return str(bytes_to_human(number)).replace(".00 ", " ").replace("Bytes", "B")
+    text = str(bytes_to_human(number)).replace(".00 ", " ").replace("Bytes", "B")
+    return re.sub(r" ([KMGTPEZY])B$", r" \1iB", text)
 
 
 def _servers(number: int) -> str:

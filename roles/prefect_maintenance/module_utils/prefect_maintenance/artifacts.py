@@ -22,23 +22,19 @@ def markdown(report: Mapping[str, Any]) -> str:
     measured = [t for t in report.get("tables", ()) if t.get("bytes_before") is not None]
     tables = [t for t in report.get("tables", ()) if t in measured or t.get("error")]
     checked = bool(report.get("check_mode"))
-    gone = "Would go" if checked else "Deleted"
+    gone, later = ("Would go", "now") if checked else ("Deleted", "after")
     lines = [
-        f"# {'What would go' if checked else 'Maintenance'}: {report.get('status', 'ok')}",
+        f"# Maintenance{', check only' if checked else ''}: {report.get('status', 'ok')}",
         "",
-        f"**{sum(report['deleted'].values()):,} rows** "
-        f"{'would go' if checked else 'deleted'}, "
-        f"**{_size(max(0, database['bytes_before'] - database['bytes_after']))}** given back. "
-        f"The database has {_size(database['bytes_after'])}; it had "
-        f"{_size(database['bytes_before'])}. Everything is counted back from "
-        f"{report['reference_time']}.",
+        f"**{sum(report['deleted'].values()):,} rows** {_outcome(database, checked=checked)} "
+        f"Everything is counted back from {report['reference_time']}.",
         "",
     ]
     if measured:
         lines += [f"![Sizes before and after]({chart(measured)})", ""]
     if tables:
         lines += [
-            f"| Table | Rows before | {gone} | Size before | Size after | How |",
+            f"| Table | Rows before | {gone} | Size before | Size {later} | How |",
             "|:--|--:|--:|--:|--:|:--|",
         ]
         lines += [
@@ -49,19 +45,32 @@ def markdown(report: Mapping[str, Any]) -> str:
         ]
         lines.append("")
     if report.get("kept"):
-        lines += ["## Kept although old enough", ""]
+        lines += ["## Kept although older than the cutoff", ""]
         lines += [
             f"- {k['rows']:,} {_plain(k['what'])}: {_plain(k['why'])}" for k in report["kept"]
         ]
         lines.append("")
     for title, texts in (
-        ("Why it went this way", [*_reasons(tables), *_of_the_file(database)]),
+        (
+            f"Why it {'would go' if checked else 'went'} this way",
+            [*_reasons(tables), *_of_the_file(database)],
+        ),
         ("Warnings", report.get("warnings", ())),
         ("Failures", report.get("errors", ())),
     ):
         if texts:
             lines += [f"## {title}", "", *(f"- {_plain(text)}" for text in texts), ""]
     return "\n".join(lines)
+
+
+def _outcome(database: Mapping[str, Any], *, checked: bool) -> str:
+    before, after = database["bytes_before"], database["bytes_after"]
+    if checked:
+        return f"would go; nothing was changed. The database has {_size(after)}."
+    return (
+        f"deleted, **{_size(max(0, before - after))}** given back. "
+        f"The database has {_size(after)}; it had {_size(before)}."
+    )
 
 
 def chart(tables: Sequence[Mapping[str, Any]]) -> str:

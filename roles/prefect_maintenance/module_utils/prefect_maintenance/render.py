@@ -63,7 +63,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         kept = f"{next(iter(days.values()))} days"
     facts = [
         ("server", f"Prefect {server['version']} at {server['api_url']}" if server else ""),
-        ("database", f"{database['dialect']} {database['version']}" if database else ""),
+        ("database", _product(database) if database else ""),
         ("policy", f"keep {kept}; states {', '.join(report.policy['states'])}"),
     ]
     service = server.get("db_vacuum")
@@ -74,18 +74,23 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     return facts
 
 
+def _product(database: Mapping[str, Any]) -> str:
+    name = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}[database["dialect"]]
+    return f"{name} {database['version']}"
+
+
 def _table(report: Report) -> list[str]:
     gone = "would go" if report.check_mode else "deleted"
     lines = [
         f"  {'table':<20}{'rows before':>13}{gone:>13}{'size before':>13}"
-        f"{'now' if report.check_mode else 'after':>11}{'dead':>10}  how"
+        f"{'now' if report.check_mode else 'after':>11}{'dead':>13}  how"
     ]
     for table in report.tables:
         deleted = report.deleted.get(table.name, 0)
         lines.append(
             f"  {table.name:<20}{_count(table.rows_before):>13}{_count(deleted):>13}"
             f"{_size(table.bytes_before):>13}{_size(table.bytes_after):>11}"
-            f"{_count(table.dead_after):>10}  {how(asdict(table), check=report.check_mode)}"
+            f"{_count(table.dead_after):>13}  {how(asdict(table), check=report.check_mode)}"
         )
     before, after = report.database.get("bytes_before"), report.database.get("bytes_after")
     if before is not None and after is not None:
@@ -100,9 +105,11 @@ def how(table: Mapping[str, Any], *, check: bool) -> str:
         table: one of the report's, as its JSON stands.
         check: nothing of it is done yet.
     """
-    planned = PLANNED if check else ""
-    done = [_ways(table["strategy"], table.get("ways", {}))] if table["strategy"] != "none" else []
-    done += [_RECLAIMED[table["reclaim"]] + planned] if table["reclaim"] in _RECLAIMED else []
+    strategy = table["strategy"].removesuffix(PLANNED)
+    done = [_ways(strategy, table.get("ways", {}))] if strategy != "none" else []
+    done += [_RECLAIMED[table["reclaim"]]] if table["reclaim"] in _RECLAIMED else []
+    if check and done:
+        done[-1] += PLANNED
     done += ["FAILED"] if table.get("error") else []
     return ", ".join(done)
 
@@ -110,8 +117,7 @@ def how(table: Mapping[str, Any], *, check: bool) -> str:
 def _ways(strategy: str, ways: Mapping[str, int]) -> str:
     if len(ways) < 2:
         return strategy
-    counted = ", ".join(f"{way} {humanize.intcomma(rows)}" for way, rows in ways.items())
-    return counted + (PLANNED if strategy.endswith(PLANNED) else "")
+    return ", ".join(f"{way} {humanize.intcomma(rows)}" for way, rows in ways.items())
 
 
 def _way(table: TableReport, report: Report) -> list[str]:
@@ -125,7 +131,9 @@ def _way(table: TableReport, report: Report) -> list[str]:
     lines = [f"    {table.name}: {told}; {table.strategy_why}"]
     for way in sorted(table.estimates, key=lambda way: way != chosen):
         cost = table.estimates[way]
-        lines.append(f"      {'estimate' if way == chosen else 'else'}, {way}: {_cost(**cost)}")
+        lines.append(
+            f"      {'estimate' if way == chosen else 'otherwise'}, {way}: {_cost(**cost)}"
+        )
     if not report.check_mode and "purge" in report.steps:
         took = _cost(table.seconds, table.wal_bytes, table.extra_bytes, table.lock_ms_max)
         lines.insert(2, f"      measured: {took}")
@@ -134,8 +142,8 @@ def _way(table: TableReport, report: Report) -> list[str]:
 
 def _cost(seconds: float, wal_bytes: int, extra_bytes: int, lock_ms: int) -> str:
     return (
-        f"{seconds:.1f} s, WAL {_size(wal_bytes)}, extra disk {_size(extra_bytes)}, "
-        f"lock {lock_ms} ms"
+        f"{seconds:,.1f} s, WAL {_size(wal_bytes)}, extra disk {_size(extra_bytes)}, "
+        f"lock {lock_ms:,} ms"
     )
 
 
@@ -153,7 +161,7 @@ def _would(report: Report) -> str:
 
 
 def _locked(milliseconds: int) -> str:
-    return f"; locked for {milliseconds} ms" if milliseconds else ""
+    return f"; locked for {milliseconds:,} ms" if milliseconds else ""
 
 
 def _verdict(report: Report) -> str:
@@ -163,7 +171,7 @@ def _verdict(report: Report) -> str:
         return f"check: {rows} rows would go; status {report.status}"
     given = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
     disk = f"{_size(max(0, given))} given back to the operating system"
-    return f"{rows} rows deleted, {disk}, {report.seconds:.1f} s; status {report.status}"
+    return f"{rows} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
 
 
 def _count(value: int | None) -> str:
@@ -182,13 +190,13 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
     ]
     lines += [
         "",
-        f"  {'table':<20}{'rows':>13}{'heap':>11}{'toast':>11}{'indexes':>11}{'dead':>10}"
+        f"  {'table':<20}{'rows':>13}{'heap':>11}{'toast':>11}{'indexes':>11}{'dead':>13}"
         f"{'bloat':>11}{'%':>6}  oldest row",
     ]
     for t in report.tables:
         lines.append(
             f"  {t.name:<20}{_count(t.rows_before):>13}{_size(t.heap_bytes):>11}"
-            f"{_size(t.toast_bytes):>11}{_size(t.index_bytes):>11}{_count(t.dead_before):>10}"
+            f"{_size(t.toast_bytes):>11}{_size(t.index_bytes):>11}{_count(t.dead_before):>13}"
             f"{_size(t.bloat_bytes):>11}{t.bloat_percent or 0:>6.0f}  {_age(t)}"
         )
     lines.append(f"  whole database: {_size(report.database.get('bytes_before'))}")
@@ -208,8 +216,9 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
 
 
 def _printable(lines: Sequence[str]) -> list[str]:
-    """Keep a name from breaking its line or from speaking to the terminal."""
-    return ["".join(sign if sign.isprintable() else "?" for sign in line) for line in lines]
+    """Keep a name from breaking its line or from speaking to the terminal; nothing ends blank."""
+    clean = ("".join(sign if sign.isprintable() else "?" for sign in line) for line in lines)
+    return [line.rstrip() for line in clean]
 
 
 def _bloat_notes(report: Report) -> list[str]:
