@@ -207,8 +207,8 @@ def _reclaim_file(job: Reclaiming) -> None:
     if choice.action == "full":
         job.choices[WHOLE_FILE] = replace(choice, why="its space comes back later, see below")
     raise LockTimeout(
-        "the write-ahead log could not be emptied because a reader holds it; run again later, or "
-        "let the space come back at the next checkpoint"
+        "the write-ahead log could not be emptied because a reader holds it; run again later, else "
+        "the space comes back at the next checkpoint"
     )
 
 

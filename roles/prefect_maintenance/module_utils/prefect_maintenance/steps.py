@@ -149,6 +149,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
                 if decision.strategy == "rewrite" and table not in job.rewritten:
                     told = f"{decision.why}; but it could not be rewritten"
                     report = report.with_table(table, strategy_why=told)
+            report = _left(database, rules, settings, report, error)
             return _deleted("purge", database, report, plan, job.ledger, clock(), error)
 
 
@@ -188,6 +189,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             report = report.with_warnings(job.warnings)
             for table, why in job.why.items():
                 report = report.with_table(table, strategy_why=why)
+            report = _left(database, rules, settings, report, error)
             return _deleted("delete", database, report, plan, ledger, clock(), error)
 
 
@@ -394,6 +396,23 @@ def _planned(
     answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
     return Outcome(bool(due), report, render(report), answers, due, dict.fromkeys(due, 0))
+
+
+def _left(
+    database: Database,
+    rules: Rules,
+    settings: Settings,
+    report: Report,
+    error: MaintenanceError | None,
+) -> Report:
+    """Measure what a failed step leaves, because no step comes after it that would."""
+    if error is None or isinstance(error, ConnectionFailed):
+        return report
+    try:
+        report = report.with_sizes("after_delete", measure(database))
+        return report.with_due(oldest_due(database, rules, settings.cutoffs))
+    except MaintenanceError as failed:
+        return report.with_warnings([f"the sizes are those of before the step: {failed}"])
 
 
 def _deleted(
