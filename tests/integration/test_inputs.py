@@ -92,7 +92,13 @@ def test_a_misspelled_variable_is_refused_before_anything_is_done(
         "did you mean prefect_maintenance_retention_days?",
     )
     assert not project.home.exists()
-    assert not project.reports.exists()
+    left = [json.loads(path.read_text()) for path in project.reports.glob("*.json")]
+    if playbook != "report":
+        assert left == []
+    else:
+        # Whoever watches reports sees there too that this one failed.
+        assert [report["status"] for report in left] == ["failed"]
+        assert "prefect_maintenance_retention_dayz" in left[0]["errors"][0]
 
 
 def test_a_misspelled_variable_costs_no_row_and_the_right_one_deletes(
