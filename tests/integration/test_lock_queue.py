@@ -70,6 +70,16 @@ WHERE NOT l.granted AND l.relation = 'log'::regclass AND l.mode = 'AccessExclusi
 """
 
 
+def readers_pass(cluster: Postgres, url: str) -> None:
+    """Read the logs while a strong lock on them is asked for and somebody else holds them.
+
+    A reader that queued behind the question until the holder goes would be cancelled.
+    """
+    for _ in range(3):
+        wait_for(cluster, url, ASKING)
+        cluster.execute("SET statement_timeout = '5s'; SELECT count(*) FROM log", name_of(url))
+
+
 def test_readers_pass_a_vacuum_full_that_waits_and_it_happens_when_the_holder_goes(
     cluster: Postgres, bloated: str
 ) -> None:
@@ -79,13 +89,7 @@ def test_readers_pass_a_vacuum_full_that_waits_and_it_happens_when_the_holder_go
     )
     with reader(cluster, bloated):
         job.start()
-        # Each comes while the lock is asked for, and is through while the holder holds on; one
-        # that queued until the end of the patience would be cancelled.
-        for _ in range(3):
-            wait_for(cluster, bloated, ASKING)
-            cluster.execute(
-                "SET statement_timeout = '5s'; SELECT count(*) FROM log", name_of(bloated)
-            )
+        readers_pass(cluster, bloated)
         assert not ended
     job.join()
     log = next(t for t in ended[0].report.tables if t.name == "log")

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from test_lock_queue import ASKING, reader, wait_for
+from test_lock_queue import reader, readers_pass
 from test_rewrite import debris, name_of
 from test_rewrite_faults import fill_logs, ids, strategy
 from test_rewrite_neighbours import at_the_swap, doing, purge
@@ -45,13 +45,7 @@ def test_readers_pass_a_swap_that_waits_and_it_happens_when_the_holder_goes(
     job = threading.Thread(target=lambda: ended.append(purge(database, lock_timeout=60)))
     with reader(cluster, database):
         job.start()
-        # Each comes while the lock is asked for; one that queued behind the question until the
-        # holder goes would be cancelled.
-        for _ in range(3):
-            wait_for(cluster, database, ASKING)
-            cluster.execute(
-                "SET statement_timeout = '5s'; SELECT count(*) FROM log", name_of(database)
-            )
+        readers_pass(cluster, database)
         assert not ended
     job.join()
     assert (strategy(ended[0]), ended[0].report.warnings) == ("rewrite", ())

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-FILTERS = "roles/prefect_maintenance/filter_plugins/prefect_maintenance_fleet.py"
 REPORT = {
     "status": "ok",
     "check_mode": False,
@@ -29,17 +26,6 @@ REPORT = {
         {"name": "flow_run_state", "oldest_after": None, "cutoff": None},
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def fleet() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / FILTERS
-    spec = importlib.util.spec_from_file_location("fleet_filters", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def summary(fleet: ModuleType, records: dict[str, Any], check: bool = False) -> dict[str, Any]:

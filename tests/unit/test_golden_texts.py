@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import re
 from dataclasses import replace
@@ -18,7 +17,6 @@ from prefect_maintenance.plan import Kept
 from prefect_maintenance.render import render, render_sizes
 from prefect_maintenance.report import Report, TableReport
 
-FILTERS = "roles/prefect_maintenance/filter_plugins/prefect_maintenance_fleet.py"
 IDS = ("real", "check")
 FLEET = ("screen.txt", "summary.json", "job.json")
 NUMBERED = ("chart.svg", "artifact.md", "screen.txt", "sizes.txt")
@@ -97,17 +95,6 @@ GROWTH: list[dict[str, object]] = [
     {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
 ]  # fmt: skip
 SMALL = {"bytes_before": 5 * 2**20, "bytes_after": 5 * 2**20}
-
-
-@pytest.fixture(scope="module")
-def fleet() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / FILTERS
-    spec = importlib.util.spec_from_file_location("fleet_filters", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def report(*, check: bool = False, **changes: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -22,16 +21,6 @@ from pydantic import ValidationError
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "prefect_maintenance"
 NAMES = ("a:b", "50% off", "it's \"so\"", "line\nbreak", "x" * 63, "<b>", "[a](http://b)", "a|b",
          "`c`", "__d__", "\x1b[31mred", "*e*", "# f")  # fmt: skip
-
-
-def filters() -> ModuleType:
-    path = ROLE / "filter_plugins" / "prefect_maintenance_fleet.py"
-    spec = importlib.util.spec_from_file_location("fleet_filters", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -90,21 +79,21 @@ def test_the_flow_refuses_a_number_beyond_its_bounds_before_it_begins() -> None:
     ],
 )
 def test_a_run_has_a_name_whatever_the_template_is(
-    monkeypatch: pytest.MonkeyPatch, template: str, name: str
+    monkeypatch: pytest.MonkeyPatch, fleet: ModuleType, template: str, name: str
 ) -> None:
     monkeypatch.setenv(RUN_NAME, template)
     assert flow.run_name() == name
-    assert filters().template_fault(template) == ("" if template.startswith("100") else template)
+    assert fleet.template_fault(template) == ("" if template.startswith("100") else template)
 
 
-def test_a_right_template_is_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_right_template_is_filled_in(monkeypatch: pytest.MonkeyPatch, fleet: ModuleType) -> None:
     monkeypatch.setenv(RUN_NAME, "{host}-{date}-{time}")
     assert re.search(r"-\d{4}-\d\d-\d\d-\d\d:\d\d$", flow.run_name())
-    assert filters().template_fault("{host}-{date}-{time}") == ""
+    assert fleet.template_fault("{host}-{date}-{time}") == ""
 
 
-def test_the_report_of_a_host_has_a_file_of_its_own_in_the_folder() -> None:
-    name = filters().file_name
+def test_the_report_of_a_host_has_a_file_of_its_own_in_the_folder(fleet: ModuleType) -> None:
+    name = fleet.file_name
     assert name("prefect-1.example.com") == "prefect-1.example.com"
     assert name("10.0.0.1") == "10.0.0.1"
     assert name("münchen_1") == "münchen_1"

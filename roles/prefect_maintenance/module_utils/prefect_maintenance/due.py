@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
-from .catalogue import BY_NAME, TABLES
+from .catalogue import TABLES
 from .connection import Database
 from .queries import Rules
 from .settings import Cutoffs
@@ -56,7 +56,7 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
                     database, "task_run t", _AGE.format(r="t"), goes, task_runs=cutoff
                 )
             else:
-                age = f"x.{BY_NAME[table.name].age}"
+                age = f"x.{table.age}"
                 goes = f"{age} < :cutoff"
                 if table.name in ("log", "artifact"):
                     goes += f" AND {rules.not_live('x')}"

@@ -1,0 +1,22 @@
+"""What unit tests share: the filters of the fleet, which lie where Ansible looks for them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FILTERS = "roles/prefect_maintenance/filter_plugins/prefect_maintenance_fleet.py"
+
+
+@pytest.fixture(scope="session")
+def fleet() -> ModuleType:
+    path = Path(__file__).resolve().parents[2] / FILTERS
+    spec = importlib.util.spec_from_file_location("fleet_filters", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
