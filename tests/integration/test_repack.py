@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from maintenance import engine_for, run_step
+from maintenance import engine_for, run_step, wait_until
 from prefect_maintenance.errors import StepFailed
 from prefect_maintenance.pace import Pace
 from prefect_maintenance.settings import Settings
@@ -87,13 +86,6 @@ def size(cluster: Postgres) -> int:
 
 def file(cluster: Postgres) -> Any:
     return cluster.execute("SELECT pg_relation_filenode('log')", "purged")
-
-
-def wait_until(it_is: Callable[[], Any]) -> None:
-    until = time.monotonic() + 60
-    while not it_is():
-        assert time.monotonic() < until, "not so within a minute"
-        time.sleep(0.05)
 
 
 @contextmanager
