@@ -23,9 +23,14 @@ FROM generate_series(1, {rows}) n ORDER BY n DESC
 """
 PURGE = """
 import os, time
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS
+try:
+    from prefect_maintenance.pace.pace import Pace
+    from prefect_maintenance.request.settings import Settings
+    from prefect_maintenance.run import STEPS
+except ImportError:  # a revision whose engine has no rooms
+    from prefect_maintenance.pace import Pace
+    from prefect_maintenance.settings import Settings
+    from prefect_maintenance.steps import STEPS
 began = time.monotonic()
 asked = {'db_url': os.environ['URL'], 'purge_strategy': 'rewrite'}
 outcome = STEPS['purge'](Settings.parse(asked, check=False), Pace())

@@ -56,9 +56,14 @@ FROM flow_run f, generate_series(1, 2) s ORDER BY f.created
 # The engine's own session tells how much memory its process in the server took at most.
 _PLAN = """
 import os, time
-from prefect_maintenance import steps
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
+try:
+    from prefect_maintenance import run as steps
+    from prefect_maintenance.pace.pace import Pace
+    from prefect_maintenance.request.settings import Settings
+except ImportError:  # a revision whose engine has no rooms
+    from prefect_maintenance import steps
+    from prefect_maintenance.pace import Pace
+    from prefect_maintenance.settings import Settings
 plan_delete, took = steps.plan_delete, []
 def timed(database, *args, **named):
     began = time.monotonic()

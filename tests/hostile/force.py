@@ -12,9 +12,9 @@ from typing import Self
 
 from maintenance import SmallDisk
 from prefect_maintenance.errors import Busy
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS
 
 from lab.postgres import PASSWORD
 

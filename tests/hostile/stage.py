@@ -15,10 +15,10 @@ from typing import Any
 
 import prefect_maintenance
 from maintenance import FLOW, clear, engine_for
-from prefect_maintenance import rewrite
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS, Outcome
+from prefect_maintenance.execute import rewrite
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS, Outcome
 from world import TABLES, Policy, dump, insert, make_world, survivors
 
 from lab.postgres import PASSWORD, Postgres

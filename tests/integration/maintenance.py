@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_maintenance.pace import Pace, Progress
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS, Outcome
+from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS, Outcome
 from world import TABLES
 
 from lab.postgres import Postgres

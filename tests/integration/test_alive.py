@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from prefect_maintenance.alive import has_process, sign_of_life
-from prefect_maintenance.api import PrefectApi, open_api
+from prefect_maintenance.database.alive import has_process, sign_of_life
 from prefect_maintenance.errors import Busy
-from prefect_maintenance.scheduling import OWN_FLOW, end_lost_runs
-from prefect_maintenance.settings import Api
+from prefect_maintenance.request.settings import Api
+from prefect_maintenance.schedule import OWN_FLOW, end_lost_runs
+from prefect_maintenance.server.api import PrefectApi, open_api
 
 from lab.server import PrefectServer
 

@@ -19,8 +19,8 @@ from lab import environments
 MODULE_UTILS = Path(__file__).resolve().parents[2] / "roles/prefect_maintenance/module_utils"
 ASK = """
 import json, sys
-from prefect_maintenance.api import open_api
-from prefect_maintenance.settings import parse_api
+from prefect_maintenance.server.api import open_api
+from prefect_maintenance.request.settings import parse_api
 with open_api(parse_api(json.loads(sys.argv[1]))) as api:
     api.ask("GET", "/admin/version")
 """

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, at_first_batch, clear, engine_for, run_all, run_step
-from prefect_maintenance.api import PrefectApi
-from prefect_maintenance.connection import LOCK_KEY, connect, only_runner, parse_url
+from prefect_maintenance.database.connection import LOCK_KEY, connect, only_runner
 from prefect_maintenance.errors import (
     ApiError,
     Busy,
@@ -25,9 +24,11 @@ from prefect_maintenance.errors import (
     Stopped,
     Unsupported,
 )
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.database_url import parse_url
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS
+from prefect_maintenance.server.api import PrefectApi
 from world import Policy, dump, insert, make_world
 
 from lab.postgres import PASSWORD, Postgres, free_port

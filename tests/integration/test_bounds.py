@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step, with_defaults
-from prefect_maintenance.connection import connect
-from prefect_maintenance.inspect import oldest
-from prefect_maintenance.ways import BySql
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.execute.ways import BySql
+from prefect_maintenance.measure.sizes import oldest
 from test_bad_input import NOW, POLICY
 from world import World, insert
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
-from prefect_maintenance import clock
-from prefect_maintenance.clock import ClocksDiffer
+from prefect_maintenance.database.clock import ClocksDiffer
 from prefect_maintenance.errors import MaintenanceError, SettingsError
+from prefect_maintenance.request import instants
 
 STEPS = ("bloat_info", "purge", "delete", "vacuum")
 LOG = (
@@ -25,7 +25,7 @@ def young(request: pytest.FixtureRequest) -> str:
     url = str(request.getfixturevalue(request.param))
     engine = engine_for(url)
     clear(engine)
-    at: Any = clock.now()
+    at: Any = instants.now()
     if engine.dialect.name == "sqlite":
         at = at.strftime("%Y-%m-%d %H:%M:%S.%f")
     with engine.begin() as connection:
@@ -49,11 +49,11 @@ def refused(step: str, asked: dict[str, Any], error: type[MaintenanceError]) -> 
 def test_a_target_whose_clock_is_not_the_databases_is_refused_by_every_step(
     database: str, minutes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = clock.now
-    monkeypatch.setattr(clock, "now", lambda: real() + timedelta(minutes=minutes))
+    real = instants.now
+    monkeypatch.setattr(instants, "now", lambda: real() + timedelta(minutes=minutes))
     for step in STEPS:
         said = refused(step, {"db_url": database}, ClocksDiffer)
-        assert f"{clock.now():%Y-%m-%d}" in said
+        assert f"{instants.now():%Y-%m-%d}" in said
         assert f"{real():%Y-%m-%d}" in said
 
 
@@ -61,14 +61,14 @@ def test_a_target_whose_clock_is_not_the_databases_is_refused_by_every_step(
 def test_a_minute_between_the_clocks_is_no_reason_to_refuse(
     young: str, minutes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = clock.now
-    monkeypatch.setattr(clock, "now", lambda: real() + timedelta(minutes=minutes))
+    real = instants.now
+    monkeypatch.setattr(instants, "now", lambda: real() + timedelta(minutes=minutes))
     assert not run_step("purge", {"db_url": young}).changed
     assert logs(young) == 1
 
 
 def test_a_reference_time_in_the_future_is_refused_and_nothing_goes(young: str) -> None:
-    ahead = (clock.now() + timedelta(days=40)).isoformat()
+    ahead = (instants.now() + timedelta(days=40)).isoformat()
     for step in STEPS:
         for asked in ({"reference_time": ahead}, {"report": {"reference_time": ahead}}):
             said = refused(step, {"db_url": young, **asked}, SettingsError)

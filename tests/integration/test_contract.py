@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, at_first_batch, clear, engine_for, run_step, with_defaults
-from prefect_maintenance.ways import BySql
+from prefect_maintenance.execute.ways import BySql
 from test_bad_input import NOW, POLICY
 from test_oracle import compare
 from world import MICROSECOND, World, as_stored, dump, insert, make_world, survivors

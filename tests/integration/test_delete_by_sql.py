@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, at_first_batch, clear, engine_for, run_step, with_defaults
 from prefect_maintenance.errors import StepFailed
-from prefect_maintenance.ways import BySql
+from prefect_maintenance.execute.ways import BySql
 from test_bad_input import NOW, POLICY
 from world import dump, insert, make_world
 

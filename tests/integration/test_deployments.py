@@ -9,12 +9,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from prefect_maintenance import deployments, pool_workers
-from prefect_maintenance.api import PrefectApi, open_api
-from prefect_maintenance.deployments import Change
 from prefect_maintenance.errors import ApiError, ConnectionFailed, MaintenanceError, SettingsError
-from prefect_maintenance.scheduling import CHANGES
-from prefect_maintenance.settings import Api
+from prefect_maintenance.request.settings import Api
+from prefect_maintenance.schedule import CHANGES
+from prefect_maintenance.server import deployments, pool_workers
+from prefect_maintenance.server.api import PrefectApi, open_api
+from prefect_maintenance.server.deployments import Change
 from workers import heartbeat, heartbeats
 
 from lab.postgres import free_port

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import yaml
 from maintenance import run_step, small_disk
-from prefect_maintenance.cluster import place_in_cluster
-from prefect_maintenance.connection import connect
+from prefect_maintenance.database.connection import connect
 from prefect_maintenance.errors import Stopped
-from prefect_maintenance.pace import Pace, Progress, unread
+from prefect_maintenance.pace.cluster import place_in_cluster
+from prefect_maintenance.pace.pace import Pace, Progress, unread
 
 from lab import environments
 from lab.fleet import FILL, Fleet
@@ -274,7 +274,7 @@ def test_a_step_whose_starter_is_gone_stops_between_two_batches(servers: Fleet) 
         run_step(
             "purge",
             {**asked, "batch_size": 5},
-            pace=Pace(show=leave, alone=lambda: unread(writer)),
+            pace=Pace(show=leave, abandoned=lambda: unread(writer)),
         )
     os.close(writer)
     assert (DAYS - 6) * 100 < servers.logs("orphan") < DAYS * 100

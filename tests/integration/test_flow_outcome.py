@@ -25,15 +25,15 @@ ENGINE = Path(__file__).resolve().parents[2] / "roles" / "prefect_maintenance" /
 RUN = """
 import json, os, sys
 from pathlib import Path
-from prefect_maintenance import steps
+from prefect_maintenance import run
 from prefect_maintenance.flow import maintenance
 
 def before(step, act):
-    original = steps.STEPS[step]
+    original = run.STEPS[step]
     def carry_out(*arguments):
         act()
         return original(*arguments)
-    steps.STEPS[step] = carry_out
+    run.STEPS[step] = carry_out
 
 {between}
 print("REPORT", json.dumps(maintenance(**json.loads(sys.argv[1]))))

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from golden import DIALECTS, KINDS, MODES, Golden, as_text, masked
 from maintenance import FLOW, clear, engine_for
-from prefect_maintenance.artifacts import markdown
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.report.markdown import markdown
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS
 from test_bad_input import POLICY
 from world import TABLES, insert, make_world
 

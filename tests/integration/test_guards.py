@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step, with_defaults
-from prefect_maintenance.api import open_api
-from prefect_maintenance.settings import Api
-from prefect_maintenance.ways import BySql
+from prefect_maintenance.execute.ways import BySql
+from prefect_maintenance.request.settings import Api
+from prefect_maintenance.server.api import open_api
 from test_bad_input import NOW, POLICY
 from world import World, dump, insert
 

@@ -9,9 +9,14 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
-from prefect_maintenance.connection import connect
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.database.privileges import (
+    STEPS,
+    missing_privileges,
+    sees_all_sessions,
+    sees_settings,
+)
 from prefect_maintenance.errors import SettingsError
-from prefect_maintenance.privileges import STEPS, lacks, sees_all_sessions, sees_settings
 
 from lab.fleet import FILL
 from lab.postgres import Postgres
@@ -103,7 +108,10 @@ def test_a_role_with_rights_on_whole_tables_from_before_lacks_nothing(
     read = "alembic_version, block_type, variable, flow, deployment"
     cluster.execute(f"REVOKE SELECT ON {read} FROM sweeper", name_of(filled))
     with connect(filled, 5.0) as database:
-        assert [(lack.privilege, lack.on) for lack in lacks(database, ["measure"], "sweeper")] == [
+        assert [
+            (lack.privilege, lack.on)
+            for lack in missing_privileges(database, ["measure"], "sweeper")
+        ] == [
             ("SELECT (version_num)", "alembic_version"),
             ("SELECT (id)", "block_type"),
             ("SELECT (id)", "variable"),
@@ -112,10 +120,11 @@ def test_a_role_with_rights_on_whole_tables_from_before_lacks_nothing(
         ]
         cluster.execute("GRANT SELECT (name) ON flow TO sweeper", name_of(filled))
         assert ("SELECT (id)", "flow") in {
-            (lack.privilege, lack.on) for lack in lacks(database, ["measure"], "sweeper")
+            (lack.privilege, lack.on)
+            for lack in missing_privileges(database, ["measure"], "sweeper")
         }
         cluster.execute(f"GRANT SELECT ON {read} TO sweeper", name_of(filled))
-        assert lacks(database, ["measure"], "sweeper") == []
+        assert missing_privileges(database, ["measure"], "sweeper") == []
 
 
 def test_a_check_foretells_what_is_granted_and_writes_nothing(
@@ -132,7 +141,7 @@ def test_a_check_foretells_what_is_granted_and_writes_nothing(
         assert made.answers == foretold.answers
         assert made.report.warnings == foretold.report.warnings
         with connect(filled, 5.0) as database:
-            left = lacks(database, STEPS, "sweeper")
+            left = missing_privileges(database, STEPS, "sweeper")
         assert bool(left) is bool(made.report.warnings)
         cluster.execute("DROP OWNED BY sweeper", name)
         cluster.execute("DROP ROLE sweeper")

@@ -142,12 +142,12 @@ def test_the_footnotes_on_bloat_name_their_tables(cluster: Postgres, database: s
 def test_a_free_disk_that_cannot_be_seen_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
-    from prefect_maintenance import room
-    from prefect_maintenance.connection import connect
+    from prefect_maintenance.database.connection import connect
+    from prefect_maintenance.measure import disk_space
 
-    monkeypatch.setattr(room, "_LOCAL", ())
+    monkeypatch.setattr(disk_space, "_LOCAL", ())
     with connect(database, 5.0) as opened:
-        text = room.unknown(opened)
+        text = disk_space.unknown(opened)
     assert text is not None
     assert "another machine" in text
     assert "prefect_maintenance_vacuum: plain" in text
@@ -158,7 +158,7 @@ def test_a_free_disk_that_cannot_be_seen_says_what_to_do(
 
 # What a person can act on: an option to set, something to do, or a reason that has this itself.
 ACTS = (
-    "{advice}", "{error}", "{stopped}", "{self._first}", "{relations.holders}", "chmod ", "put ",
+    "{advice}", "{error}", "{stopped}", "{self._first}", "{holders}", "chmod ", "put ",
     "allow ", "check ", "correct", "end a ", "free some ", "grant ", "install", "look at",
     "make ", "name ", "percent-encode", "remove ", "resume ", "run ", "see ", "set ", "stop it",
     "upgrade ", "use ", "wait ", "write ", "must be ", "must list", "must map", "missing",
@@ -194,7 +194,7 @@ def literal(node: ast.AST, constants: dict[str, str]) -> str:
 def told() -> list[tuple[str, str]]:
     """Return where the engine makes an error of a text of its own, and that text."""
     found = []
-    for path in sorted(ENGINE.glob("*.py")):
+    for path in sorted(ENGINE.rglob("*.py")):
         tree = ast.parse(path.read_text())
         constants = {
             target.id: str(node.value.value)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from maintenance import FLOW, clear, engine_for
-from prefect_maintenance.scheduling import CHANGES
+from prefect_maintenance.schedule import CHANGES
 from test_oracle import SAME
 from workers import heartbeats
 from world import Policy, insert, make_world

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
-from prefect_maintenance.artifacts import markdown
-from prefect_maintenance.connection import connect
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.database.privileges import knows_maintain
 from prefect_maintenance.errors import ConnectionFailed, StepFailed
-from prefect_maintenance.pace import Pace, Progress
-from prefect_maintenance.privileges import knows_maintain
-from prefect_maintenance.report import TableReport
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS, Outcome
+from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.report.markdown import markdown
+from prefect_maintenance.report.report import TableReport
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS, Outcome
 from test_privileges import MAID, as_maid
 from test_reclaim import ROWS, filled, request
 

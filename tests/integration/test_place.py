@@ -10,10 +10,10 @@ from typing import Any
 import psycopg2
 import pytest
 from maintenance import run_step
-from prefect_maintenance import cluster as places
-from prefect_maintenance.cluster import PLACE_KEY
 from prefect_maintenance.errors import Stopped
-from prefect_maintenance.pace import Pace
+from prefect_maintenance.pace import cluster as places
+from prefect_maintenance.pace.cluster import PLACE_KEY
+from prefect_maintenance.pace.pace import Pace
 
 from lab.postgres import Postgres
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for
-from prefect_maintenance import plan as planning
-from prefect_maintenance.connection import Database, connect
+from prefect_maintenance.database.connection import Database, connect
 from prefect_maintenance.errors import MaintenanceError
-from prefect_maintenance.plan import plan_delete
-from prefect_maintenance.queries import Rules
-from prefect_maintenance.settings import Settings
+from prefect_maintenance.plan import plan as planning
+from prefect_maintenance.plan.plan import plan_delete
+from prefect_maintenance.plan.queries import Rules
+from prefect_maintenance.request.settings import Settings
 from test_bad_input import POLICY
 
 RUNS, CHAIN = 3000, 600

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
-from prefect_maintenance import connection
+from prefect_maintenance.database import connection
 from prefect_maintenance.errors import Busy, Unsupported
 from test_rewrite_faults import fill_logs, ids
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from maintenance import clear, engine_for, run_step
-from prefect_maintenance.connection import connect
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.database.privileges import knows_maintain
 from prefect_maintenance.errors import MaintenanceError, PrivilegeError, SettingsError, Unsupported
-from prefect_maintenance.privileges import knows_maintain
 
 from lab.fleet import FILL
 from lab.postgres import Postgres

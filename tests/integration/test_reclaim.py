@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
-from prefect_maintenance import repack, room
 from prefect_maintenance.errors import StepFailed, Unsupported
+from prefect_maintenance.execute import repack
+from prefect_maintenance.measure import disk_space
 
 from lab.postgres import Postgres
 
@@ -93,7 +94,7 @@ def test_no_rewrite_begins_without_room_for_the_copy(
 ) -> None:
     run_step("purge", request(url))
     # Made greater than any disk; a disk that is truly full has a test of its own.
-    monkeypatch.setattr(room, "COPIES", 1e9)
+    monkeypatch.setattr(disk_space, "COPIES", 1e9)
     with pytest.raises(StepFailed, match="no room for the copy"):
         run_step("vacuum", request(url))
 

@@ -16,9 +16,9 @@ import psycopg2
 import pytest
 from maintenance import engine_for, run_step, wait_until
 from prefect_maintenance.errors import StepFailed
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS, Outcome
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS, Outcome
 from test_reclaim import ROWS, filled, request
 from world import dump
 

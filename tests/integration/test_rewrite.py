@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step, wait_until
-from prefect_maintenance.connection import Database
+from prefect_maintenance.database.connection import Database
 from prefect_maintenance.errors import ConnectionFailed, StepFailed
 from test_bad_input import POLICY
 from world import Dump, dump, insert, make_world

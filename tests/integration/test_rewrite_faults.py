@@ -17,10 +17,11 @@ import prefect_maintenance
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step, small_disk
-from prefect_maintenance import rewrite, room
-from prefect_maintenance.connection import Database, connect
+from prefect_maintenance.database.connection import Database, connect
 from prefect_maintenance.errors import Busy, Stopped
-from prefect_maintenance.pace import Pace, Progress
+from prefect_maintenance.execute import rewrite
+from prefect_maintenance.measure import disk_space
+from prefect_maintenance.pace.pace import Pace, Progress
 from test_bad_input import POLICY
 from test_rewrite import TABLES, debris, kept_by_deletes, name_of, request
 from world import Dump, dump, insert, make_world
@@ -88,10 +89,10 @@ def left(url: str) -> Dump:
 # Carries out a purge by rewrite and is killed while a statement of it is under way.
 KILLED = """
 import os, signal, sys, threading
-from prefect_maintenance.connection import Database
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS
+from prefect_maintenance.database.connection import Database
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS
 
 really, left = Database._execute, [int(sys.argv[2])]
 
@@ -143,7 +144,7 @@ def test_the_statement_of_a_killed_process_does_not_go_on_without_it(
     cluster: Postgres, database: str
 ) -> None:
     script = (
-        "import os; from prefect_maintenance.connection import connect\n"
+        "import os; from prefect_maintenance.database.connection import connect\n"
         "with connect(os.environ['URL'], 5) as database:\n"
         "    print('begin', flush=True)\n"
         "    database.scalar('SELECT pg_sleep(600)')"
@@ -233,7 +234,7 @@ def test_a_full_disk_leaves_every_row_and_the_purge_goes_on_by_deletes(
     cluster: Postgres, template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if somebody had filled the disk only after room was looked for.
-    monkeypatch.setattr(room, "COPIES", 0.0)
+    monkeypatch.setattr(disk_space, "COPIES", 0.0)
     with small_disk(cluster, template, "on_a_small_disk") as disk:
         young = fill_logs(cluster, disk.url, 60_000)
         disk.fill(leave=4 * 2**20)

@@ -11,13 +11,14 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step
-from prefect_maintenance import leftovers, rewrite
-from prefect_maintenance.connection import Database
+from prefect_maintenance.database.connection import Database
+from prefect_maintenance.database.table_guard import Guard
 from prefect_maintenance.errors import ConnectionFailed, MaintenanceError
-from prefect_maintenance.guard import Guard
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS
+from prefect_maintenance.execute import rewrite
+from prefect_maintenance.measure import leftovers
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS
 from test_rewrite import debris, name_of, schema
 from test_rewrite_faults import at_the_copy, fill_logs, ids, strategy
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from maintenance import run_step
-from prefect_maintenance import rewrite, room
-from prefect_maintenance.connection import connect
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.execute import rewrite
+from prefect_maintenance.measure import disk_space
 
 from lab.fleet import FILL
 from lab.postgres import Postgres
@@ -107,7 +108,7 @@ def test_room_is_looked_for_where_table_wal_and_sorts_come_to_lie(roomy: Postgre
 
 def scarce(url: str) -> str:
     with connect(url, 5.0) as database:
-        return "; ".join(room.scarce(database))
+        return "; ".join(disk_space.scarce(database))
 
 
 def test_what_an_owner_cannot_see_of_the_disk_is_said_with_the_grant_that_shows_it(
@@ -116,8 +117,8 @@ def test_what_an_owner_cannot_see_of_the_disk_is_said_with_the_grant_that_shows_
     roomy.execute("CREATE ROLE keeper LOGIN PASSWORD 'keeper'")
     url = roomy.url("roomy", "keeper", "keeper")
     with connect(url, 5.0) as database:
-        assert room.unknown(database) is not None
-        assert "GRANT pg_read_all_settings TO keeper" in str(room.unknown(database))
+        assert disk_space.unknown(database) is not None
+        assert "GRANT pg_read_all_settings TO keeper" in str(disk_space.unknown(database))
     roomy.execute(
         "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables "
         "WHERE schemaname = 'public' LOOP EXECUTE format('ALTER TABLE %I OWNER TO keeper', t); "
@@ -130,7 +131,7 @@ def test_what_an_owner_cannot_see_of_the_disk_is_said_with_the_grant_that_shows_
     assert "GRANT pg_read_all_settings TO keeper" in " ".join(purged.report.warnings)
     roomy.execute("GRANT pg_read_all_settings TO keeper")
     with connect(url, 5.0) as database:
-        assert room.unknown(database) is None
+        assert disk_space.unknown(database) is None
         # Which is why too large a copy is refused now.
         free = shutil.disk_usage(roomy.data).free
-        assert "no room" in str(room.shortage(database, free, "log"))
+        assert "no room" in str(disk_space.shortage(database, free, "log"))

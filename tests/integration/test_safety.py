@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from maintenance import FLOW, at_first_batch, clear, engine_for, run_step
 from prefect_maintenance.errors import ConnectionFailed, Unsupported
-from prefect_maintenance.pace import Pace, Progress
+from prefect_maintenance.pace.pace import Pace, Progress
 from test_bad_input import POLICY, refused
 from world import dump, insert, make_world
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for
-from prefect_maintenance.api import PrefectApi, open_api
-from prefect_maintenance.settings import Api
+from prefect_maintenance.request.settings import Api
+from prefect_maintenance.server.api import PrefectApi, open_api
 from test_oracle import SAME
 from test_playbooks import Site, recap
 from world import TABLES, Dump, Policy, dump, insert, make_world, survivors

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_maintenance.api import PrefectApi, open_api
-from prefect_maintenance.scheduling import CHANGES
-from prefect_maintenance.settings import Api
+from prefect_maintenance.request.settings import Api
+from prefect_maintenance.schedule import CHANGES
+from prefect_maintenance.server.api import PrefectApi, open_api
 from test_playbooks import Site, recap
 
 from lab.postgres import free_port

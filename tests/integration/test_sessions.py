@@ -9,7 +9,7 @@ import uuid
 import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
-from prefect_maintenance.connection import connect
+from prefect_maintenance.database.connection import connect
 from prefect_maintenance.errors import MaintenanceError
 from world import dump
 

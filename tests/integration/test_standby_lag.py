@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from maintenance import run_step
-from prefect_maintenance import rewrite
-from prefect_maintenance.connection import connect
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.execute import rewrite
 
 from lab.fleet import FILL
 from lab.postgres import Postgres

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from prefect_maintenance.api import open_api
 from prefect_maintenance.errors import ApiError
-from prefect_maintenance.settings import Api
+from prefect_maintenance.request.settings import Api
+from prefect_maintenance.server.api import open_api
 
 from lab.server import PrefectServer
 

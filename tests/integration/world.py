@@ -304,7 +304,7 @@ def survivors(before: Dump, policy: Policy) -> Dump:
         if task and task["flow_run_id"] in runs:
             near[run].add(task["flow_run_id"])
             near[task["flow_run_id"]].add(run)
-    doomed: set[str] = set()
+    worklist: set[str] = set()
     seen: set[str] = set()
     for start in runs:
         if start in seen:
@@ -316,12 +316,12 @@ def survivors(before: Dump, policy: Policy) -> Dump:
                 todo.append(other)
         seen |= tree
         if all(runs[r]["state_type"] in policy.states and old(runs[r], "flow_runs") for r in tree):
-            doomed |= tree
+            worklist |= tree
 
-    holding = {row["parent_task_run_id"] for run, row in runs.items() if run not in doomed}
+    holding = {row["parent_task_run_id"] for run, row in runs.items() if run not in worklist}
 
     def task_goes(task: str, row: Row) -> bool:
-        if row["flow_run_id"] in doomed:
+        if row["flow_run_id"] in worklist:
             return True
         return (
             row["state_type"] in TERMINAL
@@ -330,7 +330,7 @@ def survivors(before: Dump, policy: Policy) -> Dump:
             and task not in holding
         )
 
-    left: Dump = {"flow_run": {r: row for r, row in runs.items() if r not in doomed}}
+    left: Dump = {"flow_run": {r: row for r, row in runs.items() if r not in worklist}}
     left["task_run"] = {t: row for t, row in tasks.items() if not task_goes(t, row)}
     for table, parent in (
         ("flow_run_state", "flow_run"),
@@ -345,12 +345,12 @@ def survivors(before: Dump, policy: Policy) -> Dump:
     def log_goes(row: Row) -> bool:
         if live(row):
             return False
-        if row["timestamp"] < policy.cutoff("logs") or row["flow_run_id"] in doomed:
+        if row["timestamp"] < policy.cutoff("logs") or row["flow_run_id"] in worklist:
             return True
         task = tasks.get(row["task_run_id"])
         if (
             task
-            and task["flow_run_id"] not in doomed
+            and task["flow_run_id"] not in worklist
             and row["task_run_id"] not in left["task_run"]
         ):
             return True

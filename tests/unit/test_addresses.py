@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from prefect_maintenance.connection import parse_url
 from prefect_maintenance.errors import MaintenanceError, SettingsError
-from prefect_maintenance.pace import Pace
-from prefect_maintenance.settings import Settings
-from prefect_maintenance.steps import STEPS
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.database_url import parse_url
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run import STEPS
 
 SPECIAL = ("@", ":", "/", "?", "#", "%", "[", "]", " ", "\\", "'", '"', "ü", "\n", "%zz", "&", "=",
            "\x00", "")  # fmt: skip

@@ -16,8 +16,8 @@ from typing import Any
 import ansible.module_utils
 import pytest
 import yaml
-from prefect_maintenance.scheduling import CHANGES
-from prefect_maintenance.steps import STEPS
+from prefect_maintenance.run import STEPS
+from prefect_maintenance.schedule import CHANGES
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "prefect_maintenance"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from prefect_maintenance.choices import Decision, Situation, choose, decide
 from prefect_maintenance.errors import ConnectionFailed, LockTimeout, StepFailed, Stopped
-from prefect_maintenance.inspect import TableSize
-from prefect_maintenance.ledger import Ledger
-from prefect_maintenance.pace import Pace, Progress
-from prefect_maintenance.settings import Cutoffs, Reclaim, Settings, parse_policy
+from prefect_maintenance.execute.ledger import Ledger
+from prefect_maintenance.measure.sizes import TableSize
+from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.plan.choices import Decision, Situation, choose, decide
+from prefect_maintenance.request.policy import Cutoffs, parse_policy
+from prefect_maintenance.request.settings import Reclaim, Settings
 
 MIB = 2**20
 NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_maintenance.api import PrefectApi
-from prefect_maintenance.connection import Database, _prepare_postgresql, parse_url
+from prefect_maintenance.database.connection import Database, _prepare_postgresql
 from prefect_maintenance.errors import Unsupported
+from prefect_maintenance.request.database_url import parse_url
+from prefect_maintenance.server.api import PrefectApi
 
 ENGINE = Path(__file__).resolve().parents[2] / "roles" / "prefect_maintenance" / "module_utils"
-ASK = "from prefect_maintenance.connection import default_url; print(default_url())"
+ASK = "from prefect_maintenance.database.connection import default_url; print(default_url())"
 
 
 def chosen(**environment: str) -> str:

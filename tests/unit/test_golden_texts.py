@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
-from prefect_maintenance.artifacts import markdown
-from prefect_maintenance.plan import Kept
-from prefect_maintenance.render import render, render_sizes
-from prefect_maintenance.report import Report, TableReport
+from prefect_maintenance.plan.plan import Kept
+from prefect_maintenance.report.markdown import markdown
+from prefect_maintenance.report.report import Report, TableReport
+from prefect_maintenance.report.text import render, render_sizes
 
 IDS = ("real", "check")
 FLEET = ("screen.txt", "summary.json", "job.json")

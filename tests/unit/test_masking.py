@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prefect_maintenance.masking import HIDDEN, Mask
-from prefect_maintenance.settings import Settings
+from prefect_maintenance.request.masking import HIDDEN, Mask
+from prefect_maintenance.request.settings import Settings
 
 REPORT: dict[str, Any] = {
     "schema": 1,

@@ -9,13 +9,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from prefect_maintenance import flow, settings
-from prefect_maintenance.artifacts import markdown
+from prefect_maintenance import flow
 from prefect_maintenance.errors import SettingsError
-from prefect_maintenance.render import render_sizes
-from prefect_maintenance.report import Report
-from prefect_maintenance.run_names import RUN_NAME
-from prefect_maintenance.settings import Settings
+from prefect_maintenance.report.markdown import markdown
+from prefect_maintenance.report.report import Report
+from prefect_maintenance.report.text import render_sizes
+from prefect_maintenance.request import values
+from prefect_maintenance.request.run_name import RUN_NAME
+from prefect_maintenance.request.settings import Settings
 from pydantic import ValidationError
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "prefect_maintenance"
@@ -51,14 +52,14 @@ def test_a_number_beyond_its_bounds_is_refused_in_one_short_line(option: str, va
 
 
 def test_the_largest_numbers_are_taken() -> None:
-    given: dict[str, Any] = {name: most for name, (_, most) in settings.BOUNDS.items()}
+    given: dict[str, Any] = {name: most for name, (_, most) in values.BOUNDS.items()}
     parsed = Settings.parse({**given, "reference_time": "2026-11-25T00:00:00Z"}, check=True)
     assert parsed.cutoffs.logs.year == 1926
 
 
 def test_the_flow_knows_the_same_bounds() -> None:
     form = flow.parameter_schema()["properties"]
-    for option, (least, most) in settings.BOUNDS.items():
+    for option, (least, most) in values.BOUNDS.items():
         if option != "concurrency":
             assert (form[option]["minimum"], form[option]["maximum"]) == (least, most), option
 

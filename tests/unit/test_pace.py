@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prefect_maintenance.errors import SettingsError, Stopped
 from prefect_maintenance.flow import CREDENTIALS, read_credentials
-from prefect_maintenance.pace import Pace, Progress, unread
+from prefect_maintenance.pace.pace import Pace, Progress, unread
 
 AT = Progress("log", 1, 2)
 
@@ -43,7 +43,7 @@ def test_a_step_ends_when_its_time_is_used_up_and_not_before() -> None:
 
 def test_a_step_ends_when_nobody_reads_what_it_says() -> None:
     reader, writer = os.pipe()
-    pace = Pace(alone=lambda: unread(writer))
+    pace = Pace(abandoned=lambda: unread(writer))
     pace(AT)
     os.close(reader)
     assert "whoever started the run was gone" in stopped(pace)

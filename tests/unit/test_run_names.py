@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prefect_maintenance.errors import SettingsError
 from prefect_maintenance.flow import run_name
-from prefect_maintenance.run_names import RUN_NAME, check_run_name
-from prefect_maintenance.scheduling import deployment
+from prefect_maintenance.request.run_name import RUN_NAME, check_run_name
+from prefect_maintenance.schedule import deployment
 
 BAD = [
     "nightly-{day}", "{", "}", "{}", "{0}", "{host.__class__}", "{host[0]}", "{host!r}",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prefect_maintenance import settings
+from prefect_maintenance.request import settings, values
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "prefect_maintenance"
@@ -105,8 +105,8 @@ def test_the_survey_asks_for_what_the_role_takes() -> None:
         short = name.removeprefix(SURVEY)
         if question["type"] == "multiplechoice" and name in asked:
             assert question["choices"] == SPECS["main"]["options"][PREFIX + short]["choices"]
-        if short in settings.BOUNDS:
-            assert (question["min"], question["max"]) == settings.BOUNDS[short]
+        if short in values.BOUNDS:
+            assert (question["min"], question["max"]) == values.BOUNDS[short]
 
 
 def test_every_whole_number_has_bounds_that_the_engine_knows() -> None:
@@ -115,7 +115,7 @@ def test_every_whole_number_has_bounds_that_the_engine_knows() -> None:
         for name, said in SPECS["main"]["options"].items()
         if said["type"] == "int"
     }
-    assert numbers == set(settings.BOUNDS) - {"concurrency"}
+    assert numbers == set(values.BOUNDS) - {"concurrency"}
 
 
 def test_every_documented_variable_is_read_by_the_role() -> None:

@@ -10,7 +10,7 @@ import sys
 
 from prefect_maintenance.errors import Busy, MaintenanceError
 from prefect_maintenance.flow import maintenance, read_credentials
-from prefect_maintenance.scheduling import end_lost_runs
+from prefect_maintenance.schedule import end_lost_runs
 
 __all__ = ["maintenance"]
 

@@ -10,7 +10,7 @@ from ansible.module_utils.basic import missing_required_lib
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-    from ansible.module_utils.prefect_maintenance.masking import Mask
+    from ansible.module_utils.prefect_maintenance.request.masking import Mask
 
 # What Ansible itself writes in the place of such an option.
 _NOT_SHOWN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
@@ -22,12 +22,12 @@ def answer(module: AnsibleModule, step: str) -> None:
     A failure is one line; what was done until then stands in the result beside it.
     """
     try:
-        from ansible.module_utils.prefect_maintenance import steps
+        from ansible.module_utils.prefect_maintenance import run
         from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
-        from ansible.module_utils.prefect_maintenance.masking import Mask
-        from ansible.module_utils.prefect_maintenance.pace import Pace, unread
-        from ansible.module_utils.prefect_maintenance.report import failed
-        from ansible.module_utils.prefect_maintenance.settings import Settings
+        from ansible.module_utils.prefect_maintenance.pace.pace import Pace, unread
+        from ansible.module_utils.prefect_maintenance.report.report import failed
+        from ansible.module_utils.prefect_maintenance.request.masking import Mask
+        from ansible.module_utils.prefect_maintenance.request.settings import Settings
     except ImportError as error:
         module.fail_json(
             msg=missing_required_lib(error.name or "sqlalchemy"), exception=traceback.format_exc()
@@ -44,11 +44,11 @@ def answer(module: AnsibleModule, step: str) -> None:
     pace = Pace(
         max_runtime=limits.max_runtime,
         stop_file=limits.stop_file,
-        alone=lambda: unread(sys.__stdout__.fileno()) if sys.__stdout__ else False,
+        abandoned=lambda: unread(sys.__stdout__.fileno()) if sys.__stdout__ else False,
     )
     try:
         with pace.heeding_signals():
-            outcome = steps.STEPS[step](settings, pace)
+            outcome = run.STEPS[step](settings, pace)
     except MaintenanceError as error:
         told = {"report": failed(report, f"{step}: {error}"), "summary": []}
         _end(module, mask, str(error), changed=False, **told)
@@ -74,16 +74,16 @@ def answer(module: AnsibleModule, step: str) -> None:
 def change(module: AnsibleModule, what: str) -> None:
     """Make sure of a work pool or a deployment for a module, and exit or fail with the result."""
     try:
-        from ansible.module_utils.prefect_maintenance import scheduling
+        from ansible.module_utils.prefect_maintenance import schedule
         from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
-        from ansible.module_utils.prefect_maintenance.masking import Mask
+        from ansible.module_utils.prefect_maintenance.request.masking import Mask
     except ImportError as error:
         module.fail_json(
             msg=missing_required_lib(error.name or "prefect"), exception=traceback.format_exc()
         )
     mask = Mask.of(_silence(module))
     try:
-        done = scheduling.CHANGES[what](module.params, check=module.check_mode)
+        done = schedule.CHANGES[what](module.params, check=module.check_mode)
     except MaintenanceError as error:
         _end(module, mask, str(error), changed=False)
     result: dict[str, Any] = {"changed": done.changed, **done.answers}
@@ -117,8 +117,8 @@ def _end(module: AnsibleModule, mask: Mask, failure: str | None, **result: Any) 
 
 def _arguments(module: AnsibleModule) -> dict[str, Any]:
     """Return the options as they may be shown, which Ansible does at its third verbosity."""
-    from ansible.module_utils.prefect_maintenance.api_address import check_api_url
     from ansible.module_utils.prefect_maintenance.errors import SettingsError
+    from ansible.module_utils.prefect_maintenance.request.api_address import check_api_url
 
     shown = dict(module.params)
     try:

@@ -24,16 +24,18 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
+from prefect.utilities.callables import parameter_schema as schema_of
 from pydantic import BaseModel, Field
 
-from . import steps
-from .alive import sign_of_life
-from .artifacts import markdown
+from . import run
+from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
-from .pace import Pace, Progress
-from .report import failed
-from .run_names import RUN_NAME, fill_in
-from .settings import BOUNDS, BULK_LIMIT, Settings
+from .pace.pace import Pace, Progress
+from .report.markdown import markdown
+from .report.report import failed
+from .request.run_name import RUN_NAME, fill_in
+from .request.settings import BULK_LIMIT, Settings
+from .request.values import BOUNDS
 
 # Where the environment of a run names the file with the credentials, and the stop file.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
@@ -246,7 +248,7 @@ def _carry_out(
         return failed(report, f"{step}: {error}"), str(error)
     mask = settings.mask()
     try:
-        outcome = steps.STEPS[step](settings, pace)
+        outcome = run.STEPS[step](settings, pace)
     except MaintenanceError as error:
         return failed(report, mask.text(f"{step}: {error}")), mask.text(str(error))
     except Exception as error:
@@ -286,7 +288,5 @@ _STEPS = {
 
 def parameter_schema() -> dict[str, Any]:
     """Return the schema of the parameters, from which the UI makes its form."""
-    from prefect.utilities.callables import parameter_schema as schema_of
-
     schema: dict[str, Any] = schema_of(maintenance).model_dump_for_openapi()
     return schema

@@ -1,0 +1,173 @@
+"""Bounded deletion: how a table is cut into pieces, and how one piece is carried out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..database.connection import Database
+from ..measure import relations
+from ..plan import queries
+
+# From this share on, reading the whole heap once in order is cheaper than walking the index.
+HEAP_SHARE = 0.25
+
+# So many pages of a heap tell how many rows it holds to a few percent.
+SAMPLE_PAGES = 1000
+
+# SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there
+# and followed by a pause as long as the batch.
+SQLITE_BATCH = 2000
+
+
+def run_batch(database: Database, sql: str, **bound: Any) -> int:
+    """Carry out one batch as one transaction, again when it loses against a lock.
+
+    Raises:
+        LockTimeout: it lost every time.
+    """
+
+    def once() -> int:
+        with database.transaction():
+            return database.run(sql, **bound)
+
+    started = time.monotonic()
+    rows = database.retry_on_lock(once)
+    if not database.is_postgresql:
+        time.sleep(time.monotonic() - started)
+    return rows
+
+
+def in_parts(database: Database, table: str, where: str, rows: int, **bound: Any) -> Iterator[int]:
+    """Delete the rows `x` of a table that fulfil a condition, in transactions of so many rows.
+
+    Whatever the rows have in common, a parent or an instant, cuts nothing here. The condition is
+    asked anew in each transaction. Yields the rows of each, after it was committed.
+
+    Raises:
+        LockTimeout: a transaction lost against a lock every time.
+    """
+    sql = delete_some(database, table, where, rows)
+    while gone := run_batch(database, sql, **bound):
+        yield gone
+
+
+def delete_some(database: Database, table: str, where: str, rows: int) -> str:
+    """Write the statement that deletes at most so many of the rows `x` that fulfil a condition."""
+    place = "ctid" if database.is_postgresql else "rowid"
+    some = f"SELECT x.{place} FROM {table} AS x WHERE {where} LIMIT {rows}"
+    among = f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
+    return f"DELETE FROM {table} WHERE {place} {among}"
+
+
+def indexed(database: Database, table: str, column: str) -> bool:
+    """Tell whether a valid index begins with the column: without it every batch would search."""
+    sql = queries.POSTGRESQL_INDEXED if database.is_postgresql else queries.SQLITE_INDEXED
+    return bool(database.scalar(sql, t=table, c=column))
+
+
+@dataclass(frozen=True)
+class Heap:
+    """A heap of PostgreSQL, from a sample of its pages.
+
+    The planner's own numbers can be of any age, from before the rows came or after they went.
+
+    Attributes:
+        pages: that it takes on disk.
+        rows: that it holds, about.
+        rows_a_page: that a page holds which is not empty, about.
+    """
+
+    pages: int
+    rows: float
+    rows_a_page: float
+
+
+def sample(database: Database, table: str) -> Heap:
+    """Look at some pages of a table's heap."""
+    pages = database.scalar(queries.HEAP_PAGES, t=table)
+    percent = min(100.0, 100.0 * SAMPLE_PAGES / max(pages, 1))
+    rows, filled = database.rows(queries.HEAP_SAMPLE.format(table=table), percent=percent)[0]
+    return Heap(pages, rows * 100 / percent, rows / filled if filled else 1.0)
+
+
+def heap_slices(database: Database, table: str, rows: int) -> Iterator[str]:
+    """Cut the heap, as it is now, into conditions on `x` that hold about so many rows each.
+
+    Rows that come later lie behind the end or in freed space; they are too young to go. When
+    somebody else moves all rows meanwhile (VACUUM FULL, CLUSTER, pg_repack), the new heap is cut
+    as well.
+    """
+    if database.is_postgresql:
+        cut = None
+        while cut != (there := relations.files(database, table)):
+            cut = there
+            heap = sample(database, table)
+            step = max(1, int(rows / heap.rows_a_page))
+            for page in range(0, heap.pages, step):
+                yield f"x.ctid >= '({page},0)' AND x.ctid < '({page + step},0)'"
+    else:
+        first, last = database.rows(f"SELECT min(rowid), max(rowid) FROM {table}")[0]
+        for start in range(first, last + 1, rows) if last is not None else ():
+            yield f"x.rowid >= {start} AND x.rowid < {start + rows}"
+
+
+def time_slices(
+    database: Database, table: str, age: str, cutoff: datetime, rows: int
+) -> Iterator[tuple[str, str, bool]]:
+    """Cut the time before the cutoff into slices of about so many rows, oldest first.
+
+    A slice begins where the one before ended, so nothing that was emptied is read again. Instants
+    stay the database's own text: Python has none for infinity, nor for the years before Christ.
+    Yields begin and end, and whether it is one instant that more rows than asked carry.
+    """
+    shown = f"CAST({age} AS text)"
+    first = database.scalar(
+        f"SELECT CAST(min({age}) AS text) FROM {table} WHERE {age} < :cutoff", cutoff=cutoff
+    )
+    while first is not None:
+        bound = {"first": first, "cutoff": cutoff}
+        last = database.scalar(
+            f"SELECT {shown} FROM {table} WHERE {age} >= :first AND {age} < :cutoff "
+            f"ORDER BY {age} LIMIT 1 OFFSET {rows}",
+            **bound,
+        )
+        crowded = last == first
+        if crowded:
+            last = database.scalar(
+                f"SELECT CAST(min({age}) AS text) FROM {table} "
+                f"WHERE {age} > :first AND {age} < :cutoff",
+                **bound,
+            )
+        yield first, database.instant(cutoff) if last is None else last, crowded
+        first = last
+
+
+@contextmanager
+def worklist(database: Database, sql: str, **bound: Any) -> Iterator[None]:
+    """Lay down what is to be deleted in a temporary table, and remove that afterwards."""
+    database.run(queries.DROP_WORKLIST)
+    database.run(sql, **bound)
+    database.run(queries.INDEX_WORKLIST)
+    if database.is_postgresql:
+        database.run("ANALYZE prefect_maintenance_worklist")
+    try:
+        yield
+    finally:
+        if not database.connection.invalidated:
+            database.run(queries.DROP_WORKLIST)
+
+
+def worklist_length(database: Database) -> int:
+    """Return how many rows the temporary table holds."""
+    return database.scalar("SELECT max(position) FROM prefect_maintenance_worklist") or 0
+
+
+def positions(database: Database, step: int) -> Iterator[tuple[int, int]]:
+    """Cut the temporary table into ranges of positions, first and last included."""
+    for first in range(1, worklist_length(database) + 1, step):
+        yield first, first + step - 1

@@ -1,0 +1,290 @@
+"""Purge by SQL what the policy dates and what outlived its parent, in bounded transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..catalogue import BY_NAME
+from ..database.connection import Database
+from ..errors import DiskFull, LockTimeout
+from ..measure import disk_space
+from ..measure.sizes import Server, measure, ordered
+from ..pace.pace import Pace, Progress
+from ..plan import queries
+from ..plan.choices import Decision, Situation, decide
+from ..plan.plan import AGED, Plan
+from ..plan.queries import Rules
+from ..request.policy import Cutoffs
+from ..request.settings import Reclaim
+from .batches import (
+    HEAP_SHARE,
+    SQLITE_BATCH,
+    heap_slices,
+    in_parts,
+    indexed,
+    positions,
+    run_batch,
+    sample,
+    time_slices,
+    worklist,
+)
+from .ledger import Ledger
+from .rewrite import AMONG_REVIVED, LostAfterSwap, Refused, Rewrite, Rewritten, obstacles, rewrite
+
+# Parents of orphans whose rows go in one transaction.
+PARENTS_A_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Purge:
+    """One purge: where, by which rules, how and how much at a time; and what it met.
+
+    Attributes:
+        decisions: how the rows of each table go.
+        rewritten: what the rewrites did, by table.
+        warnings: what a person should know.
+    """
+
+    database: Database
+    server: Server
+    rules: Rules
+    cutoffs: Cutoffs
+    plan: Plan
+    decisions: Mapping[str, Decision]
+    batch_size: int
+    lock_timeout: float
+    pace: Pace
+    ledger: Ledger
+    rewritten: dict[str, Rewritten] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) -> dict[str, Decision]:
+    """Decide for each table that is purged by age how its rows go; writes nothing.
+
+    Args:
+        database: where.
+        plan: the rows that go.
+        asked: "auto", "delete" or "rewrite".
+        wanted: what becomes of the space afterwards.
+    """
+    decided = {}
+    for table in AGED if database.is_postgresql else ():
+        if not plan.rows[table]:
+            continue
+        found = Situation(
+            size=measure(database, only=table, count=False)[0],
+            goes=plan.rows[table],
+            ordered=ordered(database, table),
+            obstacles=(),
+        )
+        if asked != "delete":
+            found = replace(found, obstacles=obstacles(database, table, found.kept_bytes))
+        decided[table] = decide(found, asked, wanted)
+    return decided
+
+
+def purge(job: Purge) -> None:
+    """Purge table after table; one that fails does not keep the others from being done.
+
+    Raises:
+        Stopped: between two batches; the ledger says how far.
+        ConnectionFailed: the database is gone.
+    """
+    for table in AGED:
+        with job.ledger.working_on(table):
+            _dated(job, table)
+    for table in sorted(job.server.unforced):
+        with job.ledger.working_on(table):
+            _unforced(job, table)
+    with job.ledger.working_on("artifact_collection"):
+        # Collections whose artifact is gone point to the newest that is left, else they go.
+        removed = settle_collections(job.database, job.cutoffs)
+        job.ledger.add("artifact_collection", removed, "delete")
+
+
+def _dated(job: Purge, table: str) -> None:
+    """Purge a table by age, then its orphans."""
+    if not job.plan.rows[table]:
+        return
+    if table == "log":
+        _logs(job)
+    elif not _rewritten(job, table):
+        _aged(job, table)
+    if job.plan.orphaned.get(table) and table == "event_resources":
+        _orphaned_resources(job)
+
+
+def _aged(job: Purge, table: str) -> None:
+    """Purge the rows of a table that are older than the cutoff."""
+    database, age = job.database, BY_NAME[table].age
+    cutoff = getattr(job.cutoffs, str(BY_NAME[table].entity))
+    total = job.plan.rows[table]
+    sql = (
+        f"DELETE FROM {table} AS x WHERE {{where}} "
+        f"AND x.{age} < :cutoff AND {job.rules.aged(table)}"
+    )
+
+    if not indexed(database, table, age) or _large(database, table, total):
+        for where in heap_slices(database, table, _batch_size(job)):
+            _batch(job, table, "delete by heap range", sql.format(where=where), cutoff=cutoff)
+        return
+    within = f"x.{age} >= :first AND x.{age} < :last"
+    sql = sql.format(where=within)
+    for first, last, crowded in time_slices(database, table, age, cutoff, _batch_size(job)):
+        bound = {"first": first, "last": last, "cutoff": cutoff}
+        if crowded:
+            goes = f"{within} AND x.{age} < :cutoff AND {job.rules.aged(table)}"
+            _parts(job, table, "delete by time range", goes, **bound)
+        else:
+            _batch(job, table, "delete by time range", sql, **bound)
+
+
+def _rewrite(job: Purge, table: str) -> Rewrite:
+    keeps = job.rules.keeps(BY_NAME[table])
+    return Rewrite(
+        database=job.database,
+        table=table,
+        keeps=keeps,
+        revived=job.rules.keeps(BY_NAME[table], AMONG_REVIVED)[1:],
+        live=job.rules.is_unfinished("f") if len(keeps) > 1 else "",
+        expected=job.plan.rows[table],
+        bound={"cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity))},
+        age=str(BY_NAME[table].age),
+        lock_timeout=job.lock_timeout,
+        pace=job.pace,
+    )
+
+
+def _rewritten(job: Purge, table: str) -> bool:
+    """Purge a table by an online rewrite; false when it has to be done by deletes."""
+    decided = job.decisions.get(table)
+    if decided is None or decided.strategy != "rewrite":
+        return False
+    try:
+        done = rewrite(_rewrite(job, table))
+    except (Refused, LockTimeout, DiskFull) as error:
+        job.warnings.append(f"{error}; {table} was purged by deletes")
+        return False
+    except LostAfterSwap as error:
+        _note_rewrite(job, table, error.done)
+        raise
+    _note_rewrite(job, table, done)
+    if unknown := disk_space.unknown(job.database):
+        job.warnings.append(unknown)
+    job.pace(Progress(table, done.rows, job.plan.rows[table]))
+    return True
+
+
+def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
+    job.warnings.extend(done.warnings)
+    job.rewritten[table] = done
+    job.ledger.add(table, done.rows, "rewrite")
+
+
+def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> None:
+    job.ledger.add(table, run_batch(job.database, sql, **bound), strategy)
+    job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
+
+
+def _parts(job: Purge, table: str, strategy: str, goes: str, **bound: Any) -> None:
+    """Delete rows `x` that nothing cuts but their number."""
+    for rows in in_parts(job.database, table, goes, _batch_size(job), **bound):
+        job.ledger.add(table, rows, strategy)
+        job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
+
+
+def _logs(job: Purge) -> None:
+    """Purge logs by age, then those whose run is gone.
+
+    Deletes leave the index full of dead entries, so the hop over the distinct runs has to come
+    before them; a rewrite leaves it small, so there it comes after.
+    """
+    rewritten = _rewritten(job, "log")
+    if not job.plan.orphaned["log"]:
+        if not rewritten:
+            _aged(job, "log")
+        return
+    with worklist(job.database, _gone_runs("flow_run_id")):
+        if not rewritten:
+            _aged(job, "log")
+        for first, last in positions(job.database, PARENTS_A_BATCH):
+            bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
+            _parts(job, "log", "delete by run", queries.GONE_LOGS["flow_run_id"], **bound)
+    purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _batch_size(job))
+
+
+def purge_logs_of_gone_tasks(
+    database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger, batch_size: int
+) -> None:
+    """Purge the logs of task runs that had no flow run and are gone."""
+    goes = queries.GONE_LOGS["task_run_id"]
+    with worklist(database, _gone_runs("task_run_id")):
+        for first, last in positions(database, PARENTS_A_BATCH):
+            bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
+            for rows in in_parts(database, "log", goes, batch_size, **bound):
+                ledger.add("log", rows, "delete by run")
+                pace(Progress("log", ledger.rows["log"], None))
+
+
+def _gone_runs(column: str) -> str:
+    return queries.WORKLIST_OF_ROWS.format(
+        ctes=f"WITH RECURSIVE {queries.gone_runs(column)}",
+        table="gone_run",
+        alias="x",
+        order="id",
+        goes="TRUE",
+    )
+
+
+def _orphaned_resources(job: Purge) -> None:
+    orphaned = queries.orphaned(BY_NAME["event_resources"])
+    lay_down = queries.WORKLIST_OF_ROWS.format(
+        ctes="",
+        table="event_resources",
+        alias="x",
+        order="occurred",
+        goes=orphaned,
+    )
+    sql = queries.DELETE_LISTED.format(table="event_resources", goes=orphaned)
+    with worklist(job.database, lay_down):
+        for first, last in positions(job.database, _batch_size(job)):
+            _batch(job, "event_resources", "delete by id", sql, first=first, last=last)
+
+
+def _unforced(job: Purge, table: str) -> None:
+    """Delete children whose parent is gone and no foreign key took them along."""
+    if not job.plan.rows[table]:
+        return
+    goes = queries.orphaned(BY_NAME[table])
+    for where in heap_slices(job.database, table, _batch_size(job)):
+        sql = f"DELETE FROM {table} AS x WHERE {where} AND {goes}"
+        _batch(job, table, "delete by heap range", sql)
+
+
+def settle_collections(database: Database, cutoffs: Cutoffs) -> int:
+    """Re-point or remove stale artifact collections; returns how many were removed."""
+
+    def once() -> int:
+        with database.transaction():
+            if database.is_postgresql:
+                # Locked first, so that the statements that follow see what their holder wrote.
+                database.rows(queries.LOCK_STALE_COLLECTIONS)
+            database.run(queries.REPOINT_COLLECTIONS, now=cutoffs.reference)
+            return database.run(queries.DELETE_COLLECTIONS)
+
+    return database.retry_on_lock(once)
+
+
+def _batch_size(job: Purge) -> int:
+    if job.database.is_postgresql:
+        return job.batch_size
+    return min(job.batch_size, SQLITE_BATCH)
+
+
+def _large(database: Database, table: str, rows: int) -> bool:
+    if not database.is_postgresql:
+        return False
+    return rows > HEAP_SHARE * sample(database, table).rows

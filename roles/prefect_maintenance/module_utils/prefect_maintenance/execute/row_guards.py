@@ -1,0 +1,230 @@
+"""What is locked and asked once more at the instant of a deletion.
+
+A list of what goes is old as soon as it is written: others retry runs, hold them, and hang
+subflows on them. So each deletion first locks what it is about to take along, leaves what another
+session holds, and asks its rules again in a statement of its own, which sees what was committed
+before the locks were had. Whoever comes later waits, and finds the rows gone.
+
+On SQLite the transaction that surrounds all this holds the only write lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..database.connection import Database
+from ..plan.queries import Rules, listed
+
+# Trees that begin among these positions, and the rows that leave with each but its logs.
+_TREES = """
+SELECT CAST(w.top AS VARCHAR), sum(w.leaves), min(w.single) FROM (
+    SELECT d.top AS top, CASE WHEN d.single THEN 1 ELSE 0 END AS single,
+        1 + (SELECT count(*) FROM flow_run_state s WHERE s.flow_run_id = d.id)
+          + (SELECT count(*) FROM flow_run_input i WHERE i.flow_run_id = d.id)
+          + (SELECT count(*) FROM task_run t WHERE t.flow_run_id = d.id)
+          + (SELECT count(*) FROM task_run t JOIN task_run_state s ON s.task_run_id = t.id
+             WHERE t.flow_run_id = d.id) AS leaves
+    FROM prefect_maintenance_worklist d
+    WHERE d.top IN (SELECT b.top FROM prefect_maintenance_worklist b
+                    WHERE b.position BETWEEN :first AND :last)
+      AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_worklist e
+                      WHERE e.top = d.top AND e.position < :first)
+) w GROUP BY w.top ORDER BY w.top
+"""
+
+# A tree is had whole or not at all: not when a run of it is held by somebody or goes no more.
+_LOCKED_TREES = """
+WITH tree AS (SELECT m.id, m.top FROM prefect_maintenance_worklist m WHERE m.top IN {tops}),
+had AS MATERIALIZED (
+    SELECT r.id, t.top FROM flow_run r JOIN tree t ON t.id = r.id WHERE {goes} {lock}
+)
+SELECT CAST(h.id AS VARCHAR), CAST(h.top AS VARCHAR) FROM had h WHERE h.top NOT IN (
+    SELECT t.top FROM tree t JOIN flow_run x ON x.id = t.id
+    WHERE NOT EXISTS (SELECT 1 FROM had g WHERE g.id = t.id))
+"""
+
+# Whoever hangs a subflow on a task run holds it until it is committed.
+_RUNS_OF_HELD_TASK_RUNS = """
+WITH had AS MATERIALIZED (
+    SELECT t.id FROM task_run t WHERE t.flow_run_id IN {ids} FOR UPDATE OF t SKIP LOCKED
+)
+SELECT DISTINCT CAST(t.flow_run_id AS VARCHAR) FROM task_run t
+WHERE t.flow_run_id IN {ids} AND NOT EXISTS (SELECT 1 FROM had h WHERE h.id = t.id)
+"""
+
+# Runs and their neighbours in the tree, as it is now.
+_NEIGHBOURS = """
+SELECT CAST(t.flow_run_id AS VARCHAR), CAST(c.id AS VARCHAR)
+FROM task_run t JOIN flow_run c ON c.parent_task_run_id = t.id WHERE t.flow_run_id IN {ids}
+UNION
+SELECT CAST(c.id AS VARCHAR), CAST(t.flow_run_id AS VARCHAR)
+FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id
+WHERE c.id IN {ids} AND t.flow_run_id IS NOT NULL
+"""
+
+# Runs of one batch that nobody holds; the locks are gone again when the statement has ended.
+_FREE_SINGLES = """
+SELECT CAST(r.id AS VARCHAR) FROM flow_run r
+WHERE r.id IN {ids} AND {goes} AND r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
+  AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = r.id) {lock}
+"""
+
+_ROWS = {
+    "task_run": """
+        SELECT d.position, 1 + (SELECT count(*) FROM task_run_state s WHERE s.task_run_id = d.id)
+        FROM prefect_maintenance_worklist d
+        WHERE d.position BETWEEN :first AND :last ORDER BY d.position""",
+    "artifact": """
+        SELECT d.position, 1 FROM prefect_maintenance_worklist d
+        WHERE d.position BETWEEN :first AND :last ORDER BY d.position""",
+}
+
+# The flow runs that rows of a batch belong to, and those of them that somebody holds: shared
+# locks on the others keep them from being retried before the rows are gone.
+_OWNERS = {
+    "task_run": """
+        SELECT x.flow_run_id AS id
+        FROM task_run x JOIN prefect_maintenance_worklist d ON d.id = x.id
+        WHERE d.position BETWEEN :first AND :last""",
+    "artifact": """
+        SELECT COALESCE(x.flow_run_id, t.flow_run_id) AS id
+        FROM artifact x JOIN prefect_maintenance_worklist d ON d.id = x.id
+        LEFT JOIN task_run t ON t.id = x.task_run_id
+        WHERE d.position BETWEEN :first AND :last""",
+}
+_HELD_OWNERS = """
+WITH owner AS MATERIALIZED ({owners}),
+had AS MATERIALIZED (
+    SELECT f.id FROM flow_run f WHERE f.id IN (SELECT o.id FROM owner o)
+    FOR SHARE OF f SKIP LOCKED
+)
+SELECT CAST(f.id AS VARCHAR) FROM flow_run f WHERE f.id IN (SELECT o.id FROM owner o)
+  AND NOT EXISTS (SELECT 1 FROM had h WHERE h.id = f.id)
+"""
+_LOCKED_ROWS = """
+SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN (
+    SELECT d.id FROM prefect_maintenance_worklist d WHERE d.position BETWEEN :first AND :last)
+{lock}
+"""
+_OWNER = {
+    "task_run": "{x}.flow_run_id",
+    "artifact": "COALESCE({x}.flow_run_id, (SELECT o.flow_run_id FROM task_run o"
+    " WHERE o.id = {x}.task_run_id))",
+}
+_STILL_GOES = "SELECT CAST({x}.id AS VARCHAR) FROM {table} {x} WHERE {x}.id IN {ids} AND {goes}"
+_UNHELD = " AND ({owner} IS NULL OR {owner} NOT IN {held})"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A flow run with its subflows.
+
+    Attributes:
+        top: its topmost run.
+        leaves: rows that one transaction deletes with it; its logs go in others.
+        single: it is one run, with an end time and without task runs: the API can be told what
+            guards that, and there is nothing on which another run could be hung meanwhile.
+    """
+
+    top: str
+    leaves: int
+    single: bool
+
+
+def trees(database: Database, first: int, last: int) -> list[Tree]:
+    """Return the trees that begin between two positions of what is to be deleted."""
+    found = database.rows(_TREES, first=first, last=last)
+    return [Tree(top, int(leaves), bool(single)) for top, leaves, single in found]
+
+
+def lock_trees(
+    database: Database, rules: Rules, tops: Iterable[str], bound: Mapping[str, Any]
+) -> list[str]:
+    """Lock trees with all that hangs on them; returns the runs of those that still go whole.
+
+    Left out is a tree that another session holds a part of, of which a run goes no more, or that
+    a run was hung on since it was listed.
+    """
+    sql = _LOCKED_TREES.format(
+        tops=listed(tops), goes=rules.run_goes, lock=_lock(database, "UPDATE", "r")
+    )
+    top_of: dict[str, str] = dict(tuple(row) for row in database.rows(sql, **bound))
+    if not top_of:
+        return []
+    ids, left = listed(top_of), set()
+    if database.is_postgresql:
+        held = database.rows(_RUNS_OF_HELD_TASK_RUNS.format(ids=ids))
+        left = {top_of[run] for (run,) in held}
+    left |= {
+        top_of[run]
+        for run, other in database.rows(_NEIGHBOURS.format(ids=ids))
+        if top_of.get(other) != top_of[run]
+    }
+    return [run for run, top in top_of.items() if top not in left]
+
+
+def free_singles(
+    database: Database, rules: Rules, ids: Sequence[str], bound: Mapping[str, Any]
+) -> list[str]:
+    """Return the single runs that still go and that nobody holds right now."""
+    sql = _FREE_SINGLES.format(
+        ids=listed(ids), goes=rules.run_goes, lock=_lock(database, "UPDATE", "r")
+    )
+    return [row[0] for row in database.rows(sql, **bound)]
+
+
+def pieces(
+    database: Database, table: str, first: int, last: int, most: int
+) -> list[tuple[int, int]]:
+    """Cut a range of positions into such that take about so many rows along."""
+    found = database.rows(_ROWS[table], first=first, last=last)
+    return [(piece[0], piece[-1]) for piece in cut([(at, int(rows)) for at, rows in found], most)]
+
+
+def cut(weighed: Iterable[tuple[T, int]], most: int) -> list[list[T]]:
+    """Cut what is weighed into pieces of at most so much, or of one thing that weighs more."""
+    made: list[list[T]] = []
+    weight = 0
+    for thing, own in weighed:
+        if not made or weight + own > most:
+            made.append([])
+            weight = 0
+        made[-1].append(thing)
+        weight += own
+    return made
+
+
+def lock_rows(
+    database: Database, table: str, alias: str, goes: str, bound: Mapping[str, Any]
+) -> list[str]:
+    """Lock task runs or artifacts and the flow runs they belong to; returns which still go.
+
+    Args:
+        database: where, in a transaction.
+        table: of the rows.
+        alias: its name in `goes`.
+        goes: says whether a row may go.
+        bound: what `goes` binds, and the positions `first` and `last`.
+    """
+    at = {name: bound[name] for name in ("first", "last")}
+    held: list[str] = []
+    if database.is_postgresql:
+        sql = _HELD_OWNERS.format(owners=_OWNERS[table])
+        held = [row[0] for row in database.rows(sql, **at)]
+    sql = _LOCKED_ROWS.format(table=table, lock=_lock(database, "UPDATE", "x"))
+    ids = [row[0] for row in database.rows(sql, **at)]
+    if not ids:
+        return []
+    sql = _STILL_GOES.format(x=alias, table=table, ids=listed(ids), goes=goes)
+    if held:
+        sql += _UNHELD.format(owner=_OWNER[table].format(x=alias), held=listed(held))
+    asked = {name: value for name, value in bound.items() if name not in at}
+    return [row[0] for row in database.rows(sql, **asked)]
+
+
+def _lock(database: Database, strength: str, alias: str) -> str:
+    return f"FOR {strength} OF {alias} SKIP LOCKED" if database.is_postgresql else ""

@@ -1,0 +1,185 @@
+"""Two ways to delete the objects of one batch: through the API, or by SQL under row locks.
+
+Prefect's API has one deletion that asks for anything: POST /flow_runs/bulk_delete, since 3.6.16,
+takes a filter on the runs themselves. DELETE /flow_runs/<id>, /task_runs/<id> and /artifacts/<id>
+delete whatever state the object is in, and no request asks whether a subflow was hung on a run. So
+`ByApi` takes flow runs that have no task runs, on which none can be hung, and everything else is
+deleted by SQL.
+
+Nothing is lost by that: Prefect emits no event when it deletes one of these objects, the slots
+that it gives back are those of unfinished runs, and logs and collections are settled in SQL in
+either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..database.connection import Database
+from ..errors import ApiError
+from ..plan import queries
+from ..plan.queries import Rules
+from .batches import SQLITE_BATCH, delete_some, in_parts
+from .row_guards import free_singles, lock_rows, lock_trees
+
+if TYPE_CHECKING:
+    from ..server.api import PrefectApi
+
+# Flow runs and other objects that are looked at together, and rows that one transaction deletes.
+_RUNS, _ROWS, _BOUND = 200, 1000, 10_000
+
+
+# Tables whose rows logs name.
+LOGGING = ("flow_run", "task_run")
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What one batch did.
+
+    Attributes:
+        gone: rows that left each table, those that foreign keys took along included.
+        errors: what could not be deleted, and why.
+        ids: objects that are gone, whose logs may still be there.
+        logs_counted: whether `gone` has all their logs, those that are still there included.
+    """
+
+    gone: Mapping[str, int]
+    errors: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    logs_counted: bool = False
+
+
+@dataclass(frozen=True)
+class ByApi:
+    """Deletion of flow runs through the API: the server decides once more about each.
+
+    The server reads the runs that match and deletes them in one transaction, without a lock in
+    between: a retry that is under way at that moment, milliseconds as a rule, is not seen by it.
+    So runs that another session holds already are not even asked for.
+
+    Attributes:
+        rules: say whether a run still goes; the guard of each deletion names their states.
+        cutoff: of flow runs, which the guard names too.
+        batch_size: runs a request, at most 50.
+    """
+
+    api: PrefectApi
+    database: Database
+    rules: Rules
+    cutoff: datetime
+    batch_size: int
+    name: str = "api"
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the server has a deletion with a guard, as far as is known."""
+        return self.api.bulk
+
+    def runs(self, ids: Sequence[str], bound: Mapping[str, Any]) -> Deleted | None:
+        """Delete flow runs; None when the server has no guard for that and nothing was done.
+
+        Args:
+            ids: trees of one run.
+            bound: the cutoff, for the rules.
+        """
+        asked = free_singles(self.database, self.rules, ids, bound)
+        if not asked:
+            return Deleted({})
+        before, errors = _leaving(self.database, "flow_run", asked), []
+        try:
+            if not self.api.delete_runs(asked, self.rules.states, self.cutoff):
+                return None
+        except ApiError as error:
+            errors.append(str(error))
+        sql = queries.SURVIVORS.format(table="flow_run", ids=queries.listed(asked))
+        left = {row[0] for row in self.database.rows(sql)}
+        after = _leaving(self.database, "flow_run", left) if left else {}
+        gone = {table: rows - after.get(table, 0) for table, rows in before.items()}
+        # Servers before 3.4.9 leave the logs, newer ones remove them in the background and forget
+        # about it when they are restarted: whichever is there first takes them.
+        return Deleted(gone, errors, [run for run in asked if run not in left], logs_counted=True)
+
+
+@dataclass(frozen=True)
+class BySql:
+    """Deletion by SQL: each transaction locks, asks again and deletes, or does nothing of it.
+
+    The children of an object go with it in one transaction, because a run that was revived
+    half-way would have lost some, and so do as many of its logs as fit. The other logs go right
+    after it, in transactions of their own: once it is gone nobody can revive it, so they can be cut
+    however many they are. So a transaction deletes at most `bound` rows, or what hangs on a single
+    tree of runs or a single task run. Whoever is killed between the two leaves logs without their
+    run, which the next purge takes.
+
+    Attributes:
+        rules: say whether an object still goes.
+    """
+
+    database: Database
+    rules: Rules
+    name: str = "sql"
+    runs_a_batch: int = _RUNS
+    rows_a_batch: int = _ROWS
+    bound: int = _BOUND
+
+    @property
+    def most(self) -> int:
+        """Rows that one transaction deletes; SQLite keeps every other writer out meanwhile."""
+        return self.bound if self.database.is_postgresql else min(self.bound, SQLITE_BATCH)
+
+    def runs(self, tops: Sequence[str], bound: Mapping[str, Any]) -> Deleted:
+        """Delete the trees that still go whole, by their topmost runs, in one transaction."""
+        return self._once("flow_run", partial(lock_trees, self.database, self.rules, tops, bound))
+
+    def rows(self, table: str, alias: str, goes: str, bound: Mapping[str, Any]) -> Deleted:
+        """Delete the task runs or artifacts between two positions that still go.
+
+        Args:
+            table: of the objects.
+            alias: its name in `goes`.
+            goes: says whether an object may go.
+            bound: what `goes` binds, and the positions `first` and `last`.
+        """
+        return self._once(table, partial(lock_rows, self.database, table, alias, goes, bound))
+
+    def logs(self, table: str, ids: Sequence[str]) -> Iterator[int]:
+        """Delete what is left of the logs of objects that are gone; yields each part's rows."""
+        yield from in_parts(self.database, "log", self._logs_of_gone(table, ids), self.most)
+
+    def _logs_of_gone(self, table: str, ids: Sequence[str]) -> str:
+        """Row `x` is a log of objects that are gone.
+
+        A flow run that is retried after its old task runs went keeps their logs.
+        """
+        goes = queries.LOGS_OF_GONE.format(table=table, ids=queries.listed(ids))
+        return f"{goes} AND {self.rules.not_live('x')}" if table == "task_run" else goes
+
+    def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
+        def transaction() -> Deleted:
+            with self.database.transaction():
+                ids = lock()
+                if not ids:
+                    return Deleted({})
+                gone = _leaving(self.database, table, ids, but=("log",))
+                sql = queries.DELETE_BY_ID.format(table=table, ids=queries.listed(ids))
+                self.database.run(sql)
+                left = self.most - sum(gone.values())
+                if table in LOGGING and left > 0:
+                    goes = self._logs_of_gone(table, ids)
+                    gone["log"] = self.database.run(delete_some(self.database, "log", goes, left))
+                return Deleted(gone, ids=ids)
+
+        return self.database.retry_on_lock(transaction)
+
+
+def _leaving(
+    database: Database, table: str, ids: Sequence[str] | set[str], but: Sequence[str] = ()
+) -> dict[str, int]:
+    """Count by table what leaves the database with objects of a table."""
+    row = database.rows(queries.count_leaving(table, ids, but=but))[0]
+    return dict(row._asdict())

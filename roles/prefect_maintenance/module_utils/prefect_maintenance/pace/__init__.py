@@ -1,0 +1,1 @@
+"""Between two batches: go on, wait, or stop, and why."""

@@ -1,0 +1,1 @@
+"""What goes, how, and what that costs."""

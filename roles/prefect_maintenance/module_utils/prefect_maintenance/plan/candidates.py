@@ -1,0 +1,136 @@
+"""Which flow runs go, laid down in temporary tables of the session.
+
+A tree of runs and subflows goes whole or stays whole, so trees have to be followed. Within one
+statement PostgreSQL guesses how many runs a recursion finds, and with some thousand subflows it
+guesses thousands of millions; each step of the way in a table of its own, with statistics, leaves
+nothing to guess. SQLite takes the same statements.
+
+Temporary tables can be filled in a transaction that may not write: only their creation has to come
+before it (PostgreSQL manual, SET TRANSACTION).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..database.connection import Database
+from .queries import Rules
+
+# `relative` is the parent of `run` where `above` is 1, a child of it where it is 0.
+_TABLES = {
+    "prefect_maintenance_relative": "SELECT r.id AS run, r.id AS relative, 1 AS above",
+    "prefect_maintenance_candidate": "SELECT r.id AS id",
+    "prefect_maintenance_family": "SELECT r.id AS id",
+    "prefect_maintenance_kept": "SELECT r.id AS id",
+    "prefect_maintenance_tree": "SELECT r.id AS id, r.id AS top",
+}
+_CREATE = "CREATE TEMPORARY TABLE {table} AS {columns} FROM flow_run r WHERE 1 = 0"
+
+_THAT_GO_BY_THEMSELVES = """
+INSERT INTO prefect_maintenance_candidate (id) SELECT r.id FROM flow_run r WHERE {goes}
+"""
+_PARENTS = """
+INSERT INTO prefect_maintenance_relative (run, relative, above)
+SELECT c.id, t.flow_run_id, 1
+FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id WHERE t.flow_run_id IS NOT NULL
+"""
+_CHILDREN = """
+INSERT INTO prefect_maintenance_relative (run, relative, above)
+SELECT p.relative, p.run, 0 FROM prefect_maintenance_relative p WHERE p.above = 1
+"""
+# All runs that hang together with one that goes by itself.
+_FAMILIES = """
+INSERT INTO prefect_maintenance_family (id)
+WITH RECURSIVE family(id) AS (
+    SELECT d.id FROM prefect_maintenance_candidate d
+    WHERE d.id IN (SELECT p.run FROM prefect_maintenance_relative p)
+    UNION
+    SELECT p.relative FROM family f JOIN prefect_maintenance_relative p ON p.run = f.id
+)
+SELECT f.id FROM family f
+"""
+# Whatever hangs together with a run that stays.
+_KEPT = """
+INSERT INTO prefect_maintenance_kept (id)
+WITH RECURSIVE kept(id) AS (
+    SELECT f.id FROM prefect_maintenance_family f
+    WHERE NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = f.id)
+    UNION
+    SELECT p.relative FROM kept k JOIN prefect_maintenance_relative p ON p.run = k.id
+)
+SELECT k.id FROM kept k
+"""
+_SPARE = """
+DELETE FROM prefect_maintenance_candidate WHERE id IN (
+    SELECT k.id FROM prefect_maintenance_kept k)
+"""
+# A run's place in its tree: the id of the topmost run, so that a tree is deleted in one piece.
+_TREES = """
+INSERT INTO prefect_maintenance_tree (id, top)
+WITH RECURSIVE tree(id, top) AS (
+    SELECT d.id, d.id FROM prefect_maintenance_candidate d
+    WHERE d.id IN (SELECT p.run FROM prefect_maintenance_relative p WHERE p.above = 0)
+      AND d.id NOT IN (SELECT p.run FROM prefect_maintenance_relative p WHERE p.above = 1)
+    UNION
+    SELECT p.relative, o.top
+    FROM tree o JOIN prefect_maintenance_relative p ON p.run = o.id AND p.above = 0
+)
+SELECT o.id, o.top FROM tree o
+"""
+
+
+def make_tables(database: Database) -> None:
+    """Make the temporary tables, empty; what an earlier plan left in the session goes."""
+    for table, columns in _TABLES.items():
+        database.run(f"DROP TABLE IF EXISTS {table}")
+        database.run(_CREATE.format(table=table, columns=columns))
+        first = "run" if table == "prefect_maintenance_relative" else "id"
+        database.run(f"CREATE INDEX {table}_at ON {table} ({first})")
+
+
+def find(database: Database, rules: Rules, cutoff: datetime) -> None:
+    """Find the flow runs that go with their whole trees; fills prefect_maintenance_candidate.
+
+    Args:
+        database: in a snapshot; `make_tables` came before it.
+        rules: the policy as SQL.
+        cutoff: of flow runs.
+    """
+    database.run(_THAT_GO_BY_THEMSELVES.format(goes=rules.run_goes), flow_runs=cutoff)
+    _analyse(database, "prefect_maintenance_candidate")
+    database.run(_PARENTS)
+    database.run(_CHILDREN)
+    _analyse(database, "prefect_maintenance_relative")
+    _follow(database, _FAMILIES)
+    _analyse(database, "prefect_maintenance_family")
+    _follow(database, _KEPT)
+    database.run(_SPARE)
+    _analyse(database, "prefect_maintenance_candidate")
+
+
+def find_trees(database: Database) -> None:
+    """Find the topmost run of each candidate that has subflows or is one, in a table of trees."""
+    with database.transaction():
+        _follow(database, _TREES)
+    _analyse(database, "prefect_maintenance_tree")
+
+
+def _follow(database: Database, sql: str) -> None:
+    """Carry out a recursion in a transaction, by the index from each run to its relatives.
+
+    How many runs a step of it finds is known to nobody beforehand, so a long chain must not read
+    all relatives at each step.
+    """
+    if not database.is_postgresql:
+        database.run(sql)
+        return
+    for join in ("hashjoin", "mergejoin"):
+        database.run(f"SET LOCAL enable_{join} = off")
+    database.run(sql)
+    for join in ("hashjoin", "mergejoin"):
+        database.run(f"SET LOCAL enable_{join} = on")
+
+
+def _analyse(database: Database, table: str) -> None:
+    if database.is_postgresql:
+        database.run(f"ANALYZE {table}")

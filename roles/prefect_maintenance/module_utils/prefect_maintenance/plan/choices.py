@@ -1,0 +1,238 @@
+"""Which way rows leave a table and how its space comes back: decided from measurements alone.
+
+Pure functions. The model counts the bytes that each way reads and writes; its rates were measured
+on two cores with the data in memory (docs/benchmarks.md), so its seconds compare ways rather than
+promise times. Bytes of WAL and of disk hold anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import humanize
+
+from ..measure.sizes import TableSize
+from ..request.settings import Reclaim
+
+# What a reclaim may do that gives space back.
+REWRITING = ("rewrite", "full", "repack")
+
+# Rows a second that leave in slices of the heap or of time.
+_DELETED = 1_200_000
+# Bytes a second: survivors written with their indexes; pages that VACUUM cleans; pages read.
+_COPIED, _VACUUMED, _READ = 90e6, 450e6, 2.5e9
+# A page is written to the WAL whole when it is first changed after a checkpoint, again in part
+# by VACUUM; each deleted row adds a record (PostgreSQL manual, full_page_writes).
+_PAGE, _ROW_RECORD, _VACUUM_RECORD = 8192, 60, 0.4
+_COPY_WAL = 1.1
+# Free bytes that the maintenance itself and a live server leave between two runs.
+_LEAST = 64 * 1024
+# The share by which planner statistics may be wrong about what the rows of a table need.
+_ESTIMATED = 0.1
+# Locks, renames, dropping the old files.
+_SWAP_SECONDS, _SWAP_LOCK = 0.4, 0.01
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the space of one table comes back, how much that should be, and why, in one sentence."""
+
+    table: str
+    action: str
+    gives_back: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a way takes until the rows are gone and the space is where it is wanted.
+
+    Attributes:
+        seconds: for the table, its reclaim included.
+        wal_bytes: written to the WAL.
+        extra_bytes: disk that is needed meanwhile, beside the WAL.
+        lock_seconds: for which everybody is kept out of the table.
+    """
+
+    seconds: float
+    wal_bytes: int
+    extra_bytes: int
+    lock_seconds: float
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known of one table before its rows go.
+
+    Attributes:
+        size: the table as it was measured.
+        goes: rows that go.
+        ordered: how closely age follows the place on disk, from 0 to 1 (pg_stats.correlation).
+        obstacles: what keeps the table from being rewritten online.
+    """
+
+    size: TableSize
+    goes: int
+    ordered: float
+    obstacles: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of the rows that goes."""
+        return min(1.0, self.goes / self.size.rows) if self.size.rows else 1.0
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of what is kept, packed, indexes included."""
+        return int((1 - self.share) * (self.size.bytes - self.size.bloat_bytes))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How the rows of a table go, why, and what each way would have cost."""
+
+    table: str
+    strategy: str
+    why: str
+    costs: Mapping[str, Cost]
+
+
+def decide(found: Situation, asked: str, wanted: Reclaim) -> Decision:
+    """Decide how the rows of one table go.
+
+    Args:
+        found: the table.
+        asked: "delete", "rewrite", or "auto" to choose.
+        wanted: what becomes of the space afterwards.
+    """
+    costs = {"delete": _by_deletes(found, wanted), "rewrite": _by_rewrite(found)}
+    strategy, why = _choose_strategy(found, asked, wanted, costs)
+    return Decision(found.size.name, strategy, why, costs)
+
+
+def choose(
+    size: TableSize,
+    deleted: int,
+    wanted: Reclaim,
+    obstacles: tuple[str, ...],
+    *,
+    exact: bool = False,
+) -> Choice:
+    """Decide how the space of one table comes back.
+
+    Whatever the thresholds, nothing is rewritten for less than the measurement can tell: the
+    next run would measure the same and rewrite again.
+
+    Args:
+        size: the table as it is now.
+        deleted: rows that are still counted in `size` but will be gone.
+        wanted: mode and thresholds.
+        obstacles: what keeps the table from being rewritten online.
+        exact: its free bytes were counted, not estimated.
+    """
+    share = min(1.0, deleted / size.rows) if size.rows else 0.0
+    free = size.bloat_bytes + int(share * (size.bytes - size.bloat_bytes))
+    percent = 100 * free / size.bytes if size.bytes else 0.0
+    if wanted.mode in ("none", "plain"):
+        return Choice(size.name, wanted.mode, 0, f"vacuum is {wanted.mode}")
+    if unmet := _unmet(free, percent, wanted):
+        would = f"a rewrite would give back {_bytes(free)}, {percent:.0f} % of it"
+        return Choice(size.name, "plain", 0, f"{would}: less than {unmet}")
+    unsure = _LEAST if exact else _unsure(size, size.bytes - free)
+    if free < unsure:
+        return Choice(
+            size.name,
+            "plain",
+            0,
+            f"a rewrite would give back {_bytes(free)}: no more than the measurement may be "
+            f"wrong by ({_bytes(unsure)})",
+        )
+    gives = f"a rewrite gives back {_bytes(free)}, {percent:.0f} % of it"
+    if wanted.mode != "full" and not obstacles:
+        return Choice(size.name, "rewrite", free, gives)
+    if wanted.mode == "rewrite":
+        return Choice(
+            size.name, "plain", 0, f"{gives}, but not without a long lock: {obstacles[0]}"
+        )
+    if wanted.mode == "repack":
+        return Choice(size.name, "repack", free, gives)
+    return Choice(size.name, "full", free, gives)
+
+
+def _unmet(free: int, percent: float, wanted: Reclaim) -> str:
+    """Name the thresholds that a rewrite would not reach; empty when it reaches both."""
+    unmet = []
+    if free < wanted.min_bytes:
+        unmet.append(f"vacuum_min_bytes ({_bytes(wanted.min_bytes)})")
+    if percent < wanted.min_percent:
+        unmet.append(f"vacuum_min_percent ({wanted.min_percent} %)")
+    return " and ".join(unmet)
+
+
+def _unsure(size: TableSize, needed: int) -> int:
+    """Return the bytes by which the free space of a table may be overestimated.
+
+    Args:
+        size: the table as it is now.
+        needed: bytes that a rewrite would leave of it.
+
+    """
+    # A fresh copy has free bytes too: a row that does not fit leaves the end of its page empty.
+    # Larger rows than a quarter of a page are stored out of line (PostgreSQL manual, TOAST).
+    used = size.bytes - size.bloat_bytes
+    row = used * size.heap_bytes / size.bytes / size.rows if size.rows and size.bytes else 0.0
+    return max(_LEAST, int(needed * (min(0.25, row / _PAGE) + _ESTIMATED)))
+
+
+def _choose_strategy(
+    found: Situation, asked: str, wanted: Reclaim, costs: Mapping[str, Cost]
+) -> tuple[str, str]:
+    share = f"{100 * found.share:.0f} % of the rows go"
+    if asked == "delete":
+        return "delete", f"{share}; purge_strategy is delete"
+    if found.obstacles:
+        return "delete", f"{share}; no rewrite: {'; '.join(found.obstacles)}"
+    if asked == "rewrite":
+        return "rewrite", f"{share}; purge_strategy is rewrite"
+    if choose(found.size, found.goes, wanted, ()).action in REWRITING:
+        return "rewrite", f"{share} and the space is to come back: what stays is copied once"
+    if costs["rewrite"].seconds < costs["delete"].seconds:
+        return "rewrite", f"{share}: copying what stays takes less than deleting"
+    return "delete", f"{share}: deleting takes less than copying what stays"
+
+
+def _by_deletes(found: Situation, wanted: Reclaim) -> Cost:
+    size = found.size
+    heap = size.heap_bytes + size.toast_bytes
+    per_page = max(1.0, size.rows * _PAGE / heap) if heap else 1.0
+    # Rows that go lie side by side, or anywhere: then few of them touch many pages.
+    scattered = 1 - (1 - found.share) ** per_page
+    touched = heap * (found.ordered * found.share + (1 - found.ordered) * scattered)
+    indexes = size.index_bytes if found.goes else 0
+    wal = touched * (1 + _VACUUM_RECORD) + found.goes * _ROW_RECORD
+    seconds = found.goes / _DELETED + (touched + indexes) / _VACUUMED
+    after = choose(size, found.goes, wanted, found.obstacles).action
+    if after not in REWRITING:
+        return Cost(seconds, int(wal), 0, 0.0)
+    copy = _by_rewrite(found)
+    return Cost(
+        seconds=seconds + copy.seconds,
+        wal_bytes=int(wal) + copy.wal_bytes,
+        extra_bytes=copy.extra_bytes,
+        lock_seconds=copy.seconds if after == "full" else _SWAP_LOCK,
+    )
+
+
+def _by_rewrite(found: Situation) -> Cost:
+    kept = found.kept_bytes
+    return Cost(
+        seconds=_SWAP_SECONDS + found.size.bytes / _READ + kept / _COPIED,
+        wal_bytes=int(_COPY_WAL * kept),
+        extra_bytes=kept,
+        lock_seconds=_SWAP_LOCK,
+    )
+
+
+def _bytes(value: int) -> str:
+    return str(humanize.naturalsize(value, binary=True))

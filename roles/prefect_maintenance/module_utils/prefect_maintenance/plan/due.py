@@ -1,0 +1,112 @@
+"""The oldest row of each table that the policy would delete and that is still there.
+
+The oldest row of all says little: a run that is kept on purpose only grows older. This one is
+what a monitor may watch, because it is none after each run that did all its work.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import Any
+
+from ..catalogue import TABLES
+from ..database.connection import Database
+from ..request.policy import Cutoffs
+from .queries import Rules
+
+_AGE = "COALESCE({r}.end_time, {r}.state_timestamp, {r}.start_time, {r}.expected_start_time)"
+# Infinity and the years before Christ are no dates in Python.
+_IN_PYTHON = "{age} >= '0001-01-02'"
+_OLDEST = "SELECT {age} FROM {table} {r} WHERE {goes} AND {in_python} ORDER BY {age} LIMIT :n"
+_OLDEST_RUNS = (
+    "SELECT CAST(r.id AS VARCHAR), {age} FROM flow_run r WHERE {goes} AND {in_python} "
+    "ORDER BY {age} LIMIT :n"
+)
+_LINKS = """
+SELECT CAST(t.flow_run_id AS VARCHAR), CAST(c.id AS VARCHAR)
+FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id WHERE t.flow_run_id IS NOT NULL
+"""
+_GO_BY_THEMSELVES = """
+SELECT CAST(r.id AS VARCHAR) FROM flow_run r
+WHERE {goes} AND (r.parent_task_run_id IS NOT NULL OR r.id IN (
+    SELECT t.flow_run_id FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id))
+"""
+
+
+def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, datetime | None]:
+    """Return for each table that the policy dates the oldest row that should have gone.
+
+    Args:
+        database: where; nothing is written, so that a standby will do.
+        rules: the policy as SQL.
+        cutoffs: the instants to count from.
+    """
+    found: dict[str, datetime | None] = {}
+    with database.snapshot():
+        for table in TABLES:
+            if table.entity is None:
+                continue
+            cutoff = getattr(cutoffs, table.entity)
+            if table.name == "flow_run":
+                found[table.name] = _oldest_run(database, rules, cutoff)
+            elif table.name == "task_run":
+                goes = rules.task_run_goes(after_runs=False)
+                found[table.name] = _oldest(
+                    database, "task_run t", _AGE.format(r="t"), goes, task_runs=cutoff
+                )
+            else:
+                age = f"x.{table.age}"
+                goes = f"{age} < :cutoff"
+                if table.name in ("log", "artifact"):
+                    goes += f" AND {rules.not_live('x')}"
+                found[table.name] = _oldest(database, f"{table.name} x", age, goes, cutoff=cutoff)
+    return found
+
+
+def _oldest(database: Database, table: str, age: str, goes: str, **bound: Any) -> datetime | None:
+    name, alias = table.split()
+    sql = _OLDEST.format(
+        age=age, table=name, r=alias, goes=goes, in_python=_IN_PYTHON.format(age=age)
+    )
+    return _instant(database.scalar(sql, n=1, **bound))
+
+
+def _oldest_run(database: Database, rules: Rules, cutoff: datetime) -> datetime | None:
+    """Return the oldest run whose whole tree of subflows goes."""
+    kept = _kept_trees(database, rules, cutoff)
+    age = _AGE.format(r="r")
+    sql = _OLDEST_RUNS.format(age=age, goes=rules.run_goes, in_python=_IN_PYTHON.format(age=age))
+    # Among so many at least one is not kept, when there is one.
+    for run, at in database.rows(sql, n=len(kept) + 1, flow_runs=cutoff):
+        if run not in kept:
+            return _instant(at)
+    return None
+
+
+def _kept_trees(database: Database, rules: Rules, cutoff: datetime) -> set[str]:
+    """Return the runs that go by themselves and stay with their tree.
+
+    The links are few and are followed here: as a recursive query, a planner that knows nothing of
+    their shape takes minutes for them.
+    """
+    relatives: dict[str, list[str]] = defaultdict(list)
+    for parent, child in database.rows(_LINKS):
+        relatives[parent].append(child)
+        relatives[child].append(parent)
+    sql = _GO_BY_THEMSELVES.format(goes=rules.run_goes)
+    goes = {str(row[0]) for row in database.rows(sql, flow_runs=cutoff)}
+    spared = set(relatives) - goes
+    left = list(spared)
+    while left:
+        for run in relatives[left.pop()]:
+            if run not in spared:
+                spared.add(run)
+                left.append(run)
+    return spared & goes
+
+
+def _instant(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return value if isinstance(value, datetime) else None

@@ -1,0 +1,244 @@
+"""The report for people: one screen of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import humanize
+
+from ..plan.choices import REWRITING
+from .report import PLANNED, Report, TableReport
+
+_RECLAIMED = {
+    "plain": "VACUUM",
+    "full": "VACUUM FULL",
+    "rewrite": "rewritten",
+    "repack": "repacked",
+}
+
+
+def render(report: Report) -> list[str]:
+    """Return the lines of the report, none of them wider than a terminal."""
+    lines = [_title(report)]
+    lines += [f"  {label:<9} {text}" for label, text in _facts(report) if text]
+    if report.tables:
+        lines += ["", *_table(report)]
+    if others := _others(report):
+        lines += ["", f"  also {_would(report)}: {others}"]
+    if report.kept:
+        lines += ["", "  kept although older than the cutoff:"]
+        lines += [f"    {humanize.intcomma(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
+    if ways := [line for table in report.tables for line in _way(table, report)]:
+        lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
+    rewritten = [
+        f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
+        for t in report.tables
+        if t.reclaim in REWRITING
+    ]
+    if report.database.get("reclaim") == "full":
+        why, locked = report.database["reclaim_why"], report.database["lock_ms_max"]
+        rewritten.append(f"    the whole file: {why}{_locked(locked)}")
+    if rewritten:
+        would = "would be rewritten" if report.check_mode else "rewritten"
+        lines += ["", f"  {would}:", *rewritten]
+    for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
+        lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
+    return _printable([*lines, "", f"  {_verdict(report)}"])
+
+
+def _title(report: Report) -> str:
+    of = f" of {report.host}" if report.host else ""
+    if report.check_mode:
+        return f"Prefect maintenance{of}: check only, nothing was changed"
+    return f"Prefect maintenance{of}"
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    server, database = report.server, report.database
+    days = report.policy["retention_days"]
+    kept = ", ".join(f"{entity} {n} d" for entity, n in days.items())
+    if len(set(days.values())) == 1:
+        kept = f"{next(iter(days.values()))} days"
+    facts = [
+        ("server", f"Prefect {server['version']} at {server['api_url']}" if server else ""),
+        ("database", _product(database) if database else ""),
+        ("policy", f"keep {kept}; states {', '.join(report.policy['states'])}"),
+    ]
+    service = server.get("db_vacuum")
+    if service:
+        enabled = service.get("enabled")
+        shown = ", ".join(map(str, enabled)) if isinstance(enabled, list) else enabled
+        facts.append(("Prefect's", f"own vacuum service is set to: {shown}"))
+    return facts
+
+
+def _product(database: Mapping[str, Any]) -> str:
+    name = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}[database["dialect"]]
+    return f"{name} {database['version']}"
+
+
+def _table(report: Report) -> list[str]:
+    gone = "would go" if report.check_mode else "deleted"
+    lines = [
+        f"  {'table':<20}{'rows before':>13}{gone:>13}{'size before':>13}"
+        f"{'now' if report.check_mode else 'after':>11}{'dead':>13}  how"
+    ]
+    for table in report.tables:
+        deleted = report.deleted.get(table.name, 0)
+        lines.append(
+            f"  {table.name:<20}{_count(table.rows_before):>13}{_count(deleted):>13}"
+            f"{_size(table.bytes_before):>13}{_size(table.bytes_after):>11}"
+            f"{_count(table.dead_after):>13}  {how(asdict(table), check=report.check_mode)}"
+        )
+    before, after = report.database.get("bytes_before"), report.database.get("bytes_after")
+    if before is not None and after is not None:
+        lines.append(f"  {'whole database':<46}{_size(before):>13}{_size(after):>11}")
+    return lines
+
+
+def how(table: Mapping[str, Any], *, check: bool) -> str:
+    """Say how rows left a table, in more ways than one with the rows of each, and what failed.
+
+    Args:
+        table: one of the report's, as its JSON stands.
+        check: nothing of it is done yet.
+    """
+    strategy = table["strategy"].removesuffix(PLANNED)
+    done = [_ways(strategy, table.get("ways", {}))] if strategy != "none" else []
+    done += [_RECLAIMED[table["reclaim"]]] if table["reclaim"] in _RECLAIMED else []
+    if check and done:
+        done[-1] += PLANNED
+    done += ["FAILED"] if table.get("error") else []
+    return ", ".join(done)
+
+
+def _ways(strategy: str, ways: Mapping[str, int]) -> str:
+    if len(ways) < 2:
+        return strategy
+    return ", ".join(f"{way} {humanize.intcomma(rows)}" for way, rows in ways.items())
+
+
+def _way(table: TableReport, report: Report) -> list[str]:
+    """Say why the rows of a table go the way they go, and what it takes."""
+    if not table.estimates:
+        return []
+    chosen = "rewrite" if "rewrite" in table.ways else "delete"
+    told = "nothing went" if table.strategy == "none" else chosen
+    if len(table.ways) > 1:
+        told = _ways("", table.ways)
+    lines = [f"    {table.name}: {told}; {table.strategy_why}"]
+    for way in sorted(table.estimates, key=lambda way: way != chosen):
+        cost = table.estimates[way]
+        lines.append(
+            f"      {'estimate' if way == chosen else 'otherwise'}, {way}: {_cost(**cost)}"
+        )
+    if not report.check_mode and "purge" in report.steps:
+        took = _cost(table.seconds, table.wal_bytes, table.extra_bytes, table.lock_ms_max)
+        lines.insert(2, f"      measured: {took}")
+    return lines
+
+
+def _cost(seconds: float, wal_bytes: int, extra_bytes: int, lock_ms: int) -> str:
+    return (
+        f"{seconds:,.1f} s, WAL {_size(wal_bytes)}, extra disk {_size(extra_bytes)}, "
+        f"lock {lock_ms:,} ms"
+    )
+
+
+def _others(report: Report) -> str:
+    shown = {table.name for table in report.tables}
+    return ", ".join(
+        f"{humanize.intcomma(rows)} {table}"
+        for table, rows in report.deleted.items()
+        if rows and table not in shown
+    )
+
+
+def _would(report: Report) -> str:
+    return "would go" if report.check_mode else "deleted"
+
+
+def _locked(milliseconds: int) -> str:
+    return f"; locked for {milliseconds:,} ms" if milliseconds else ""
+
+
+def _verdict(report: Report) -> str:
+    total = sum(report.deleted.values())
+    rows = humanize.intcomma(total)
+    if report.check_mode:
+        return f"check: {rows} rows would go; status {report.status}"
+    given = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
+    disk = f"{_size(max(0, given))} given back to the operating system"
+    return f"{rows} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else str(humanize.intcomma(value))
+
+
+def _size(value: int | None) -> str:
+    return "?" if value is None else str(humanize.naturalsize(value, binary=True))
+
+
+def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[str]:
+    """Return the lines of the read-only report: sizes, bloat and its method, age, growth."""
+    lines = [
+        _title(report).replace("maintenance", "database"),
+        *(f"  {label:<9} {text}" for label, text in _facts(report) if text),
+    ]
+    lines += [
+        "",
+        f"  {'table':<20}{'rows':>13}{'heap':>11}{'toast':>11}{'indexes':>11}{'dead':>13}"
+        f"{'bloat':>11}{'%':>6}  oldest row",
+    ]
+    for t in report.tables:
+        lines.append(
+            f"  {t.name:<20}{_count(t.rows_before):>13}{_size(t.heap_bytes):>11}"
+            f"{_size(t.toast_bytes):>11}{_size(t.index_bytes):>11}{_count(t.dead_before):>13}"
+            f"{_size(t.bloat_bytes):>11}{t.bloat_percent or 0:>6.0f}  {_age(t)}"
+        )
+    lines.append(f"  whole database: {_size(report.database.get('bytes_before'))}")
+    lines += _bloat_notes(report)
+    if any(t.rows_method == "estimate" for t in report.tables):
+        lines.append("  rows of tables above 2 GiB are the planner's estimate")
+    if growth:
+        lines += ["", "  what makes the rows (since the flow runs' cutoff):"]
+        lines += [
+            f"    {g['flow']!s:<28}{g['deployment'] or 'no deployment'!s:<24}"
+            f"{_count(int(str(g['flow_runs']))):>9} runs {_count(int(str(g['task_runs']))):>11} "
+            f"task runs {_count(int(str(g['logs']))):>11} logs"
+            for g in growth
+        ]
+    lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []
+    return _printable(lines)
+
+
+def _printable(lines: Sequence[str]) -> list[str]:
+    """Keep a name from breaking its line or from speaking to the terminal; nothing ends blank."""
+    clean = ("".join(sign if sign.isprintable() else "?" for sign in line) for line in lines)
+    return [line.rstrip() for line in clean]
+
+
+def _bloat_notes(report: Report) -> list[str]:
+    """Say of each method by which bloat was found for which tables it speaks."""
+    tables: dict[str, list[str]] = {}
+    for t in report.tables:
+        if t.bloat_method:
+            tables.setdefault(t.bloat_method, []).append(t.name)
+    if len(tables) == 1:
+        return [f"  bloat: {method}" for method in tables]
+    return [f"  bloat of {', '.join(names)}: {method}" for method, names in sorted(tables.items())]
+
+
+def _age(table: TableReport) -> str:
+    if not table.oldest_after:
+        return "-"
+    shown = table.oldest_after[:10]
+    if table.oldest_due == table.oldest_after:
+        return f"{shown} (older than the policy)"
+    if table.oldest_due:
+        return f"{shown} (kept; others since {table.oldest_due[:10]} are due)"
+    late = table.cutoff is not None and table.oldest_after < table.cutoff
+    return f"{shown}{' (kept on purpose)' if late else ''}"

@@ -1,0 +1,208 @@
+"""What the user asked for, checked once and never changed afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import MaintenanceError, SettingsError
+from . import instants
+from .api_address import check_api_url, check_headers
+from .database_url import database_secrets, parse_url
+from .instants import parse_instant
+from .masking import Mask
+from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
+from .values import given, number, one_of, seconds
+
+VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "repack")
+RUN_DELETE_WAYS = ("api", "sql")
+PURGE_STRATEGIES = ("auto", "delete", "rewrite")
+
+# The steps that a measurement may come before.
+STEPS_AFTER = ("purge", "delete", "vacuum")
+
+# POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
+BULK_LIMIT = 50
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where the Prefect API is and how to be let in; unset fields fall back to Prefect's own."""
+
+    url: str
+    auth_string: str | None = None
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
+    ca_cert: str | None = None
+    validate_certs: bool = True
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step.
+
+    At most `per_cluster` databases of a PostgreSQL cluster are worked on at a time (0: any
+    number), and nothing goes on while the stop file exists.
+    """
+
+    batch_size: int
+    concurrency: int
+    lock_timeout: float
+    max_runtime: int
+    per_cluster: int
+    stop_file: Path | None
+
+
+@dataclass(frozen=True)
+class Reclaim:
+    """How space is given back, and the two thresholds below which a table is left alone."""
+
+    mode: str
+    min_bytes: int
+    min_percent: int
+
+
+@dataclass(frozen=True)
+class RoleRequest:
+    """A role in the database to be made: its name, its password, and whether it owns with others.
+
+    The password is given to a new role only; None leaves it without one.
+    """
+
+    name: str
+    password: str | None
+    own: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One request to the engine.
+
+    Attributes:
+        before: the steps that are to follow, whose privileges are looked for first.
+    """
+
+    db_url: str | None
+    api: Api | None
+    policy: Policy
+    cutoffs: Cutoffs
+    limits: Limits
+    reclaim: Reclaim
+    purge_strategy: str
+    run_delete_via: str
+    growth_drivers: bool
+    before: tuple[str, ...]
+    role: RoleRequest | None
+    check: bool
+    own_flow_run: str | None
+    report: Mapping[str, Any]
+
+    @classmethod
+    def parse(
+        cls, request: Mapping[str, Any], *, check: bool, now: datetime | None = None
+    ) -> Settings:
+        """Check a flat request, as a module's options or a flow's parameters give it.
+
+        Raises:
+            SettingsError: a value is out of range, of the wrong kind, or unknown.
+        """
+        report = request.get("report") or {}
+        policy = parse_policy(request)
+        asked = request.get("reference_time") or report.get("reference_time")
+        reference = parse_instant(asked) if asked else now or instants.now()
+        return cls(
+            db_url=request.get("db_url") or None,
+            api=parse_api(request),
+            policy=policy,
+            cutoffs=cutoffs_of(policy, reference),
+            limits=Limits(
+                batch_size=number(request, "batch_size", 20000),
+                concurrency=number(request, "concurrency", 4),
+                lock_timeout=seconds(given(request, "lock_timeout", 5.0)),
+                max_runtime=number(request, "max_runtime", 0),
+                per_cluster=number(request, "per_cluster", 1),
+                stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
+            ),
+            reclaim=Reclaim(
+                mode=one_of(given(request, "vacuum", "auto"), VACUUM_MODES, "vacuum"),
+                min_bytes=number(request, "vacuum_min_bytes", 100 * 2**20),
+                min_percent=number(request, "vacuum_min_percent", 20),
+            ),
+            purge_strategy=one_of(
+                given(request, "purge_strategy", "auto"), PURGE_STRATEGIES, "purge_strategy"
+            ),
+            run_delete_via=one_of(
+                given(request, "run_delete_via", "api"), RUN_DELETE_WAYS, "run_delete_via"
+            ),
+            growth_drivers=bool(request.get("growth_drivers")),
+            before=tuple(
+                one_of(step, STEPS_AFTER, "before") for step in request.get("before") or ()
+            ),
+            role=_parse_role(request),
+            check=check,
+            own_flow_run=os.environ.get("PREFECT__FLOW_RUN_ID") or None,
+            report=report,
+        )
+
+    def mask(self) -> Mask:
+        """Return what takes the secrets of this request out of texts."""
+        return Mask.of(self.secrets())
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every text that must never be shown, in each form it may take."""
+        found: set[str] = set()
+        if self.role and self.role.password:
+            found.add(self.role.password)
+        if self.db_url:
+            found |= url_secrets(self.db_url)
+        if self.api:
+            # A header such as Host repeats what the address shows.
+            headers = {v for v in (self.api.headers or {}).values() if v not in self.api.url}
+            found |= {value for value in (self.api.auth_string, self.api.key, *headers) if value}
+            if self.api.auth_string and ":" in self.api.auth_string:
+                found.add(self.api.auth_string.split(":", 1)[1])
+        return tuple(sorted(found, key=len, reverse=True))
+
+
+def url_secrets(url: str) -> set[str]:
+    """Return the password of a database URL, and its secret options, decoded and encoded."""
+    try:
+        parsed = parse_url(url)
+    except MaintenanceError:
+        return {url}
+    return database_secrets(parsed)
+
+
+def parse_api(request: Mapping[str, Any]) -> Api | None:
+    """Check how the API is reached; None without an address.
+
+    Raises:
+        SettingsError: the address is none, or holds a password.
+    """
+    headers = given(request, "api_headers", {})
+    if not isinstance(headers, Mapping):
+        raise SettingsError("api_headers must map names to values, e.g. {X-Tenant: a}")
+    check_headers({"Authorization": str(request.get("api_key") or "")}, "api_key")
+    check_headers({str(k): str(v) for k, v in headers.items()}, "api_headers")
+    url = request.get("api_url")
+    if url in (None, ""):
+        return None
+    return Api(
+        url=check_api_url(str(url)),
+        auth_string=request.get("api_auth_string") or None,
+        key=request.get("api_key") or None,
+        headers={str(k): str(v) for k, v in headers.items()} if headers else None,
+        ca_cert=request.get("api_ca_cert") or None,
+        validate_certs=request.get("api_validate_certs") is not False,
+    )
+
+
+def _parse_role(request: Mapping[str, Any]) -> RoleRequest | None:
+    name = request.get("role")
+    if not name:
+        return None
+    return RoleRequest(str(name), request.get("password") or None, bool(request.get("own")))

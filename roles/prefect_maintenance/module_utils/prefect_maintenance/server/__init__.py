@@ -1,0 +1,1 @@
+"""The Prefect API, and what is made through it."""
