@@ -1,11 +1,15 @@
 """Play every case: each step, each party, each statement; print a table of what came of it.
 
-Several processes play, each with a cluster of its own. Exits with 1 when a case failed.
+Several processes play, each with a cluster of its own. The cases come in an order that looks like
+chance and is always the same, so that a part of them is a fair sample. Each result is written
+down; the next call goes on where the last one ended, as long as engine and parties are the same.
+Exits with 1 when a case failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -15,8 +19,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import prefect_maintenance
 import pytest
 
 from lab import end_orderly, environments
@@ -25,9 +31,11 @@ from lab.server import migrate
 
 from .cases import PARTIES, Result, missing, play
 from .neighbour import Place
-from .stage import OPTIONS, STAGES, Theatre
+from .parties import Party
+from .stage import OPTIONS, STAGES, Stage, Theatre
 
 _PATIENCE = 1.0
+_JOURNALS = Path(".cache/hostile")
 
 
 def main() -> int:
@@ -36,78 +44,117 @@ def main() -> int:
     options.add_argument("--processes", type=int, default=2)
     options.add_argument("--stage", action="append", choices=list(STAGES), help="all")
     options.add_argument("--party", action="append", choices=list(PARTIES), help="all")
-    options.add_argument("--place", help="only statements that contain this")
-    options.add_argument("--every", type=int, default=1, help="only every n-th statement")
-    options.add_argument(
-        "--apart", type=int, default=1, help="outside of the work on the logs only every n-th"
-    )
+    options.add_argument("--place", default="", help="only statements that contain this")
+    options.add_argument("--minutes", type=float, default=float("inf"), help="no end")
     options.add_argument("--patience", type=float, default=_PATIENCE, help="seconds")
+    options.add_argument("--again", action="store_true", help="forget what was played before")
     options.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     asked = options.parse_args()
+    journal = _journal()
     if asked.shard is not None:
         end_orderly()
-        for result in _played(asked):
-            print(json.dumps(asdict(result)), flush=True)
+        _play_shard(asked, {_key(r) for r in _read(journal)})
         return 0
-    began = time.monotonic()
+    if asked.again:
+        journal.unlink(missing_ok=True)
     with ThreadPoolExecutor(asked.processes) as pool:
-        shards = list(pool.map(_shard, range(asked.processes)))
-    results = [result for shard, _ in shards for result in shard]
-    _show(results, time.monotonic() - began)
-    return 1 if any(r["failures"] for r in results) or any(code for _, code in shards) else 0
+        codes = list(pool.map(lambda shard: _shard(shard, journal), range(asked.processes)))
+    results = [
+        result
+        for result in _read(journal)
+        if result["stage"] in (asked.stage or STAGES)
+        and result["party"] in (asked.party or PARTIES)
+        and asked.place in result["place"]
+    ]
+    _show(results)
+    return 1 if any(r["failures"] for r in results) or any(codes) else 0
 
 
-def _shard(number: int) -> tuple[list[dict[str, Any]], int]:
+def _journal() -> Path:
+    """Return the file of results, another one for each state of the engine and of the parties."""
+    digest = hashlib.sha256()
+    for folder in (Path(prefect_maintenance.__file__).parent, Path(__file__).parent):
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(source.read_bytes())
+    _JOURNALS.mkdir(parents=True, exist_ok=True)
+    return _JOURNALS / f"{digest.hexdigest()[:12]}.jsonl"
+
+
+def _read(journal: Path) -> list[dict[str, Any]]:
+    if not journal.exists():
+        return []
+    return [json.loads(line) for line in journal.read_text().splitlines()]
+
+
+def _key(result: dict[str, Any]) -> tuple[str, str, str]:
+    return result["stage"], result["party"], result["place"]
+
+
+def _shard(number: int, journal: Path) -> int:
+    """Let a process play its part, and write down what it tells; returns its exit code."""
     command = [sys.executable, "-m", "tests.hostile", *sys.argv[1:], "--shard", str(number)]
-    found = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,
+        journal.open("a", buffering=1) as notes,
+    ):
         assert process.stdout
         for line in process.stdout:
+            if not line.startswith("{"):
+                print(line, end="", flush=True)
+                continue
+            notes.write(line)
             result = json.loads(line)
-            found.append(result)
             for failure in result["failures"]:
                 print(
                     f"FAILED {result['stage']} | {result['party']} | {result['place']} | {failure}"
                     f"{' | ' + result['error'] if result['error'] else ''}",
                     flush=True,
                 )
-    return found, process.returncode
+    return process.returncode
 
 
-def _played(asked: argparse.Namespace) -> Iterator[Result]:
+def _play_shard(asked: argparse.Namespace, played: set[tuple[str, str, str]]) -> None:
+    began = time.monotonic()
     with Postgres(os.environ.get("LAB_POSTGRES", "18"), OPTIONS) as cluster:
         migrate(cluster.create_database("migrated"), environments.NEWEST)
         theatre = Theatre(cluster)
         theatre.fill("migrated")
-        number = 0
-        for name in asked.stage or STAGES:
-            stage = theatre.stage(name)
-            tense = set(stage.tense)
-            within = [p for p in stage.places if p in tense]
-            outside = [p for p in stage.places if p not in tense]
-            for turn, party in enumerate(PARTIES[name] for name in asked.party or PARTIES):
-                if missing(party, cluster):
-                    continue
-                # Each party begins elsewhere, so that together they come to every statement.
-                places = _spread(within, turn, asked.every)
-                places += _spread(outside, turn, asked.every * asked.apart)
-                for place in places:
-                    if asked.place and asked.place not in place.text:
-                        continue
-                    number += 1
-                    if number % asked.processes != asked.shard:
-                        continue
-                    try:
-                        yield play(theatre, stage, party, place, asked.patience)
-                    except pytest.skip.Exception:
-                        break
+        cases = list(_cases(asked, theatre))
+        mine = [case for case in cases if case[0] % asked.processes == asked.shard]
+        if asked.shard == 0:
+            print(f"{len(cases)} cases, {len(played)} of them played before", flush=True)
+        for _, stage, party, place in mine:
+            if (stage.name, party.name, str(place)) in played:
+                continue
+            if time.monotonic() - began > 60 * asked.minutes:
+                return
+            try:
+                result: Result = play(theatre, stage, party, place, asked.patience)
+            except pytest.skip.Exception as here:
+                print(f"{party.name} is left out: {here}", flush=True)
+                continue
+            print(json.dumps(asdict(result)), flush=True)
 
 
-def _spread(places: list[Place], turn: int, every: int) -> list[Place]:
-    return places[turn % max(1, min(every, len(places))) :: every]
+def _cases(
+    asked: argparse.Namespace, theatre: Theatre
+) -> Iterator[tuple[int, Stage, Party, Place]]:
+    """Yield what there is to play with its place in the order."""
+    found = []
+    for name in asked.stage or STAGES:
+        stage = theatre.stage(name)
+        for party in (PARTIES[name] for name in asked.party or PARTIES):
+            if missing(party, theatre.cluster):
+                continue
+            for place in stage.places:
+                if asked.place in place.text:
+                    key = f"{stage.name}/{party.name}/{place.text}/{place.time}"
+                    rank = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+                    found.append((rank, stage, party, place))
+    yield from sorted(found, key=lambda case: case[0])
 
 
-def _show(results: Iterable[dict[str, Any]], seconds: float) -> None:
+def _show(results: Iterable[dict[str, Any]]) -> None:
     cells: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for result in results:
         cells[result["party"], result["stage"]].append(result)
@@ -123,6 +170,7 @@ def _show(results: Iterable[dict[str, Any]], seconds: float) -> None:
         print(line)
     every = [result for found in cells.values() for result in found]
     failed = sum(bool(r["failures"]) for r in every)
+    seconds = sum(r["seconds"] for r in every)
     came = sum(r["came"] for r in every)
     waited = max((r["waited"] for r in every), default=0.0)
     print(
