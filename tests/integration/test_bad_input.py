@@ -26,6 +26,7 @@ from prefect_maintenance.errors import (
 )
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.database_url import parse_url
+from prefect_maintenance.request.secrets import secrets_of
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run import STEPS
 from prefect_maintenance.server.api import PrefectApi
@@ -110,7 +111,7 @@ def test_a_missing_sqlite_file_is_not_created(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["mysql://u:p@h/d", "oracle://u:p@h/d"])
 def test_other_dialects_are_refused_and_their_secrets_known(url: str) -> None:
     refused("purge", request(url), Unsupported, "postgresql and sqlite")
-    assert Settings.parse(request(url), check=False).secrets() == (url,)
+    assert secrets_of(Settings.parse(request(url), check=False)) == (url,)
 
 
 def test_a_password_in_the_address_of_the_api_is_refused_unshown(filled: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from prefect_maintenance.request.masking import HIDDEN, Mask
+from prefect_maintenance.request.secrets import secrets_of
 from prefect_maintenance.request.settings import Settings
 
 REPORT: dict[str, Any] = {
@@ -54,6 +55,6 @@ def test_of_two_secrets_the_longer_goes_whole() -> None:
 def test_a_header_that_repeats_the_address_is_no_secret() -> None:
     asked = {"api_url": "https://prefect.example.com/api", "api_headers": {
         "Host": "prefect.example.com", "X-Token": "t0ken-of-the-proxy"}}  # fmt: skip
-    mask = Settings.parse(asked, check=False).mask()
+    mask = Mask.of(secrets_of(Settings.parse(asked, check=False)))
     assert mask.text("Prefect at https://prefect.example.com/api").endswith("example.com/api")
     assert "t0ken" not in mask.text("t0ken-of-the-proxy")

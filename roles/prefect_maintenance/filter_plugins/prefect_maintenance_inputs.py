@@ -92,7 +92,7 @@ def _refused(name: str, value: Any) -> str:
     """Return why the engine does not take a value, as the variables are called in the role."""
     engine = _engine()
     try:
-        engine.settings.Settings.parse({name.removeprefix(PREFIX): value}, check=True)
+        engine.request.settings.Settings.parse({name.removeprefix(PREFIX): value}, check=True)
     except engine.errors.MaintenanceError as error:
         named = {one.removeprefix(PREFIX) for one in _of("main")}
         return re.sub(
@@ -158,7 +158,7 @@ def _engine() -> Any:
     package = importlib.util.module_from_spec(spec)
     sys.modules[_PACKAGE] = package
     spec.loader.exec_module(package)
-    for part in ("settings", "errors"):
+    for part in ("request.settings", "errors"):
         import_module(f"{_PACKAGE}.{part}")
     return package
 

@@ -27,6 +27,7 @@ def answer(module: AnsibleModule, step: str) -> None:
         from ansible.module_utils.prefect_maintenance.pace.pace import Pace, unread
         from ansible.module_utils.prefect_maintenance.report.report import failed
         from ansible.module_utils.prefect_maintenance.request.masking import Mask
+        from ansible.module_utils.prefect_maintenance.request.secrets import secrets_of
         from ansible.module_utils.prefect_maintenance.request.settings import Settings
     except ImportError as error:
         module.fail_json(
@@ -39,7 +40,7 @@ def answer(module: AnsibleModule, step: str) -> None:
     except MaintenanceError as error:
         told = {"report": failed(report, f"{step}: {error}"), "summary": []}
         _end(module, Mask.of(secrets), str(error), changed=False, **told)
-    mask = Mask.of({*secrets, *settings.secrets()})
+    mask = Mask.of({*secrets, *secrets_of(settings)})
     limits = settings.limits
     pace = Pace(
         max_runtime=limits.max_runtime,

@@ -33,7 +33,9 @@ from .errors import MaintenanceError, SettingsError
 from .pace.pace import Pace, Progress
 from .report.markdown import markdown
 from .report.report import failed
+from .request.masking import Mask
 from .request.run_name import RUN_NAME, fill_in
+from .request.secrets import secrets_of
 from .request.settings import BULK_LIMIT, Settings
 from .request.values import BOUNDS
 
@@ -246,7 +248,7 @@ def _carry_out(
         settings = Settings.parse(request, check=dry_run)
     except MaintenanceError as error:
         return failed(report, f"{step}: {error}"), str(error)
-    mask = settings.mask()
+    mask = Mask.of(secrets_of(settings))
     try:
         outcome = run.STEPS[step](settings, pace)
     except MaintenanceError as error:

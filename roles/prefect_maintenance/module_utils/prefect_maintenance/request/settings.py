@@ -9,12 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import MaintenanceError, SettingsError
+from ..errors import SettingsError
 from . import instants
 from .api_address import check_api_url, check_headers
-from .database_url import database_secrets, parse_url
 from .instants import parse_instant
-from .masking import Mask
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
 from .values import given, number, one_of, seconds
 
@@ -147,34 +145,6 @@ class Settings:
             own_flow_run=os.environ.get("PREFECT__FLOW_RUN_ID") or None,
             report=report,
         )
-
-    def mask(self) -> Mask:
-        """Return what takes the secrets of this request out of texts."""
-        return Mask.of(self.secrets())
-
-    def secrets(self) -> tuple[str, ...]:
-        """Return every text that must never be shown, in each form it may take."""
-        found: set[str] = set()
-        if self.role and self.role.password:
-            found.add(self.role.password)
-        if self.db_url:
-            found |= url_secrets(self.db_url)
-        if self.api:
-            # A header such as Host repeats what the address shows.
-            headers = {v for v in (self.api.headers or {}).values() if v not in self.api.url}
-            found |= {value for value in (self.api.auth_string, self.api.key, *headers) if value}
-            if self.api.auth_string and ":" in self.api.auth_string:
-                found.add(self.api.auth_string.split(":", 1)[1])
-        return tuple(sorted(found, key=len, reverse=True))
-
-
-def url_secrets(url: str) -> set[str]:
-    """Return the password of a database URL, and its secret options, decoded and encoded."""
-    try:
-        parsed = parse_url(url)
-    except MaintenanceError:
-        return {url}
-    return database_secrets(parsed)
 
 
 def parse_api(request: Mapping[str, Any]) -> Api | None:
