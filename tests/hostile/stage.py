@@ -15,10 +15,11 @@ from typing import Any
 
 import prefect_maintenance
 from maintenance import FLOW, clear, engine_for
-from prefect_maintenance.execute import rewrite
+from prefect_maintenance.execute import copy
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
 from world import TABLES, Policy, dump, insert, make_world, survivors
 
 from lab.postgres import PASSWORD, Postgres
@@ -253,12 +254,12 @@ def carry_out(step: str, request: Mapping[str, Any]) -> Outcome:
 @contextmanager
 def small_pieces() -> Iterator[None]:
     """Let a rewrite copy in pieces of some hundred rows."""
-    usual = rewrite._PIECE
-    rewrite._PIECE = PIECE
+    usual = copy._PIECE
+    copy._PIECE = PIECE
     try:
         yield
     finally:
-        rewrite._PIECE = usual
+        copy._PIECE = usual
 
 
 def kill_at(scene: Scene, place: Place) -> bool:

@@ -14,9 +14,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from prefect_maintenance.pace.pace import Pace, Progress
+from paces import paced
+from prefect_maintenance.events import Progress
+from prefect_maintenance.pace.governors import Governor
+from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
 from world import TABLES
 
 from lab.postgres import Postgres
@@ -63,7 +67,7 @@ def wait_until(it_is: Callable[[], object], seconds: float = 120) -> None:
 
 
 @contextmanager
-def at_first_batch(table: str, act: Callable[[], object]) -> Iterator[Pace]:
+def at_first_batch(table: str, act: Callable[[], object], *governors: Governor) -> Iterator[Pace]:
     """Lend a pace that does something once, right after the first batch of a table.
 
     By then the plan is made and a part of it carried out; a step calls its pace before that too.
@@ -76,7 +80,7 @@ def at_first_batch(table: str, act: Callable[[], object]) -> Iterator[Pace]:
             acted.append(progress)
             act()
 
-    yield Pace(show=show)
+    yield paced(show, *governors)
     assert acted, f"there was no batch of {table}"
 
 

@@ -15,7 +15,7 @@ from maintenance import FLOW, clear, engine_for
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 from test_bad_input import POLICY
 from world import TABLES, insert, make_world
 

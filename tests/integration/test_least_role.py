@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.database.privileges import (
-    STEPS,
     missing_privileges,
     sees_all_sessions,
     sees_settings,
 )
 from prefect_maintenance.errors import SettingsError
+from prefect_maintenance.run.line import STEPS
 
 from lab.fleet import FILL
 from lab.postgres import Postgres

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
+from paces import paced
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.database.privileges import knows_maintain
 from prefect_maintenance.errors import ConnectionFailed, StepFailed
-from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.events import Progress
+from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.report.report import TableReport
+from prefect_maintenance.report.tables import TableReport
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
 from test_privileges import MAID, as_maid
 from test_reclaim import ROWS, filled, request
 
@@ -143,7 +146,7 @@ def test_what_was_rewritten_before_the_connection_was_lost_is_not_forgotten(
                 values=(name_of(url),),
             )
 
-    outcome = carry_out("vacuum", request(url), Pace(show=lose_it))
+    outcome = carry_out("vacuum", request(url), paced(lose_it))
     assert isinstance(outcome.error, ConnectionFailed)
     assert (outcome.changed, outcome.report.status) == (True, "partial")
     assert (table(outcome).reclaim, table(outcome, "events").reclaim) == ("rewrite", "none")
@@ -180,7 +183,7 @@ def test_a_table_that_postgresql_skips_with_a_warning_fails_and_the_others_are_v
 
     try:
         asked = {**request(url), **as_maid(cluster, url), "vacuum": "plain", "lock_timeout": 60}
-        outcome = carry_out("vacuum", asked, Pace(show=hold_the_table))
+        outcome = carry_out("vacuum", asked, paced(hold_the_table))
     finally:
         taker.join()
         holder.close()

@@ -18,7 +18,8 @@ from maintenance import engine_for, run_step, wait_until
 from prefect_maintenance.errors import StepFailed
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
 from test_reclaim import ROWS, filled, request
 from world import dump
 

@@ -17,11 +17,14 @@ import prefect_maintenance
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_step, small_disk
+from paces import paced
 from prefect_maintenance.database.connection import Database, connect
 from prefect_maintenance.errors import Busy, Stopped
-from prefect_maintenance.execute import rewrite
-from prefect_maintenance.measure import disk_space
-from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.events import Progress
+from prefect_maintenance.measure import disk_space, obstacles
+from prefect_maintenance.pace.governors import Governor
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.pace.signals import Signals
 from test_bad_input import POLICY
 from test_rewrite import TABLES, debris, kept_by_deletes, name_of, request
 from world import Dump, dump, insert, make_world
@@ -57,7 +60,7 @@ def strategy(outcome: Any, table: str = "log") -> str:
     return str(next(t.strategy for t in outcome.report.tables if t.name == table))
 
 
-def at_the_copy(act: Callable[[], None]) -> Pace:
+def at_the_copy(act: Callable[[], None], *governors: Governor) -> Pace:
     """Do something once, when a part of the copy of the logs is there and the rest is not."""
     done: list[Progress] = []
 
@@ -66,7 +69,7 @@ def at_the_copy(act: Callable[[], None]) -> Pace:
             done.append(progress)
             act()
 
-    return Pace(show=show)
+    return paced(show, *governors)
 
 
 @pytest.fixture
@@ -92,7 +95,7 @@ import os, signal, sys, threading
 from prefect_maintenance.database.connection import Database
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 
 really, left = Database._execute, [int(sys.argv[2])]
 
@@ -163,7 +166,8 @@ def test_the_statement_of_a_killed_process_does_not_go_on_without_it(
 
 def test_a_stop_in_the_middle_leaves_the_table_as_it_was(cluster: Postgres, filled: str) -> None:
     wanted, before = kept_by_deletes(cluster, filled), left(filled)
-    pace = at_the_copy(lambda: pace.stop("SIGTERM"))
+    signals = Signals()
+    pace = at_the_copy(lambda: signals.note("SIGTERM"), signals)
     with pytest.raises(Stopped, match="stopped by SIGTERM while at log"):
         run_step("purge", request(filled), pace=pace)
     assert left(filled) == before
@@ -324,13 +328,13 @@ def test_a_standby_that_is_behind_keeps_a_table_from_being_rewritten(
             assert _in_the_way(database, 2**20) == []
             standby.execute("SELECT pg_wal_replay_pause()")
             fill_logs(primary, url, 10_000)
-            monkeypatch.setattr(rewrite, "LAG", 2**20)
+            monkeypatch.setattr(obstacles, "LAG", 2**20)
             assert "behind" in _in_the_way(database, 2**20)[0]
 
 
 def _in_the_way(database: Database, kept: int) -> list[str]:
     # How much room the disk of the tests' machine has is not the question here.
-    found = rewrite.obstacles(database, "log", kept)
+    found = obstacles.obstacles(database, "log", kept)
     return [reason for reason in found if "no room" not in reason]
 
 

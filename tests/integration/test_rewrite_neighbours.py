@@ -14,11 +14,12 @@ from maintenance import FLOW, clear, engine_for, run_step
 from prefect_maintenance.database.connection import Database
 from prefect_maintenance.database.table_guard import Guard
 from prefect_maintenance.errors import ConnectionFailed, MaintenanceError
-from prefect_maintenance.execute import rewrite
+from prefect_maintenance.execute import copy, rewrite
 from prefect_maintenance.measure import leftovers
 from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.pace.signals import Signals
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 from test_rewrite import debris, name_of, schema
 from test_rewrite_faults import at_the_copy, fill_logs, ids, strategy
 
@@ -30,7 +31,7 @@ PIECE = 500
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrite, "_PIECE", PIECE)
+    monkeypatch.setattr(copy, "_PIECE", PIECE)
 
 
 @pytest.fixture
@@ -421,7 +422,8 @@ def leave_a_rewrite(cluster: Postgres, url: str) -> None:
     with patch.context() as killed:
         # Nothing can be tidied up by the dead.
         killed.setattr(leftovers, "remove", lambda *_: None)
-        pace = at_the_copy(lambda: pace.stop("SIGKILL"))
+        signals = Signals()
+        pace = at_the_copy(lambda: signals.note("SIGKILL"), signals)
         with pytest.raises(Exception, match="SIGKILL"):
             purge(url, pace)
     assert len(debris(cluster, url)) > 3

@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from maintenance import FLOW, at_first_batch, clear, engine_for, run_step
+from paces import paced
 from prefect_maintenance.errors import ConnectionFailed, Unsupported
-from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.events import Progress
 from test_bad_input import POLICY, refused
 from world import dump, insert, make_world
 
@@ -114,10 +115,10 @@ def test_no_batch_is_larger_than_asked_when_the_statistics_are_old(
     seen: list[int] = []
 
     def note(progress: Progress) -> None:
-        seen.append(progress.rows - sum(seen))
+        seen.append(progress.done - sum(seen))
 
     asked = {"db_url": database, "batch_size": 500, "purge_strategy": "delete"}
-    outcome = run_step("purge", asked, pace=Pace(show=note))
+    outcome = run_step("purge", asked, pace=paced(note))
     assert outcome.report.deleted["log"] == 20_000
     assert max(seen) < 2 * 500
 

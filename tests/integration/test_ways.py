@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, run_all, run_step
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.report.report import TableReport
-from prefect_maintenance.run import Outcome
+from prefect_maintenance.report.tables import TableReport
+from prefect_maintenance.run.outcome import Outcome
 from test_oracle import NOW, SAME
 from world import TABLES, Policy, dump, insert, make_world
 

@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 from prefect_maintenance.errors import SettingsError, Stopped
+from prefect_maintenance.events import Events, Progress
 from prefect_maintenance.flow import CREDENTIALS, read_credentials
-from prefect_maintenance.pace.pace import Pace, Progress, unread
+from prefect_maintenance.pace.budget import Budget
+from prefect_maintenance.pace.governors import Governor
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.pace.parent import Parent
+from prefect_maintenance.pace.signals import Signals
+from prefect_maintenance.pace.stop_file import StopFile
 
 AT = Progress("log", 1, 2)
+
+
+def asking(governor: Governor) -> Pace:
+    return Pace(Events(), (governor,))
 
 
 def stopped(pace: Pace) -> str:
@@ -24,7 +34,7 @@ def stopped(pace: Pace) -> str:
 
 def test_nothing_goes_on_while_the_stop_file_is_there(tmp_path: Path) -> None:
     stop = tmp_path / "stop"
-    pace = Pace(stop_file=stop)
+    pace = asking(StopFile(stop))
     pace(AT)
     stop.touch()
     assert f"stopped by the file {stop} while at log" in stopped(pace)
@@ -33,17 +43,18 @@ def test_nothing_goes_on_while_the_stop_file_is_there(tmp_path: Path) -> None:
 
 
 def test_a_step_ends_when_its_time_is_used_up_and_not_before() -> None:
-    pace = Pace(max_runtime=3600)
+    budget = Budget(3600)
+    pace = asking(budget)
     pace(AT)
-    pace._started -= 3600
+    budget._began -= 3600
     assert "the time budget of 3600 s was used up while at log" in stopped(pace)
-    pace.max_runtime = 0
+    budget.seconds = 0
     pace(AT)
 
 
 def test_a_step_ends_when_nobody_reads_what_it_says() -> None:
     reader, writer = os.pipe()
-    pace = Pace(abandoned=lambda: unread(writer))
+    pace = asking(Parent(writer))
     pace(AT)
     os.close(reader)
     assert "whoever started the run was gone" in stopped(pace)
@@ -54,8 +65,9 @@ def test_a_step_ends_when_nobody_reads_what_it_says() -> None:
 def test_a_signal_ends_a_step_at_the_next_batch_and_nothing_in_the_middle(
     number: signal.Signals,
 ) -> None:
-    before, pace = signal.getsignal(number), Pace()
-    with pace.heeding_signals():
+    before, signals = signal.getsignal(number), Signals()
+    pace = asking(signals)
+    with signals.heeded():
         signal.raise_signal(number)
         assert f"stopped by {number.name} while at log" in stopped(pace)
     assert signal.getsignal(number) == before

@@ -13,6 +13,8 @@ ENGINE = ROOT / "roles" / "prefect_maintenance" / "module_utils" / "prefect_main
 # From the ground up: a file or folder may import from those before it, and a folder from itself.
 ROOMS = (
     "errors",
+    "events",
+    "units",
     "catalogue",
     "request",
     "database",
