@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from prefect_maintenance.errors import SettingsError, Stopped
-from prefect_maintenance.events import Events, Progress
+from prefect_maintenance.events import Event, Events, Progress, Waiting
 from prefect_maintenance.flow import CREDENTIALS, read_credentials
 from prefect_maintenance.pace.budget import Budget
-from prefect_maintenance.pace.governors import Governor
+from prefect_maintenance.pace.governors import Answer, Governor, Moment, Stop, Wait
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.pace.parent import Parent
 from prefect_maintenance.pace.signals import Signals
+from prefect_maintenance.pace.single_writer import single_writer
 from prefect_maintenance.pace.stop_file import StopFile
 
 AT = Progress("log", 1, 2)
@@ -97,3 +98,60 @@ def test_credentials_that_others_could_read_are_not_used(
     with pytest.raises(SettingsError) as raised:
         read_credentials()
     assert said in str(raised.value)
+
+
+def test_the_longest_wait_is_waited_and_said_and_then_everybody_is_asked_again() -> None:
+    asked: list[float] = []
+    told: list[Event] = []
+
+    def once(moment: Moment) -> Answer:
+        asked.append(moment.waited)
+        return Wait("a standby is behind", 0.02) if len(asked) < 3 else None
+
+    def briefly(moment: Moment) -> Answer:
+        return Wait("autovacuum is at work", 0.001) if moment.waited < 0.001 else None
+
+    Pace(Events(told.append), (briefly, once))(AT)
+    assert len(asked) == 3
+    assert told == [
+        AT,
+        Waiting("log", "a standby is behind", 0.02),
+        Waiting("log", "a standby is behind", 0.02),
+    ]
+    assert asked == sorted(asked)
+
+
+def test_a_stop_comes_before_any_wait(tmp_path: Path) -> None:
+    told: list[Event] = []
+    pace = Pace(Events(told.append), (lambda _: Wait("for ever", 3600), StopFile(tmp_path)))
+    with pytest.raises(Stopped):
+        pace(AT)
+    assert not any(isinstance(event, Waiting) for event in told)
+
+
+def test_an_sqlite_file_is_left_to_the_server_as_long_as_the_batch_took() -> None:
+    answer = single_writer(Moment("log", worked=0.4, waited=0.1))
+    assert isinstance(answer, Wait)
+    assert answer.seconds == pytest.approx(0.3)
+    assert single_writer(Moment("log", worked=0.4, waited=0.4)) is None
+
+
+def test_what_came_before_the_work_counts_for_no_batch() -> None:
+    moments: list[Moment] = []
+
+    def note(moment: Moment) -> Answer:
+        moments.append(moment)
+        return None
+
+    pace = asking(note)
+    pace._let_go -= 3600
+    pace.begin()
+    pace(AT)
+    assert moments[0].worked < 3600
+
+
+def test_one_more_governor_is_asked_within_its_block_only() -> None:
+    pace = Pace()
+    with pace.also(lambda _: Stop("enough; run again to go on")), pytest.raises(Stopped):
+        pace(AT)
+    pace(AT)
