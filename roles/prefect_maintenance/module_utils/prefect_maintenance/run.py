@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .catalogue import BY_NAME, TABLES
-from .database import privileges
+from .database import privileges, role
 from .database.clock import require_sound
-from .database.connection import Database, connect, only_runner
+from .database.connection import Database, connect
+from .database.one_runner import only_runner
 from .database.visibility import blind_spots
 from .errors import ConnectionFailed, MaintenanceError, SettingsError, Unsupported
 from .execute import repack
@@ -289,7 +290,7 @@ def provide_role(settings: Settings, pace: Pace) -> Outcome:
     with _begun(settings) as (database, _server, report, clock):
         if not database.is_postgresql:
             raise Unsupported("SQLite has no roles; run as the user that owns the file")
-        done = privileges.provide(
+        done = role.provide(
             database, wanted.name, wanted.password, own=wanted.own, check=settings.check
         )
         report = report.with_warnings(done.warnings).finished("role", clock())

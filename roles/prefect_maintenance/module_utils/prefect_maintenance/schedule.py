@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from .database.alive import has_process, require_none_alive
-from .database.connection import connect, only_runner
+from .database.connection import connect
+from .database.one_runner import only_runner
 from .errors import SettingsError
 from .request.run_name import RUN_NAME, check_run_name
 from .request.settings import Api, parse_api

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..database.connection import LOCK_KEY, Database
+from ..database.connection import Database
+from ..database.one_runner import LOCK_KEY
 from ..errors import Stopped
 from .pace import Pace, Progress
 
