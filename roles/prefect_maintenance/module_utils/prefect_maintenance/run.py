@@ -27,7 +27,9 @@ from .execute.purge import Purge, decisions, purge
 from .execute.reclaim import Reclaiming, foreseen, reclaim
 from .execute.ways import ByApi, BySql
 from .measure import disk_space, leftovers
-from .measure.sizes import Server, database_bytes, examine, growth, measure, require_writable
+from .measure.examine import Server, examine, require_writable
+from .measure.growth import growth
+from .measure.sizes import database_bytes, measure
 from .pace.cluster import place_in_cluster
 from .pace.pace import Pace, Progress
 from .plan.choices import REWRITING, Choice

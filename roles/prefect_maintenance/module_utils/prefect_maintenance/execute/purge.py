@@ -10,7 +10,8 @@ from ..catalogue import BY_NAME
 from ..database.connection import Database
 from ..errors import DiskFull, LockTimeout
 from ..measure import disk_space
-from ..measure.sizes import Server, measure, ordered
+from ..measure.examine import Server
+from ..measure.sizes import measure, ordered
 from ..pace.pace import Pace, Progress
 from ..plan import queries
 from ..plan.choices import Decision, Situation, decide

@@ -11,8 +11,15 @@ from ..database.connection import Database
 from ..database.lock_attempts import in_attempts
 from ..database.privileges import may_vacuum
 from ..errors import DiskFull, LockTimeout, PrivilegeError
-from ..measure import disk_space, statements
-from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes, total_bytes
+from ..measure import disk_space
+from ..measure.sizes import (
+    TableSize,
+    analysed,
+    database_bytes,
+    measure,
+    sqlite_free_bytes,
+    total_bytes,
+)
 from ..pace.pace import Pace, Progress
 from ..plan.choices import REWRITING, Choice, choose
 from ..request.settings import Reclaim
@@ -137,7 +144,7 @@ def _reclaim_table(job: Reclaiming, table: str) -> None:
         )
     # A rewrite leaves fresh statistics and no dead tuples; what went otherwise came later.
     stale = job.deleted.get(table, 0) > job.rewritten.get(table, 0)
-    if stale or not database.scalar(statements.ANALYSED, t=table):
+    if stale or not analysed(database, table):
         # The choice rests on how many rows are left; only fresh statistics know.
         _vacuum(database, f"ANALYZE {table}")
     size = measure(database, only=table)[0]

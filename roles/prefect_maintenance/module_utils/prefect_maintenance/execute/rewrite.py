@@ -28,6 +28,7 @@ from ..database.table_guard import Guard, guarded, take
 from ..errors import ConnectionFailed, LockTimeout, MaintenanceError
 from ..measure import disk_space, leftovers, relations, snapshots
 from ..measure.leftovers import Names
+from ..measure.obstacles import REPLICAS, refusals
 from ..measure.sizes import total_bytes
 from ..pace.pace import Pace, Progress
 from .batches import HEAP_SHARE, heap_slices, indexed, sample
@@ -200,7 +201,7 @@ def _require_whole(job: Rewrite, table: str | None = None) -> None:
     Raises:
         Refused: it would not.
     """
-    if reasons := relations.refusals(job.database, table or job.table):
+    if reasons := refusals(job.database, table or job.table):
         raise Refused(f"{job.table} cannot be swapped: {', '.join(reasons)}")
 
 
@@ -240,8 +241,8 @@ def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...
         table: its name.
         kept_bytes: about so large will the copy be.
     """
-    reasons = [*relations.refusals(database, table)]
-    reasons += (row[0] for row in database.rows(relations.REPLICAS, wal=2 * kept_bytes, lag=LAG))
+    reasons = [*refusals(database, table)]
+    reasons += (row[0] for row in database.rows(REPLICAS, wal=2 * kept_bytes, lag=LAG))
     lacking = disk_space.shortage(database, kept_bytes, table)
     return (*reasons, lacking) if lacking else tuple(reasons)
 

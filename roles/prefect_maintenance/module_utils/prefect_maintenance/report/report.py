@@ -9,7 +9,8 @@ from typing import Any
 
 from ..execute.ledger import TableResult
 from ..execute.reclaim import WHOLE_FILE
-from ..measure.sizes import Server, TableSize
+from ..measure.examine import Server
+from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
 from ..plan.plan import Kept
 from ..request.instants import iso
