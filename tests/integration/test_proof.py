@@ -12,7 +12,8 @@ from prefect_maintenance.database.connection import connect
 from prefect_maintenance.database.one_runner import only_runner
 from prefect_maintenance.errors import Busy
 from prefect_maintenance.request.settings import Api
-from prefect_maintenance.server.api import PrefectApi, open_api, prove_same_server
+from prefect_maintenance.server.api import PrefectApi, open_api
+from prefect_maintenance.server.proof import prove_same_server
 
 from lab.server import PrefectServer
 

@@ -366,7 +366,7 @@ def _with_api(
 
 def _proven(api: PrefectApi, database: Database, report: Report, *, write: bool) -> Report:
     # Prefect takes longer to import than most steps do without it.
-    from .server.api import prove_same_server
+    from .server.proof import prove_same_server
 
     version = api.version()
     prove_same_server(api, database, write=write)
