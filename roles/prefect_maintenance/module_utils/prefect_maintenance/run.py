@@ -35,7 +35,7 @@ from .pace.pace import Pace, Progress
 from .plan.choices import REWRITING, Choice
 from .plan.due import oldest_due
 from .plan.plan import AGED, Plan, plan_delete, plan_purge
-from .plan.queries import Rules
+from .plan.rules import Rules
 from .report.report import Report
 from .report.text import render, render_sizes
 from .request.instants import now

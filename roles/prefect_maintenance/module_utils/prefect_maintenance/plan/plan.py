@@ -9,8 +9,8 @@ from typing import Any
 from ..catalogue import BY_NAME, TABLES
 from ..database.connection import Database
 from ..request.policy import Cutoffs
-from . import candidates, queries
-from .queries import Rules
+from . import candidates, counts
+from .rules import Rules, gone_runs, orphaned_rows
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def plan_purge(database: Database, rules: Rules, cutoffs: Cutoffs, unforced: set
         orphaned = {
             "log": sum(
                 database.scalar(
-                    f"WITH RECURSIVE {queries.gone_runs(column)} "
-                    + queries.COUNT_GONE_LOGS.format(
+                    f"WITH RECURSIVE {gone_runs(column)} "
+                    + counts.COUNT_GONE_LOGS.format(
                         column=column,
                         only="AND x.flow_run_id IS NULL" if column == "task_run_id" else "",
                     ),
@@ -66,19 +66,15 @@ def plan_purge(database: Database, rules: Rules, cutoffs: Cutoffs, unforced: set
                 )
                 for column in ("flow_run_id", "task_run_id")
             ),
-            "event_resources": database.scalar(
-                queries.COUNT_GONE_RESOURCES, events=bound["events"]
-            ),
+            "event_resources": database.scalar(counts.COUNT_GONE_RESOURCES, events=bound["events"]),
         }
         for table, count in orphaned.items():
             rows[table] += count
         for table in sorted(unforced):
             rows[table] = database.scalar(
-                queries.COUNT_UNFORCED.format(
-                    table=table, orphaned=queries.orphaned(BY_NAME[table])
-                )
+                counts.COUNT_UNFORCED.format(table=table, orphaned=orphaned_rows(BY_NAME[table]))
             )
-        rows["artifact_collection"] = database.scalar(queries.COUNT_EMPTY_COLLECTIONS)
+        rows["artifact_collection"] = database.scalar(counts.COUNT_EMPTY_COLLECTIONS)
     return Plan(rows=rows, kept=_kept({"log": live}), orphaned=orphaned)
 
 
@@ -98,21 +94,21 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
     candidates.make_tables(database)
     with database.snapshot():
         candidates.find(database, rules, cutoffs.flow_runs)
-        counted = database.rows(queries.COUNT_RUNS)[0]
-        rows = dict(zip(queries.RUN_TABLES, counted, strict=True))
-        rows["log"] = database.scalar(queries.COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
+        counted = database.rows(counts.COUNT_RUNS)[0]
+        rows = dict(zip(counts.RUN_TABLES, counted, strict=True))
+        rows["log"] = database.scalar(counts.COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
         rows["log"] += database.scalar(
-            queries.COUNT_TASK_LOGS.format(goes=goes),
+            counts.COUNT_TASK_LOGS.format(goes=goes),
             **{name: bound[name] for name in ("task_runs", "logs")},
             purged=purged,
         )
         rows["log"] += database.scalar(
-            queries.COUNT_STRAY_LOGS,
+            counts.COUNT_STRAY_LOGS,
             **{name: bound[name] for name in ("logs", "orphans")},
             purged=purged,
         )
         alone, states = database.rows(
-            queries.COUNT_TASK_RUNS.format(goes=goes),
+            counts.COUNT_TASK_RUNS.format(goes=goes),
             task_runs=bound["task_runs"],
         )[0]
         rows["task_run"] += alone
@@ -120,18 +116,16 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
         artifacts = {"artifacts": bound["artifacts"]}
         not_live = rules.not_live("x")
         rows["artifact"] = database.scalar(
-            queries.COUNT_ARTIFACTS.format(not_live=not_live), **artifacts
+            counts.COUNT_ARTIFACTS.format(not_live=not_live), **artifacts
         )
         rows["artifact_collection"] = database.scalar(
-            queries.COUNT_COLLECTIONS.format(not_live=not_live), **artifacts
+            counts.COUNT_COLLECTIONS.format(not_live=not_live), **artifacts
         )
         kept = [
             Kept("flow_run", count, why)
-            for why, count in database.rows(queries.kept_runs(rules), flow_runs=bound["flow_runs"])
+            for why, count in database.rows(counts.kept_runs(rules), flow_runs=bound["flow_runs"])
         ]
-        live = database.scalar(
-            queries.COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts
-        )
+        live = database.scalar(counts.COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts)
     return Plan(rows=rows, kept=(*kept, *_kept({"artifact": live})), orphaned={})
 
 
@@ -146,9 +140,9 @@ def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tup
     """
     cutoff = getattr(cutoffs, str(BY_NAME[table].entity))
     young, *spared = rules.keeps(BY_NAME[table])
-    old = queries.COUNT_ROWS.format(table=table, condition=f"NOT {young}")
+    old = counts.COUNT_ROWS.format(table=table, condition=f"NOT {young}")
     return database.scalar(old, cutoff=cutoff), sum(
-        database.scalar(queries.COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
+        database.scalar(counts.COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
         for keep in spared
     )
 
