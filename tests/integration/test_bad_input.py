@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, at_first_batch, clear, engine_for, run_all, run_step
 from paces import paced
-from prefect_maintenance.database.connection import LOCK_KEY, connect, only_runner
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.database.one_runner import LOCK_KEY, only_runner
 from prefect_maintenance.errors import (
     ApiError,
     Busy,

@@ -30,7 +30,7 @@ ROOMS = (
 )
 FILES = sorted(ENGINE.rglob("*.py"))
 # What takes longer to import than most steps do: Prefect, and those of our files that need it.
-SLOW = ("prefect", "server.api", "flow")
+SLOW = ("prefect", "server.api", "server.proof", "flow")
 
 
 def own_name(path: Path) -> str:

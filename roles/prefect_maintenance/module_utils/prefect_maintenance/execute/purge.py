@@ -11,28 +11,27 @@ from ..database.connection import Database
 from ..errors import DiskFull, LockTimeout
 from ..events import FellBack, Progress
 from ..measure import disk_space
-from ..measure.sizes import Server
+from ..measure.examine import Server
 from ..pace.pace import Pace
-from ..plan import queries
 from ..plan.plan import Plan
 from ..plan.purge import AGED
-from ..plan.queries import Rules
+from ..plan.rules import Rules, gone_runs, orphaned_rows
 from ..request.policy import Cutoffs
+from .artifact_collections import settle_collections
 from .batches import (
     HEAP_SHARE,
     SQLITE_BATCH,
     heap_slices,
     in_parts,
     indexed,
-    positions,
     run_batch,
     sample,
     time_slices,
-    worklist,
 )
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, Rewritten, rewrite
 from .rewrite_job import AMONG_REVIVED, Refused, Rewrite
+from .worklist import DELETE_LISTED, GONE_LOGS, WORKLIST_OF_ROWS, positions, worklist
 
 # Parents of orphans whose rows go in one transaction.
 PARENTS_A_BATCH = 100
@@ -185,7 +184,7 @@ def _logs(job: Purge) -> None:
             _aged(job, "log")
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-            _parts(job, "log", "delete by run", queries.GONE_LOGS["flow_run_id"], **bound)
+            _parts(job, "log", "delete by run", GONE_LOGS["flow_run_id"], **bound)
     purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _batch_size(job))
 
 
@@ -193,7 +192,7 @@ def purge_logs_of_gone_tasks(
     database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger, batch_size: int
 ) -> None:
     """Purge the logs of task runs that had no flow run and are gone."""
-    goes = queries.GONE_LOGS["task_run_id"]
+    goes = GONE_LOGS["task_run_id"]
     with worklist(database, _gone_runs("task_run_id")):
         for first, last in positions(database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
@@ -203,8 +202,8 @@ def purge_logs_of_gone_tasks(
 
 
 def _gone_runs(column: str) -> str:
-    return queries.WORKLIST_OF_ROWS.format(
-        ctes=f"WITH RECURSIVE {queries.gone_runs(column)}",
+    return WORKLIST_OF_ROWS.format(
+        ctes=f"WITH RECURSIVE {gone_runs(column)}",
         table="gone_run",
         alias="x",
         order="id",
@@ -213,15 +212,15 @@ def _gone_runs(column: str) -> str:
 
 
 def _orphaned_resources(job: Purge) -> None:
-    orphaned = queries.orphaned(BY_NAME["event_resources"])
-    lay_down = queries.WORKLIST_OF_ROWS.format(
+    orphaned = orphaned_rows(BY_NAME["event_resources"])
+    lay_down = WORKLIST_OF_ROWS.format(
         ctes="",
         table="event_resources",
         alias="x",
         order="occurred",
         goes=orphaned,
     )
-    sql = queries.DELETE_LISTED.format(table="event_resources", goes=orphaned)
+    sql = DELETE_LISTED.format(table="event_resources", goes=orphaned)
     with worklist(job.database, lay_down):
         for first, last in positions(job.database, _batch_size(job)):
             _batch(job, "event_resources", "delete by id", sql, first=first, last=last)
@@ -231,24 +230,10 @@ def _unforced(job: Purge, table: str) -> None:
     """Delete children whose parent is gone and no foreign key took them along."""
     if not job.plan.rows[table]:
         return
-    goes = queries.orphaned(BY_NAME[table])
+    goes = orphaned_rows(BY_NAME[table])
     for where in heap_slices(job.database, table, _batch_size(job)):
         sql = f"DELETE FROM {table} AS x WHERE {where} AND {goes}"
         _batch(job, table, "delete by heap range", sql)
-
-
-def settle_collections(database: Database, cutoffs: Cutoffs) -> int:
-    """Re-point or remove stale artifact collections; returns how many were removed."""
-
-    def once() -> int:
-        with database.transaction():
-            if database.is_postgresql:
-                # Locked first, so that the statements that follow see what their holder wrote.
-                database.rows(queries.LOCK_STALE_COLLECTIONS)
-            database.run(queries.REPOINT_COLLECTIONS, now=cutoffs.reference)
-            return database.run(queries.DELETE_COLLECTIONS)
-
-    return database.retry_on_lock(once)
 
 
 def _batch_size(job: Purge) -> int:

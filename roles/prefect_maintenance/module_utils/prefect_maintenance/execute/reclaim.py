@@ -13,8 +13,8 @@ from ..database.lock_attempts import in_attempts
 from ..database.privileges import may_vacuum
 from ..errors import DiskFull, LockTimeout, PrivilegeError
 from ..events import Progress, Reclaimed
-from ..measure import disk_space, statements
-from ..measure.sizes import dead_tuples, sqlite_free_bytes, total_bytes
+from ..measure import disk_space
+from ..measure.sizes import analysed, dead_tuples, sqlite_free_bytes, total_bytes
 from ..pace.pace import Pace
 from ..plan.choices import REWRITING, Choice
 from . import repack
@@ -63,7 +63,7 @@ def refresh_statistics(job: Reclaim) -> None:
                     f"the role in db_url may not VACUUM {table.name}; make it the owner, "
                     "or grant MAINTAIN (PostgreSQL 17 and newer)"
                 )
-            if job.stale(table.name) or not job.database.scalar(statements.ANALYSED, t=table.name):
+            if job.stale(table.name) or not analysed(job.database, table.name):
                 _vacuum(job.database, f"ANALYZE {table.name}")
 
 

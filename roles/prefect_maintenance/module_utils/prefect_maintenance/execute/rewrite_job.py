@@ -8,7 +8,7 @@ from ..database.connection import Database
 from ..database.table_guard import Guard
 from ..errors import MaintenanceError
 from ..events import Progress
-from ..measure import relations
+from ..measure import obstacles
 from ..measure.leftovers import Names
 from ..pace.pace import Pace
 
@@ -69,5 +69,5 @@ def require_whole(job: Rewrite, table: str | None = None) -> None:
     Raises:
         Refused: it would not.
     """
-    if reasons := relations.refusals(job.database, table or job.table):
+    if reasons := obstacles.refusals(job.database, table or job.table):
         raise Refused(f"{job.table} cannot be swapped: {', '.join(reasons)}")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..database.connection import LOCK_KEY, Database
+from ..database.connection import Database
+from ..database.one_runner import LOCK_KEY
 from ..errors import Stopped
 from .governors import Answer, Moment, Stop, Wait
 from .pace import Pace

@@ -11,10 +11,16 @@ from ..measure.obstacles import obstacles
 from ..measure.sizes import measure, ordered
 from ..request.policy import Cutoffs
 from ..request.settings import Reclaim
-from . import queries
 from .choices import Decision, Situation, decide
+from .counts import (
+    COUNT_EMPTY_COLLECTIONS,
+    COUNT_GONE_LOGS,
+    COUNT_GONE_RESOURCES,
+    COUNT_ROWS,
+    COUNT_UNFORCED,
+)
 from .plan import Kept, Plan
-from .queries import Rules
+from .rules import Rules, gone_runs, orphaned_rows
 
 # Tables whose rows go by their own age.
 AGED = tuple(table.name for table in TABLES if table.deleted_by == "sql")
@@ -40,8 +46,8 @@ def plan_purge(
         orphaned = {
             "log": sum(
                 database.scalar(
-                    f"WITH RECURSIVE {queries.gone_runs(column)} "
-                    + queries.COUNT_GONE_LOGS.format(
+                    f"WITH RECURSIVE {gone_runs(column)} "
+                    + COUNT_GONE_LOGS.format(
                         column=column,
                         only="AND x.flow_run_id IS NULL" if column == "task_run_id" else "",
                     ),
@@ -50,17 +56,15 @@ def plan_purge(
                 )
                 for column in ("flow_run_id", "task_run_id")
             ),
-            "event_resources": database.scalar(queries.COUNT_GONE_RESOURCES, events=cutoffs.events),
+            "event_resources": database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events),
         }
         for table, count in orphaned.items():
             rows[table] += count
         for table in sorted(unforced):
             rows[table] = database.scalar(
-                queries.COUNT_UNFORCED.format(
-                    table=table, orphaned=queries.orphaned(BY_NAME[table])
-                )
+                COUNT_UNFORCED.format(table=table, orphaned=orphaned_rows(BY_NAME[table]))
             )
-        rows["artifact_collection"] = database.scalar(queries.COUNT_EMPTY_COLLECTIONS)
+        rows["artifact_collection"] = database.scalar(COUNT_EMPTY_COLLECTIONS)
     return Plan(rows=rows, kept=kept_live("log", live), orphaned=orphaned)
 
 
@@ -97,9 +101,9 @@ def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tup
     """
     cutoff = getattr(cutoffs, str(BY_NAME[table].entity))
     young, *spared = rules.keeps(BY_NAME[table])
-    old = queries.COUNT_ROWS.format(table=table, condition=f"NOT {young}")
+    old = COUNT_ROWS.format(table=table, condition=f"NOT {young}")
     return database.scalar(old, cutoff=cutoff), sum(
-        database.scalar(queries.COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
+        database.scalar(COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
         for keep in spared
     )
 

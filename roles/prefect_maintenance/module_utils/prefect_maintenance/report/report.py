@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from ..measure.sizes import Server, TableSize
+from ..measure.examine import Server
+from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso

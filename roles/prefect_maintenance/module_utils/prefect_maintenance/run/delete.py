@@ -9,7 +9,7 @@ from ..errors import SettingsError
 from ..execute.delete import Delete, delete
 from ..execute.ways import ByApi, BySql
 from ..measure import disk_space
-from ..measure.sizes import require_writable
+from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan.delete import plan_delete
 from ..request.settings import BULK_LIMIT, Settings

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..catalogue import BY_NAME
-from ..measure.sizes import growth, measure
+from ..measure.growth import growth
+from ..measure.sizes import measure
 from ..pace.pace import Pace
 from ..report.text import render_sizes
 from ..request.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..execute.purge import Purge, purge
 from ..measure import disk_space
-from ..measure.sizes import require_writable
+from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan.purge import AGED, plan_purge, with_decisions
 from ..request.settings import Settings

@@ -7,7 +7,8 @@ from ..events import Reclaimed
 from ..execute import repack
 from ..execute.ledger import Ledger
 from ..execute.reclaim import Reclaim, reclaim, refresh_statistics
-from ..measure.sizes import database_bytes, measure, require_writable
+from ..measure.examine import require_writable
+from ..measure.sizes import database_bytes, measure
 from ..pace.pace import Pace
 from ..plan.choices import REWRITING
 from ..plan.plan import Plan

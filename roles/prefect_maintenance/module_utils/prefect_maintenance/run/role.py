@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..database import privileges
+from ..database import role
 from ..errors import SettingsError, Unsupported
 from ..pace.pace import Pace
 from ..request.settings import Settings
@@ -22,7 +22,7 @@ def provide_role(settings: Settings, pace: Pace) -> Outcome:
     with begun("role", settings, pace) as session:
         if not session.database.is_postgresql:
             raise Unsupported("SQLite has no roles; run as the user that owns the file")
-        done = privileges.provide(
+        done = role.provide(
             session.database, wanted.name, wanted.password, own=wanted.own, check=settings.check
         )
         report = session.report.with_warnings(done.warnings).finished("role", session.seconds)

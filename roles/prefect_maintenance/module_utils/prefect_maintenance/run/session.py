@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 
 from ..database import privileges
 from ..database.clock import require_sound
-from ..database.connection import Database, connect, only_runner
+from ..database.connection import Database, connect
+from ..database.one_runner import only_runner
 from ..database.visibility import blind_spots
 from ..errors import ConnectionFailed, MaintenanceError
 from ..events import StepStarted
 from ..execute.ledger import Ledger
 from ..measure import leftovers
-from ..measure.sizes import Server, database_bytes, examine, measure
+from ..measure.examine import Server, examine
+from ..measure.sizes import database_bytes, measure
 from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import single_writer
 from ..plan.due import oldest_due
-from ..plan.queries import Rules
+from ..plan.rules import Rules
 from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
@@ -72,7 +74,7 @@ class Session:
     def prove_with(self, api: PrefectApi) -> None:
         """Prove that an open API speaks for this database; a check leaves no mark for it."""
         # Prefect takes longer to import than most steps do without it.
-        from ..server.api import prove_same_server
+        from ..server.proof import prove_same_server
 
         version = api.version()
         write = not self.settings.check and self.step != "bloat_info"
