@@ -265,7 +265,7 @@ def kill_at(scene: Scene, place: Place) -> bool:
     """Carry out the step in a process that is killed at a place; tells whether it got there."""
     root = Path(__file__).parents[2]
     engine = str(Path(prefect_maintenance.__file__).parents[1])
-    tests = str(root / "tests" / "integration")
+    tests = str(root / "tests" / "helpers")
     code = (
         f"import sys; sys.path[:0] = {[str(root), engine, tests]!r}; "
         "from tests.hostile.stage import child; child()"
