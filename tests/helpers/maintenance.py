@@ -1,4 +1,4 @@
-"""What the integration tests share: clearing a database, and the steps as the role runs them."""
+"""What all integration tests share: filling a database, and the steps as the role runs them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
+from prefect_maintenance.errors import MaintenanceError
 from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.report.report import TableReport
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run import STEPS, Outcome
-from world import TABLES
+from world import POLICY, TABLES, Policy, World, insert, make_world
 
-from lab.postgres import Postgres
+from lab.postgres import PASSWORD, Postgres
 from lab.server import PrefectServer
 
+T = TypeVar("T")
 FLOW = "11111111-1111-4111-8111-111111111111"
 
 
@@ -44,6 +47,35 @@ def clear(engine: sa.Engine) -> None:
         )
 
 
+def name_of(url: str) -> str:
+    """Return the name of the database that a URL leads to."""
+    return url.rsplit("/", 1)[1]
+
+
+def fill(where: str | sa.Engine, policy: Policy = POLICY, *, seed: int, size: int = 60) -> World:
+    """Leave nothing in a database but a random world, the same one for the same seed."""
+    engine = engine_for(where) if isinstance(where, str) else where
+    clear(engine)
+    foreign_keys = engine.dialect.name == "postgresql"
+    world = make_world(policy, seed, flow=FLOW, size=size, foreign_keys=foreign_keys)
+    insert(engine, world)
+    return world
+
+
+def request(
+    where: str | sa.Engine | PrefectServer, policy: Policy | None = POLICY, **more: Any
+) -> dict[str, Any]:
+    """Make a request to the engine, for a database or for a server and its database."""
+    asked: dict[str, Any] = {}
+    if isinstance(where, PrefectServer):
+        asked = {"db_url": where.db_url, "api_url": where.api_url}
+    elif isinstance(where, str):
+        asked = {"db_url": where}
+    else:
+        asked = {"db_url": where.url.render_as_string(hide_password=False)}
+    return {**asked, **(policy.request() if policy else {}), **more}
+
+
 def run_step(
     step: str, request: Mapping[str, Any], *, check: bool = False, pace: Pace | None = None
 ) -> Outcome:
@@ -54,12 +86,41 @@ def run_step(
     return outcome
 
 
-def wait_until(it_is: Callable[[], object], seconds: float = 120) -> None:
-    """Wait for a condition; fails when it does not come about."""
+def refused(
+    step: str, asked: dict[str, Any], error: type[MaintenanceError], *said: str, check: bool = False
+) -> str:
+    """Carry out a step that must be refused in one line that holds no secret."""
+    with pytest.raises(error) as raised:
+        run_step(step, asked, check=check)
+    text = str(raised.value)
+    assert "\n" not in text
+    assert PASSWORD not in text
+    for part in said:
+        assert part in text, text
+    return text
+
+
+def table(outcome: Outcome, name: str = "log") -> TableReport:
+    """Return what a step reports of a table."""
+    return next(t for t in outcome.report.tables if t.name == name)
+
+
+class GivenUp(AssertionError):
+    """Something that should have come about did not."""
+
+
+def wait_until(it_is: Callable[[], T], seconds: float = 120, otherwise: str = "") -> T:
+    """Wait until what a function returns is true, and return it.
+
+    Raises:
+        GivenUp: that did not come about; says what is so otherwise.
+    """
     end = time.monotonic() + seconds
-    while not it_is():
-        assert time.monotonic() < end, f"not so in {seconds:g} s"
-        time.sleep(0.02)
+    while not (found := it_is()):
+        if time.monotonic() > end:
+            raise GivenUp(f"after {seconds:g} s: {otherwise or 'not so'}")
+        time.sleep(0.01)
+    return found
 
 
 @contextmanager

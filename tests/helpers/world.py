@@ -1,8 +1,4 @@
-"""A small random Prefect world, its dump, and an oracle that knows only the written contract.
-
-The oracle is plain Python over the dumped rows. It shares no code with the engine on purpose:
-what it says must go is what DESIGN and README promise, row by row.
-"""
+"""A small random Prefect world, how it is written to a database, and how it is read back."""
 
 from __future__ import annotations
 
@@ -53,6 +49,12 @@ class Policy:
             "retention": dict(self.days),
             "states": list(self.states),
         }
+
+
+NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
+# Every entity for as many days.
+SAME = dict.fromkeys(("flow_runs", "task_runs", "artifacts", "logs", "events"), 15)
+POLICY = Policy(NOW, SAME)
 
 
 @dataclass
@@ -107,6 +109,32 @@ def make_world(policy: Policy, seed: int, *, flow: str, size: int, foreign_keys:
     """Make trees of runs and everything that may hang on them or float free."""
     w = World(policy, seed)
     gone_run, gone_task, gone_event = w.new_id(), w.new_id(), w.new_id()
+    runs, tasks = _make_runs(w, flow, size)
+    for table, parents in (("flow_run_state", runs), ("task_run_state", tasks)):
+        _make_states(w, table, parents if foreign_keys else [*parents, w.new_id()])
+    for _ in range(size * 4):
+        _make_log(w, runs, tasks, gone_run, gone_task)
+    keys = [f"key-{n}" for n in range(max(3, size // 8))]
+    for _ in range(size):
+        w.rows["artifact"].append(
+            {
+                "id": w.new_id(),
+                "key": w.random.choice((None, *keys)),
+                "type": "markdown",
+                "created": w.instant("artifacts"),
+                "flow_run_id": w.random.choice((None, gone_run, *w.random.choices(runs, k=4))),
+                "task_run_id": w.random.choice((None, gone_task, w.random.choice(tasks))),
+            }
+        )
+    for key in keys:
+        _make_collection(w, key)
+    for _ in range(size * 2):
+        _make_event(w, gone_event)
+    return w
+
+
+def _make_runs(w: World, flow: str, size: int) -> tuple[list[str], list[str]]:
+    """Make flow runs, subflows, their task runs and inputs, and task runs of no flow run."""
     runs: list[str] = []
     tasks: list[str] = []
     for _ in range(size):
@@ -126,85 +154,73 @@ def make_world(policy: Policy, seed: int, *, flow: str, size: int, foreign_keys:
         tasks.append(
             w.run("task_run", "task_runs", flow_run_id=None, task_key="t", dynamic_key=f"free{n}")
         )
-    for table, parents in (("flow_run_state", runs), ("task_run_state", tasks)):
-        column = table.removesuffix("_state") + "_id"
-        loose = [] if foreign_keys else [w.new_id()]
-        for parent in [*parents, *loose]:
-            for n in range(w.random.randint(1, 2)):
-                stamp = w.instant("flow_runs") + timedelta(seconds=n)
-                w.rows[table].append(
-                    {
-                        "id": w.new_id(),
-                        "type": "COMPLETED",
-                        "timestamp": stamp,
-                        "name": "s",
-                        column: parent,
-                    }
-                )
-    for _ in range(size * 4):
-        run_or_none = w.random.choice((None, gone_run, *w.random.choices(runs, k=4)))
-        own = [t["id"] for t in w.rows["task_run"] if t["flow_run_id"] == run_or_none]
-        task = w.random.choice((None, gone_task, *w.random.choices(own or [None], k=2)))
-        if run_or_none is None and w.random.random() < 0.5:
-            task = w.random.choice(tasks)
-        w.rows["log"].append(
+    return runs, tasks
+
+
+def _make_states(w: World, table: str, parents: Iterable[str]) -> None:
+    column = table.removesuffix("_state") + "_id"
+    for parent in parents:
+        for n in range(w.random.randint(1, 2)):
+            stamp = w.instant("flow_runs") + timedelta(seconds=n)
+            row = {"id": w.new_id(), "type": "COMPLETED", "timestamp": stamp, "name": "s"}
+            w.rows[table].append({**row, column: parent})
+
+
+def _make_log(w: World, runs: list[str], tasks: list[str], gone_run: str, gone_task: str) -> None:
+    run = w.random.choice((None, gone_run, *w.random.choices(runs, k=4)))
+    own = [t["id"] for t in w.rows["task_run"] if t["flow_run_id"] == run]
+    task = w.random.choice((None, gone_task, *w.random.choices(own or [None], k=2)))
+    if run is None and w.random.random() < 0.5:
+        task = w.random.choice(tasks)
+    w.rows["log"].append(
+        {
+            "id": w.new_id(),
+            "name": "l",
+            "level": 20,
+            "message": "m",
+            "timestamp": w.instant("logs"),
+            "flow_run_id": run,
+            "task_run_id": task,
+        }
+    )
+
+
+def _make_collection(w: World, key: str) -> None:
+    own = [a for a in w.rows["artifact"] if a["key"] == key]
+    newest = max(own, key=lambda a: (a["created"], a["id"]), default=None)
+    stale = newest is None or w.random.random() < 0.2
+    latest = w.new_id() if stale else newest and newest["id"]
+    w.rows["artifact_collection"].append(
+        {"id": w.new_id(), "key": key, "latest_id": latest, "type": "markdown"}
+    )
+
+
+def _make_event(w: World, gone_event: str) -> None:
+    event = w.new_id()
+    occurred = w.instant("events")
+    w.rows["events"].append(
+        {
+            "id": event,
+            "occurred": occurred,
+            "received": occurred,
+            "recorded": occurred,
+            "event": "e",
+            "resource_id": "r",
+            "resource": {},
+            "payload": {},
+        }
+    )
+    for _ in range(w.random.randint(0, 2)):
+        w.rows["event_resources"].append(
             {
                 "id": w.new_id(),
-                "name": "l",
-                "level": 20,
-                "message": "m",
-                "timestamp": w.instant("logs"),
-                "flow_run_id": run_or_none,
-                "task_run_id": task,
-            }
-        )
-    keys = [f"key-{n}" for n in range(max(3, size // 8))]
-    for _ in range(size):
-        w.rows["artifact"].append(
-            {
-                "id": w.new_id(),
-                "key": w.random.choice((None, *keys)),
-                "type": "markdown",
-                "created": w.instant("artifacts"),
-                "flow_run_id": w.random.choice((None, gone_run, *w.random.choices(runs, k=4))),
-                "task_run_id": w.random.choice((None, gone_task, w.random.choice(tasks))),
-            }
-        )
-    for key in keys:
-        own = [a for a in w.rows["artifact"] if a["key"] == key]
-        newest = max(own, key=lambda a: (a["created"], a["id"]), default=None)
-        stale = newest is None or w.random.random() < 0.2
-        latest = w.new_id() if stale else newest and newest["id"]
-        w.rows["artifact_collection"].append(
-            {"id": w.new_id(), "key": key, "latest_id": latest, "type": "markdown"}
-        )
-    for _ in range(size * 2):
-        event = w.new_id()
-        occurred = w.instant("events")
-        w.rows["events"].append(
-            {
-                "id": event,
-                "occurred": occurred,
-                "received": occurred,
-                "recorded": occurred,
-                "event": "e",
+                "occurred": occurred if w.random.random() < 0.9 else w.instant("events"),
                 "resource_id": "r",
+                "resource_role": "x",
                 "resource": {},
-                "payload": {},
+                "event_id": gone_event if w.random.random() < 0.1 else event,
             }
         )
-        for _ in range(w.random.randint(0, 2)):
-            w.rows["event_resources"].append(
-                {
-                    "id": w.new_id(),
-                    "occurred": occurred if w.random.random() < 0.9 else w.instant("events"),
-                    "resource_id": "r",
-                    "resource_role": "x",
-                    "resource": {},
-                    "event_id": gone_event if w.random.random() < 0.1 else event,
-                }
-            )
-    return w
 
 
 def insert(engine: sa.Engine, world: World) -> None:
@@ -276,113 +292,3 @@ def _read(name: str, value: Any) -> Any:
     if name in TIMES.split() and isinstance(value, str):
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
     return value
-
-
-def survivors(before: Dump, policy: Policy) -> Dump:
-    """Say which rows must be left, and what the artifact collections must point to."""
-    runs, tasks = before["flow_run"], before["task_run"]
-
-    def old(row: Row, entity: str) -> bool:
-        for column in ("end_time", "state_timestamp", "start_time", "expected_start_time"):
-            if row[column] is not None:
-                return bool(row[column] < policy.cutoff(entity))
-        return False
-
-    def unfinished(run: str | None) -> bool:
-        return run in runs and runs[run]["state_type"] not in TERMINAL
-
-    def live(row: Row) -> bool:
-        run = row["flow_run_id"]
-        if run is None and row["task_run_id"] in tasks:
-            run = tasks[row["task_run_id"]]["flow_run_id"]
-        return unfinished(run)
-
-    # Trees, by walking from each run to every run it hangs together with.
-    near: dict[str, set[str]] = {run: set() for run in runs}
-    for run, row in runs.items():
-        task = tasks.get(row["parent_task_run_id"])
-        if task and task["flow_run_id"] in runs:
-            near[run].add(task["flow_run_id"])
-            near[task["flow_run_id"]].add(run)
-    worklist: set[str] = set()
-    seen: set[str] = set()
-    for start in runs:
-        if start in seen:
-            continue
-        tree, todo = {start}, [start]
-        while todo:
-            for other in near[todo.pop()] - tree:
-                tree.add(other)
-                todo.append(other)
-        seen |= tree
-        if all(runs[r]["state_type"] in policy.states and old(runs[r], "flow_runs") for r in tree):
-            worklist |= tree
-
-    holding = {row["parent_task_run_id"] for run, row in runs.items() if run not in worklist}
-
-    def task_goes(task: str, row: Row) -> bool:
-        if row["flow_run_id"] in worklist:
-            return True
-        return (
-            row["state_type"] in TERMINAL
-            and old(row, "task_runs")
-            and not unfinished(row["flow_run_id"])
-            and task not in holding
-        )
-
-    left: Dump = {"flow_run": {r: row for r, row in runs.items() if r not in worklist}}
-    left["task_run"] = {t: row for t, row in tasks.items() if not task_goes(t, row)}
-    for table, parent in (
-        ("flow_run_state", "flow_run"),
-        ("flow_run_input", "flow_run"),
-        ("task_run_state", "task_run"),
-    ):
-        column = f"{parent}_id"
-        left[table] = {i: r for i, r in before[table].items() if r[column] in left[parent]}
-
-    hour = policy.now - timedelta(hours=1)
-
-    def log_goes(row: Row) -> bool:
-        if live(row):
-            return False
-        if row["timestamp"] < policy.cutoff("logs") or row["flow_run_id"] in worklist:
-            return True
-        task = tasks.get(row["task_run_id"])
-        if (
-            task
-            and task["flow_run_id"] not in worklist
-            and row["task_run_id"] not in left["task_run"]
-        ):
-            return True
-        if row["flow_run_id"] is not None:
-            gone = row["flow_run_id"] not in runs
-        else:
-            gone = row["task_run_id"] is not None and row["task_run_id"] not in left["task_run"]
-        return bool(gone and row["timestamp"] < hour)
-
-    left["log"] = {i: r for i, r in before["log"].items() if not log_goes(r)}
-
-    def artifact_goes(row: Row) -> bool:
-        run, task = row["flow_run_id"], tasks.get(row["task_run_id"])
-        if run is None and task:
-            run = task["flow_run_id"]
-        return row["created"] < policy.cutoff("artifacts") and not unfinished(run)
-
-    left["artifact"] = {i: r for i, r in before["artifact"].items() if not artifact_goes(r)}
-    left["artifact_collection"] = {}
-    for key, row in before["artifact_collection"].items():
-        own = [a for a in left["artifact"].values() if a["key"] == key]
-        if own:
-            newest = max(a["created"] for a in own)
-            allowed = {str(a["id"]) for a in own if a["created"] == newest}
-            if str(row["latest_id"]) in left["artifact"]:
-                allowed = {str(row["latest_id"])}
-            left["artifact_collection"][key] = {**row, "latest_id": allowed}
-    events = before["events"]
-    left["events"] = {i: r for i, r in events.items() if r["occurred"] >= policy.cutoff("events")}
-    left["event_resources"] = {
-        i: r
-        for i, r in before["event_resources"].items()
-        if r["occurred"] >= policy.cutoff("events") and str(r["event_id"]) in left["events"]
-    }
-    return left

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, run_step
+from maintenance import clear, engine_for, name_of, run_step
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.database.privileges import (
     STEPS,
@@ -36,7 +36,7 @@ NAMES = [
 
 
 @pytest.fixture
-def filled(database: str, cluster: Postgres) -> Iterator[str]:
+def logged(database: str, cluster: Postgres) -> Iterator[str]:
     """A database with logs to purge; whoever came with the test has gone after it."""
     engine = engine_for(database)
     clear(engine)
@@ -49,10 +49,6 @@ def filled(database: str, cluster: Postgres) -> Iterator[str]:
         cluster.execute(f"REASSIGN OWNED BY {quoted} TO postgres", name_of(database))
         cluster.execute(f"DROP OWNED BY {quoted}", name_of(database))
         cluster.execute(f"DROP ROLE {quoted}")
-
-
-def name_of(url: str) -> str:
-    return url.rsplit("/", 1)[1]
 
 
 def as_least(cluster: Postgres, url: str) -> str:
@@ -102,12 +98,12 @@ def test_the_role_reads_no_values_of_variables_and_no_parameters_of_deployments(
 
 
 def test_a_role_with_rights_on_whole_tables_from_before_lacks_nothing(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    run_step("role", {"db_url": filled, **LEAST})
+    run_step("role", {"db_url": logged, **LEAST})
     read = "alembic_version, block_type, variable, flow, deployment"
-    cluster.execute(f"REVOKE SELECT ON {read} FROM sweeper", name_of(filled))
-    with connect(filled, 5.0) as database:
+    cluster.execute(f"REVOKE SELECT ON {read} FROM sweeper", name_of(logged))
+    with connect(logged, 5.0) as database:
         assert [
             (lack.privilege, lack.on)
             for lack in missing_privileges(database, ["measure"], "sweeper")
@@ -118,29 +114,29 @@ def test_a_role_with_rights_on_whole_tables_from_before_lacks_nothing(
             ("SELECT (id, name)", "flow"),
             ("SELECT (id, name)", "deployment"),
         ]
-        cluster.execute("GRANT SELECT (name) ON flow TO sweeper", name_of(filled))
+        cluster.execute("GRANT SELECT (name) ON flow TO sweeper", name_of(logged))
         assert ("SELECT (id)", "flow") in {
             (lack.privilege, lack.on)
             for lack in missing_privileges(database, ["measure"], "sweeper")
         }
-        cluster.execute(f"GRANT SELECT ON {read} TO sweeper", name_of(filled))
+        cluster.execute(f"GRANT SELECT ON {read} TO sweeper", name_of(logged))
         assert missing_privileges(database, ["measure"], "sweeper") == []
 
 
 def test_a_check_foretells_what_is_granted_and_writes_nothing(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    name = name_of(filled)
+    name = name_of(logged)
     for own in (True, False):
         # Whoever writes at all, if only to roll back, fails in here.
         cluster.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-        foretold = run_step("role", {"db_url": filled, **LEAST, "own": own}, check=True)
+        foretold = run_step("role", {"db_url": logged, **LEAST, "own": own}, check=True)
         cluster.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
-        made = run_step("role", {"db_url": filled, **LEAST, "own": own})
+        made = run_step("role", {"db_url": logged, **LEAST, "own": own})
         assert made.changed is foretold.changed is True
         assert made.answers == foretold.answers
         assert made.report.warnings == foretold.report.warnings
-        with connect(filled, 5.0) as database:
+        with connect(logged, 5.0) as database:
             left = missing_privileges(database, STEPS, "sweeper")
         assert bool(left) is bool(made.report.warnings)
         cluster.execute("DROP OWNED BY sweeper", name)
@@ -149,16 +145,16 @@ def test_a_check_foretells_what_is_granted_and_writes_nothing(
 
 @pytest.mark.parametrize("role", NAMES)
 def test_a_name_of_a_role_means_itself_whatever_stands_in_it(
-    cluster: Postgres, filled: str, role: str
+    cluster: Postgres, logged: str, role: str
 ) -> None:
-    asked = {"db_url": filled, "role": role, "password": SECRET}
+    asked = {"db_url": logged, "role": role, "password": SECRET}
     foretold = run_step("role", asked, check=True)
     made = run_step("role", asked)
     assert made.answers == foretold.answers
     assert not run_step("role", asked).changed
     assert not run_step("role", {**asked, "own": True}, check=True).report.warnings
     run_step("role", {**asked, "own": True})
-    url = sa.make_url(filled)
+    url = sa.make_url(logged)
     with psycopg2.connect(
         host=url.host, port=url.port, dbname=url.database, user=role, password=SECRET
     ) as session:
@@ -175,31 +171,31 @@ def test_a_name_of_a_role_means_itself_whatever_stands_in_it(
 
 
 @pytest.mark.parametrize("role", ["x" * 64, "é" * 32, "a\0b", "public", "none", "pg_mine"])
-def test_a_name_that_no_role_can_have_is_refused_in_one_line(filled: str, role: str) -> None:
+def test_a_name_that_no_role_can_have_is_refused_in_one_line(logged: str, role: str) -> None:
     for check in (True, False):
         with pytest.raises(SettingsError) as raised:
-            run_step("role", {"db_url": filled, "role": role}, check=check)
+            run_step("role", {"db_url": logged, "role": role}, check=check)
         assert "role" in str(raised.value)
         assert len(str(raised.value).splitlines()) == 1
 
 
 def test_the_role_sees_sessions_and_settings_where_the_granter_may_let_it(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    made = run_step("role", {"db_url": filled, **LEAST})
+    made = run_step("role", {"db_url": logged, **LEAST})
     assert [s for s in made.answers["statements"] if "pg_read" in s] == [
         f"GRANT {', '.join(SEEING)} TO sweeper"
     ]
-    with connect(as_least(cluster, filled), 5.0) as database:
+    with connect(as_least(cluster, logged), 5.0) as database:
         assert sees_all_sessions(database)
         assert sees_settings(database)
         assert database.scalar("SHOW data_directory") == str(cluster.data)
 
 
 def test_an_owner_who_may_not_let_it_see_says_what_a_superuser_can_grant(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    keeper = give_to_keeper(cluster, filled)
+    keeper = give_to_keeper(cluster, logged)
     version = int(cluster.execute("SHOW server_version_num")[0][0])
     asked = {"db_url": keeper, **LEAST}
     foretold, made = run_step("role", asked, check=True), run_step("role", asked)
@@ -215,7 +211,7 @@ def test_an_owner_who_may_not_let_it_see_says_what_a_superuser_can_grant(
     said = [line for line in made.report.warnings if "pg_read_all_stats" in line]
     assert len(said) == 1
     assert "GRANT pg_read_all_stats, pg_read_all_settings TO sweeper" in said[0]
-    with connect(as_least(cluster, filled), 5.0) as database:
+    with connect(as_least(cluster, logged), 5.0) as database:
         assert not sees_all_sessions(database)
         assert not sees_settings(database)
     # What the warning names is enough.
@@ -223,7 +219,7 @@ def test_an_owner_who_may_not_let_it_see_says_what_a_superuser_can_grant(
     again = run_step("role", asked)
     assert not again.changed
     assert not [line for line in again.report.warnings if "pg_read" in line]
-    with connect(as_least(cluster, filled), 5.0) as database:
+    with connect(as_least(cluster, logged), 5.0) as database:
         assert sees_all_sessions(database)
     # An owner with the ADMIN option passes it on.
     cluster.execute("REVOKE pg_read_all_stats, pg_read_all_settings FROM sweeper")

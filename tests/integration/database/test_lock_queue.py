@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import psycopg2
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, run_step
+from maintenance import clear, engine_for, run_step, table
 from prefect_maintenance.errors import StepFailed
+from rewriting import reader, readers_pass
 
-from lab.postgres import PASSWORD, Postgres
+from lab.postgres import Postgres
 
 BLOATED = (
     "INSERT INTO log (id, name, level, message, timestamp) "
     "SELECT gen_random_uuid(), 'l', 20, repeat('m', 200), now() FROM generate_series(1, 20000) n",
     "DELETE FROM log WHERE id > '10000000-0000-4000-8000-000000000000'",
 )
-
-
-def name_of(url: str) -> str:
-    return url.rsplit("/", 1)[1]
 
 
 def full(url: str, **more: Any) -> dict[str, Any]:
@@ -43,43 +36,6 @@ def bloated(database: str) -> str:
     return database
 
 
-@contextmanager
-def reader(cluster: Postgres, url: str) -> Iterator[Any]:
-    """A transaction that has read the logs, and is still open."""
-    connection = psycopg2.connect(
-        host="127.0.0.1", port=cluster.port, user="postgres", password=PASSWORD,
-        dbname=name_of(url), application_name="a long report",
-    )  # fmt: skip
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM log")
-        yield connection
-    finally:
-        connection.close()
-
-
-def wait_for(cluster: Postgres, url: str, sql: str) -> None:
-    while not cluster.execute(sql, name_of(url))[0][0]:
-        time.sleep(0.005)
-
-
-ASKING = """
-SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE NOT l.granted AND l.relation = 'log'::regclass AND l.mode = 'AccessExclusiveLock'
-  AND a.application_name LIKE 'prefect-maintenance%'
-"""
-
-
-def readers_pass(cluster: Postgres, url: str) -> None:
-    """Read the logs while a strong lock on them is asked for and somebody else holds them.
-
-    A reader that queued behind the question until the holder goes would be cancelled.
-    """
-    for _ in range(3):
-        wait_for(cluster, url, ASKING)
-        cluster.execute("SET statement_timeout = '5s'; SELECT count(*) FROM log", name_of(url))
-
-
 def test_readers_pass_a_vacuum_full_that_waits_and_it_happens_when_the_holder_goes(
     cluster: Postgres, bloated: str
 ) -> None:
@@ -92,7 +48,7 @@ def test_readers_pass_a_vacuum_full_that_waits_and_it_happens_when_the_holder_go
         readers_pass(cluster, bloated)
         assert not ended
     job.join()
-    log = next(t for t in ended[0].report.tables if t.name == "log")
+    log = table(ended[0])
     assert (log.reclaim, ended[0].changed) == ("full", True)
     assert (log.bytes_after or 0) < (log.bytes_after_delete or 0) / 2
 

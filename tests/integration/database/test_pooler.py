@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step
 from prefect_maintenance.database import connection
 from prefect_maintenance.errors import Busy, Unsupported
-from test_rewrite_faults import fill_logs, ids
+from rewriting import fill_logs, ids
 
 from lab import pooler
 from lab.postgres import Postgres

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from maintenance import clear, engine_for, run_step
+from maid import MAID, SECRET, as_maid
+from maintenance import clear, engine_for, name_of, run_step
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.database.privileges import knows_maintain
 from prefect_maintenance.errors import MaintenanceError, PrivilegeError, SettingsError, Unsupported
@@ -14,29 +15,23 @@ from prefect_maintenance.errors import MaintenanceError, PrivilegeError, Setting
 from lab.fleet import FILL
 from lab.postgres import Postgres
 
-SECRET = "s3cret@maid"
-MAID = {"role": "maid", "password": SECRET}
 DAYS = 20
 EVERY = ["purge", "delete", "vacuum"]
 
 
 @pytest.fixture
-def filled(database: str, cluster: Postgres) -> Iterator[str]:
+def logged(database: str, cluster: Postgres) -> Iterator[str]:
     """A database with logs to purge; its URL is the owner's."""
     engine = engine_for(database)
     clear(engine)
     engine.dispose()
-    name = database.rsplit("/", 1)[1]
+    name = name_of(database)
     cluster.execute(FILL.format(days=DAYS, rows=1), name)
     cluster.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", name)
     yield database
     if cluster.execute("SELECT 1 FROM pg_roles WHERE rolname = 'maid'"):
         cluster.execute("DROP OWNED BY maid", name)
         cluster.execute("DROP ROLE maid")
-
-
-def as_maid(cluster: Postgres, owners: str) -> dict[str, Any]:
-    return {"db_url": cluster.url(owners.rsplit("/", 1)[1], "maid", SECRET)}
 
 
 def maintain(asked: dict[str, Any], **more: Any) -> None:
@@ -50,7 +45,7 @@ def maintain(asked: dict[str, Any], **more: Any) -> None:
 
 
 def logs(cluster: Postgres, url: str) -> int:
-    return int(cluster.execute("SELECT count(*) FROM log", url.rsplit("/", 1)[1])[0][0])
+    return int(cluster.execute("SELECT count(*) FROM log", name_of(url))[0][0])
 
 
 def maintains(url: str) -> bool:
@@ -59,9 +54,9 @@ def maintains(url: str) -> bool:
 
 
 def test_the_role_that_is_made_maintains_and_may_do_nothing_else(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    asked = {"db_url": filled, **MAID}
+    asked = {"db_url": logged, **MAID}
     foretold = run_step("role", asked, check=True)
     assert foretold.changed
     assert cluster.execute("SELECT 1 FROM pg_roles WHERE rolname = 'maid'") == []
@@ -72,11 +67,11 @@ def test_the_role_that_is_made_maintains_and_may_do_nothing_else(
     assert not again.changed
     assert SECRET not in str(made) + cluster.log()
 
-    newest = maintains(filled)
+    newest = maintains(logged)
     assert bool(made.report.warnings) is not newest
-    maintain(as_maid(cluster, filled), vacuum="plain" if newest else "none")
-    assert logs(cluster, filled) == DAYS - 6
-    engine = engine_for(as_maid(cluster, filled)["db_url"])
+    maintain(as_maid(cluster, logged), vacuum="plain" if newest else "none")
+    assert logs(cluster, logged) == DAYS - 6
+    engine = engine_for(as_maid(cluster, logged)["db_url"])
     for forbidden in (
         "INSERT INTO log (id, name) VALUES (gen_random_uuid(), 'x')",
         "UPDATE flow_run SET name = 'x'",
@@ -91,35 +86,35 @@ def test_the_role_that_is_made_maintains_and_may_do_nothing_else(
 
 
 def test_a_role_that_owns_with_the_owner_may_vacuum_and_rewrite_on_every_version(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    made = run_step("role", {"db_url": filled, **MAID, "own": True})
+    made = run_step("role", {"db_url": logged, **MAID, "own": True})
     assert "GRANT postgres TO maid" in made.answers["statements"]
     assert made.report.warnings == ()
-    assert not run_step("role", {"db_url": filled, **MAID, "own": True}).changed
-    maintain(as_maid(cluster, filled), purge_strategy="rewrite")
-    assert logs(cluster, filled) == DAYS - 6
+    assert not run_step("role", {"db_url": logged, **MAID, "own": True}).changed
+    maintain(as_maid(cluster, logged), purge_strategy="rewrite")
+    assert logs(cluster, logged) == DAYS - 6
 
 
 def test_a_rewrite_needs_no_more_sessions_than_the_server_has(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    run_step("role", {"db_url": filled, **MAID, "own": True})
+    run_step("role", {"db_url": logged, **MAID, "own": True})
     # One session holds the table, one copies; the indexes are built by the one that copies.
     cluster.execute("ALTER ROLE maid CONNECTION LIMIT 2")
-    done = run_step("purge", {**as_maid(cluster, filled), "purge_strategy": "rewrite"})
+    done = run_step("purge", {**as_maid(cluster, logged), "purge_strategy": "rewrite"})
     assert next(t.strategy for t in done.report.tables if t.name == "log") == "rewrite"
-    assert logs(cluster, filled) == DAYS - 6
+    assert logs(cluster, logged) == DAYS - 6
 
 
 def test_where_the_server_has_one_session_only_a_table_is_purged_by_deletes(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    run_step("role", {"db_url": filled, **MAID, "own": True})
+    run_step("role", {"db_url": logged, **MAID, "own": True})
     cluster.execute("ALTER ROLE maid CONNECTION LIMIT 1")
-    done = run_step("purge", {**as_maid(cluster, filled), "purge_strategy": "rewrite"})
+    done = run_step("purge", {**as_maid(cluster, logged), "purge_strategy": "rewrite"})
     assert any("log needs a second session" in warning for warning in done.report.warnings)
-    assert logs(cluster, filled) == DAYS - 6
+    assert logs(cluster, logged) == DAYS - 6
 
 
 @pytest.mark.parametrize(
@@ -137,45 +132,45 @@ def test_where_the_server_has_one_session_only_a_table_is_purged_by_deletes(
     ],
 )
 def test_a_missing_privilege_is_named_with_its_step_before_anything_goes(
-    cluster: Postgres, filled: str, taken: str, said: str
+    cluster: Postgres, logged: str, taken: str, said: str
 ) -> None:
-    name = filled.rsplit("/", 1)[1]
-    run_step("role", {"db_url": filled, **MAID, "own": False})
+    name = name_of(logged)
+    run_step("role", {"db_url": logged, **MAID, "own": False})
     cluster.execute(f"REVOKE {taken.format(name=name)} FROM maid, PUBLIC", name)
-    asked = as_maid(cluster, filled)
+    asked = as_maid(cluster, logged)
     with pytest.raises(PrivilegeError) as raised:
         run_step("bloat_info", {**asked, "before": ["purge", "delete"]})
     assert said.format(name=name) in str(raised.value)
     assert "the role maid" in str(raised.value)
     with pytest.raises(MaintenanceError):
         maintain(asked, vacuum="none")
-    assert logs(cluster, filled) == DAYS
+    assert logs(cluster, logged) == DAYS
 
-    given = run_step("role", {"db_url": filled, **MAID}).answers["statements"]
+    given = run_step("role", {"db_url": logged, **MAID}).answers["statements"]
     assert given == [f"GRANT {taken.format(name=name)} TO maid"]
     maintain(asked, vacuum="none")
-    assert logs(cluster, filled) == DAYS - 6
+    assert logs(cluster, logged) == DAYS - 6
 
 
 def test_the_right_to_vacuum_is_named_as_this_version_knows_it(
-    cluster: Postgres, filled: str
+    cluster: Postgres, logged: str
 ) -> None:
-    name = filled.rsplit("/", 1)[1]
-    run_step("role", {"db_url": filled, **MAID})
-    newest = maintains(filled)
+    name = name_of(logged)
+    run_step("role", {"db_url": logged, **MAID})
+    newest = maintains(logged)
     if newest:
         cluster.execute("REVOKE MAINTAIN ON events, artifact FROM maid", name)
     right = "MAINTAIN on events" if newest else "ownership (before PostgreSQL 17) on log, events"
     with pytest.raises(PrivilegeError, match=r"vacuum none") as raised:
-        maintain(as_maid(cluster, filled))
+        maintain(as_maid(cluster, logged))
     assert f"to vacuum: {right}" in str(raised.value)
-    assert logs(cluster, filled) == DAYS
+    assert logs(cluster, logged) == DAYS
 
 
 def test_a_role_without_a_name_or_on_sqlite_is_refused(
-    cluster: Postgres, filled: str, sqlite_database: str
+    cluster: Postgres, logged: str, sqlite_database: str
 ) -> None:
     with pytest.raises(SettingsError, match="role is missing"):
-        run_step("role", {"db_url": filled})
+        run_step("role", {"db_url": logged})
     with pytest.raises(Unsupported, match="SQLite has no roles"):
         run_step("role", {"db_url": sqlite_database, **MAID})

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, run_step
+from maintenance import clear, engine_for, name_of, run_step
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.errors import MaintenanceError
 from world import dump
@@ -25,10 +25,6 @@ WRITTEN = """
 INSERT INTO log (id, name, level, message, timestamp)
 VALUES (CAST(:id AS uuid), 'l', 20, 'new', now())
 """
-
-
-def name_of(url: str) -> str:
-    return url.rsplit("/", 1)[1]
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])

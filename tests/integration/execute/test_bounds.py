@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step, with_defaults
+from maintenance import FLOW, clear, engine_for, request, run_step, with_defaults
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.execute.ways import BySql
 from prefect_maintenance.measure.sizes import oldest
-from test_bad_input import NOW, POLICY
-from world import World, insert
+from world import NOW, POLICY, World, insert
 
 BOUND = 500
 LOGS = 3000
@@ -24,23 +23,10 @@ OLD = NOW - timedelta(days=60)
 YOUNG = NOW - timedelta(days=1)
 
 
-@pytest.fixture(params=["database", "sqlite_database"])
-def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
-    engine = engine_for(str(request.getfixturevalue(request.param)))
-    clear(engine)
-    yield engine
-    engine.dispose()
-
-
 def add_logs(world: World, run: str, count: int, **columns: Any) -> None:
     for _ in range(count):
         row = {"id": world.new_id(), "name": "l", "level": 20, "message": "m", "flow_run_id": run}
         world.rows["log"].append({**row, "timestamp": YOUNG, "task_run_id": None, **columns})
-
-
-def asked(engine: sa.Engine, **more: Any) -> dict[str, Any]:
-    url = engine.url.render_as_string(hide_password=False)
-    return {"db_url": url, **POLICY.request(), **more}
 
 
 @contextmanager
@@ -73,7 +59,7 @@ def test_a_gone_runs_many_logs_go_in_transactions_of_the_batch_size(engine: sa.E
     add_logs(world, str(uuid.uuid4()), LOGS // 10)
     insert(engine, world)
     with transactions() as sums:
-        outcome = run_step("purge", asked(engine, batch_size=BOUND))
+        outcome = run_step("purge", request(engine, batch_size=BOUND))
     assert outcome.report.deleted["log"] == LOGS + LOGS // 10 == sum(sums)
     assert max(sums) <= BOUND
 
@@ -84,7 +70,7 @@ def test_logs_of_one_instant_go_in_transactions_of_the_batch_size(engine: sa.Eng
     add_logs(world, world.new_id(), 10 * LOGS, timestamp=NOW)
     insert(engine, world)
     with transactions() as sums:
-        run_step("purge", asked(engine, batch_size=BOUND, purge_strategy="delete"))
+        run_step("purge", request(engine, batch_size=BOUND, purge_strategy="delete"))
     assert sum(sums) == LOGS
     assert max(sums) <= BOUND
 
@@ -104,7 +90,7 @@ def test_the_logs_of_a_run_that_goes_are_cut_and_so_are_many_runs(
             world.run("task_run", "task_runs", flow_run_id=run, **key)
     insert(engine, world)
     with transactions() as sums, rows_by_transaction(engine) as whole:
-        outcome = run_step("delete", asked(engine, run_delete_via="sql"))
+        outcome = run_step("delete", request(engine, run_delete_via="sql"))
     assert outcome.report.deleted["flow_run"] == 20
     assert outcome.report.deleted["task_run"] == 2000
     assert outcome.report.deleted["log"] == LOGS + 19
@@ -151,9 +137,9 @@ def test_a_row_of_the_past_without_end_goes_and_one_of_the_future_stays(database
     young = {str(r["id"]) for r in world.rows["log"] if r["timestamp"] in (YOUNG, "infinity", NOW)}
     with connect(database, 1.0) as opened:
         assert oldest(opened, "log") == OLD
-    assert run_step("bloat_info", asked(engine)).report.status == "ok"
+    assert run_step("bloat_info", request(engine)).report.status == "ok"
     for size in (1, 1000):
-        outcome = run_step("purge", asked(engine, batch_size=size, purge_strategy="delete"))
+        outcome = run_step("purge", request(engine, batch_size=size, purge_strategy="delete"))
     assert outcome.report.deleted["log"] == 0
     with engine.connect() as own:
         assert set(own.scalars(sa.text("SELECT CAST(id AS varchar) FROM log"))) == young

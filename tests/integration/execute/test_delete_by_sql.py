@@ -5,28 +5,30 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, at_first_batch, clear, engine_for, run_step, with_defaults
+from maintenance import FLOW, at_first_batch, clear, engine_for, request, run_step, with_defaults
 from prefect_maintenance.errors import StepFailed
 from prefect_maintenance.execute.ways import BySql
-from test_bad_input import NOW, POLICY
-from world import dump, insert, make_world
+from world import NOW, POLICY, dump, insert, make_world
 
 OLD = NOW - timedelta(days=60)
+asked = partial(request, run_delete_via="sql")
 
 
 @pytest.fixture(params=["database", "sqlite_database"])
 def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
     """A database without a server: a parent and its child, and eight lonely runs, all old."""
-    engine = filled(str(request.getfixturevalue(request.param)))
+    engine = fill_with_ten(str(request.getfixturevalue(request.param)))
     yield engine
     engine.dispose()
 
 
-def filled(url: str) -> sa.Engine:
+def fill_with_ten(url: str) -> sa.Engine:
+    """Leave a parent, its child with its task run, and eight lonely runs, all old."""
     engine = engine_for(url)
     clear(engine)
     world = make_world(POLICY, 1, flow=FLOW, size=0, foreign_keys=engine.dialect.name != "sqlite")
@@ -46,22 +48,17 @@ def filled(url: str) -> sa.Engine:
     return engine
 
 
-def request(engine: sa.Engine) -> dict[str, Any]:
-    url = engine.url.render_as_string(hide_password=False)
-    return {"db_url": url, **POLICY.request(), "run_delete_via": "sql"}
-
-
 def runs(engine: sa.Engine) -> set[int]:
     return {uuid.UUID(run).int for run in dump(engine, ["flow_run"])["flow_run"]}
 
 
 def test_no_api_is_needed_and_what_hangs_on_the_runs_goes_with_them(engine: sa.Engine) -> None:
-    outcome = run_step("delete", request(engine))
+    outcome = run_step("delete", asked(engine))
     assert runs(engine) == set()
     assert dump(engine, ["task_run"])["task_run"] == {}
     assert (outcome.report.deleted["flow_run"], outcome.report.deleted["task_run"]) == (10, 1)
     assert next(t.strategy for t in outcome.report.tables if t.name == "flow_run") == "sql"
-    assert not run_step("delete", request(engine)).changed
+    assert not run_step("delete", asked(engine)).changed
 
 
 def test_a_run_that_is_retried_meanwhile_survives_with_its_tree(
@@ -80,7 +77,7 @@ def test_a_run_that_is_retried_meanwhile_survives_with_its_tree(
             connection.execute(sa.text(retried), _bound(engine, id=1))
 
     with at_first_batch("flow_run", retry_the_child) as pace:
-        outcome = run_step("delete", request(engine), pace=pace)
+        outcome = run_step("delete", asked(engine), pace=pace)
     assert runs(engine) == {0, 1}
     assert outcome.report.deleted["flow_run"] == 8
 
@@ -89,13 +86,13 @@ def test_a_run_that_somebody_holds_is_left_with_its_tree_until_the_next_run(
     database: str,
 ) -> None:
     # On SQLite there are no row locks: a writer keeps everybody else waiting.
-    engine = filled(database)
+    engine = fill_with_ten(database)
     with engine.begin() as holder:
         held = "SELECT 1 FROM flow_run WHERE id = :id FOR UPDATE"
         holder.execute(sa.text(held), _bound(engine, id=1))
-        run_step("delete", {**request(engine), "lock_timeout": 0.5})
+        run_step("delete", {**asked(engine), "lock_timeout": 0.5})
         assert runs(engine) == {0, 1}
-    run_step("delete", request(engine))
+    run_step("delete", asked(engine))
     assert runs(engine) == set()
     engine.dispose()
 
@@ -103,7 +100,7 @@ def test_a_run_that_somebody_holds_is_left_with_its_tree_until_the_next_run(
 def test_runs_stay_with_their_logs_while_somebody_keeps_writers_out_of_the_logs(
     database: str,
 ) -> None:
-    engine = filled(database)
+    engine = fill_with_ten(database)
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -115,9 +112,9 @@ def test_runs_stay_with_their_logs_while_somebody_keeps_writers_out_of_the_logs(
         # Whoever builds an index lets readers pass, so that the plan is made.
         migration.execute(sa.text("LOCK TABLE log IN SHARE MODE"))
         with pytest.raises(StepFailed, match="flow_run: a lock could not be had in time"):
-            run_step("delete", {**request(engine), "lock_timeout": 0.2})
+            run_step("delete", {**asked(engine), "lock_timeout": 0.2})
     assert runs(engine) == set(range(10))
-    outcome = run_step("delete", request(engine))
+    outcome = run_step("delete", asked(engine))
     assert runs(engine) == set()
     assert dump(engine, ["log"])["log"] == {}
     assert outcome.report.deleted["log"] == 10

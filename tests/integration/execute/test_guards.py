@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step, with_defaults
+from maintenance import FLOW, clear, engine_for, request, run_step, with_defaults
 from prefect_maintenance.execute.ways import BySql
 from prefect_maintenance.request.settings import Api
 from prefect_maintenance.server.api import open_api
-from test_bad_input import NOW, POLICY
-from world import World, dump, insert
+from world import NOW, POLICY, World, dump, insert
 
 from lab.postgres import Postgres
 from lab.server import PrefectServer, migrate
@@ -28,6 +28,7 @@ OLD = NOW - timedelta(days=60)
 YOUNG = NOW - timedelta(days=1)
 OLD_SERVER = "3.4.25"
 BY_SQL = {"run_delete_via": "sql"}
+asked = partial(request, batch_size=5)
 
 
 @contextmanager
@@ -154,7 +155,7 @@ class Filled:
     strays: list[str]
 
 
-def fill(engine: sa.Engine) -> Filled:
+def fill_with_what_goes(engine: sa.Engine) -> Filled:
     clear(engine)
     world = World(POLICY, 3)
 
@@ -203,10 +204,6 @@ def fill(engine: sa.Engine) -> Filled:
     return Filled(trees, strays)
 
 
-def asked(url: str, api_url: str, **more: Any) -> dict[str, Any]:
-    return {"db_url": url, "api_url": api_url, **POLICY.request(), "batch_size": 5, **more}
-
-
 def nothing_in_use_is_lost(engine: sa.Engine, filled: Filled, party: Party) -> None:
     left = dump(engine)
     for table, ids in party.kept.items():
@@ -251,10 +248,10 @@ def test_what_is_taken_into_use_at_a_request_stays_with_all_that_hangs_on_it(
 ) -> None:
     server: PrefectServer = request.getfixturevalue(which)
     engine = engine_for(server.db_url)
-    filled = fill(engine)
+    filled = fill_with_what_goes(engine)
     party = Party(engine, list(filled.strays))
     with between(server, party.act) as api_url:
-        outcome = run_step("delete", asked(server.db_url, api_url))
+        outcome = run_step("delete", asked(server.db_url, api_url=api_url))
     nothing_in_use_is_lost(engine, filled, party)
     assert outcome.report.deleted["flow_run"] > 0
     engine.dispose()
@@ -266,10 +263,10 @@ def test_what_is_taken_into_use_at_a_statement_stays_with_all_that_hangs_on_it(
 ) -> None:
     with_defaults(monkeypatch, BySql, rows_a_batch=4, runs_a_batch=4)
     engine = engine_for(shared_server.db_url)
-    filled = fill(engine)
+    filled = fill_with_what_goes(engine)
     party = Party(engine, list(filled.strays))
     with at_every_deletion(party):
-        run_step("delete", asked(shared_server.db_url, shared_server.api_url, run_delete_via=way))
+        run_step("delete", asked(shared_server, run_delete_via=way))
     nothing_in_use_is_lost(engine, filled, party)
     assert party.hung
     assert len(party.kept["flow_run"]) > 5
@@ -289,7 +286,7 @@ def test_a_server_that_deletes_runs_is_told_each_thing_that_keeps_one(
     shared_server: PrefectServer, change: str
 ) -> None:
     engine = engine_for(shared_server.db_url)
-    fill(engine)
+    fill_with_what_goes(engine)
     free = (
         "SELECT id FROM flow_run r WHERE state_type = 'COMPLETED' AND parent_task_run_id IS NULL "
         "AND end_time < :young AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = r.id)"
@@ -314,7 +311,7 @@ def test_a_run_on_which_somebody_is_hanging_a_subflow_stays_until_that_is_done(
     database: str,
 ) -> None:
     engine = engine_for(database)
-    filled = fill(engine)
+    filled = fill_with_what_goes(engine)
     with engine.begin() as holder:
         task, parent = holder.execute(
             sa.text(

@@ -14,12 +14,12 @@ from typing import Any
 
 import psycopg2
 import pytest
-from maintenance import engine_for, run_step, wait_until
+from maintenance import engine_for, run_step, table, wait_until
+from old_logs import ROWS, reclaiming, with_old_logs
 from prefect_maintenance.errors import StepFailed
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run import STEPS, Outcome
-from test_reclaim import ROWS, filled, request
 from world import dump
 
 from lab import debian, seeds
@@ -60,10 +60,10 @@ def debians() -> Iterator[Postgres]:
 @pytest.fixture
 def purged(debians: Postgres) -> Iterator[str]:
     """A database whose logs were purged by deletes, and that only pg_repack can shrink online."""
-    url = filled(debians.create_database("purged", "migrated"))
+    url = with_old_logs(debians.create_database("purged", "migrated"))
     debians.execute("CREATE EXTENSION pg_repack", "purged")
     debians.execute("CREATE TABLE other (log_id uuid REFERENCES log (id))", "purged")
-    run_step("purge", request(url))
+    run_step("purge", reclaiming(url))
     debians.execute("ANALYZE log", "purged")
     yield url
     debians.drop_database("purged")
@@ -77,7 +77,7 @@ def logs(url: str) -> dict[str, Any]:
 
 
 def way(outcome: Outcome) -> str:
-    return str(next(t.reclaim for t in outcome.report.tables if t.name == "log"))
+    return str(table(outcome).reclaim)
 
 
 def size(cluster: Postgres) -> int:
@@ -119,7 +119,7 @@ def child_called(name: str) -> int:
 @contextmanager
 def repacking(cluster: Postgres, url: str) -> Iterator[Callable[[], Outcome]]:
     """Be where pg_repack has copied all rows and waits; yields who waits for the step's outcome."""
-    asked = Settings.parse(request(url, vacuum="repack"), check=False)
+    asked = Settings.parse(reclaiming(url, vacuum="repack"), check=False)
     with ThreadPoolExecutor(1) as pool, held(cluster):
         running = pool.submit(STEPS["vacuum"], asked, Pace())
         wait_until(lambda: copied(cluster) or running.done())
@@ -130,10 +130,10 @@ def test_a_table_that_others_refer_to_is_repacked_row_for_row(
     debians: Postgres, purged: str
 ) -> None:
     before, bytes_before, file_before = logs(purged), size(debians), file(debians)
-    foretold = run_step("vacuum", request(purged, vacuum="repack"), check=True)
+    foretold = run_step("vacuum", reclaiming(purged, vacuum="repack"), check=True)
     assert (way(foretold), file(debians)) == ("repack", file_before)
 
-    done = run_step("vacuum", request(purged, vacuum="repack"))
+    done = run_step("vacuum", reclaiming(purged, vacuum="repack"))
     assert len(before) == ROWS // 10
     assert logs(purged) == before
     assert (way(done), done.changed) == ("repack", True)
@@ -143,7 +143,7 @@ def test_a_table_that_others_refer_to_is_repacked_row_for_row(
     debians.execute("INSERT INTO other SELECT id FROM log LIMIT 1", "purged")
 
     file_after = file(debians)
-    again = run_step("vacuum", request(purged, vacuum="repack"))
+    again = run_step("vacuum", reclaiming(purged, vacuum="repack"))
     assert (way(again), again.changed, file(debians)) == ("plain", False, file_after)
 
 
@@ -176,7 +176,7 @@ def test_what_a_killed_pg_repack_leaves_is_told_with_the_statements_that_remove_
     assert len(debians.execute(LEFT, "purged")) == 3
 
     with pytest.raises(StepFailed, match="already has a trigger") as next_run:
-        run_step("vacuum", request(purged, vacuum="repack"))
+        run_step("vacuum", reclaiming(purged, vacuum="repack"))
     advice = [f"{verb} EXTENSION pg_repack" for verb in ("DROP", "CREATE")]
     for statement in (f"{advice[0]} CASCADE", advice[1]):
         assert statement in told
@@ -184,7 +184,7 @@ def test_what_a_killed_pg_repack_leaves_is_told_with_the_statements_that_remove_
         debians.execute(statement, "purged")
     assert debians.execute(LEFT, "purged") == []
     assert logs(purged) == before
-    assert way(run_step("vacuum", request(purged, vacuum="repack"))) == "repack"
+    assert way(run_step("vacuum", reclaiming(purged, vacuum="repack"))) == "repack"
     assert size(debians) < bytes_before / 4
 
 
@@ -194,7 +194,7 @@ def test_a_killed_runs_pg_repack_ends_by_itself_with_every_row(
     before, file_before = logs(purged), file(debians)
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}; from maintenance import run_step; "
-        f"run_step('vacuum', {request(purged, vacuum='repack')!r})"
+        f"run_step('vacuum', {reclaiming(purged, vacuum='repack')!r})"
     )
     with held(debians), subprocess.Popen([sys.executable, "-c", code]) as ours:
         wait_until(lambda: copied(debians))

@@ -3,88 +3,33 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import threading
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step, wait_until
+from maintenance import clear, engine_for, fill, name_of, run_step, wait_until
 from prefect_maintenance.database.connection import Database
 from prefect_maintenance.errors import ConnectionFailed, StepFailed
-from test_bad_input import POLICY
-from world import Dump, dump, insert, make_world
+from rewriting import REWRITTEN, by_rewrite, debris, kept_by_deletes, schema
+from world import dump
 
 from lab.postgres import PASSWORD, Postgres
-
-TABLES = ("log", "events", "event_resources")
-
-
-@pytest.fixture
-def filled(database: str) -> Iterator[str]:
-    """A database with logs, events and everything they belong to, without a server."""
-    engine = engine_for(database)
-    clear(engine)
-    insert(engine, make_world(POLICY, 11, flow=FLOW, size=60, foreign_keys=True))
-    yield database
-    engine.dispose()
-
-
-def request(url: str, **more: Any) -> dict[str, Any]:
-    return {"db_url": url, **POLICY.request(), "purge_strategy": "rewrite", **more}
-
-
-def name_of(url: str) -> str:
-    return url.rsplit("/", 1)[1]
-
-
-def kept_by_deletes(cluster: Postgres, url: str) -> Dump:
-    """Say what a purge by deletes leaves, on a copy of the database."""
-    copy = cluster.create_database(f"c_{uuid.uuid4().hex[:12]}", name_of(url))
-    run_step("purge", request(copy, purge_strategy="delete"))
-    engine = engine_for(copy)
-    left = dump(engine, TABLES)
-    engine.dispose()
-    cluster.drop_database(name_of(copy))
-    return left
-
-
-def schema(cluster: Postgres, url: str) -> list[str]:
-    """Return the lines of pg_dump -s, in an order that does not depend on object ids."""
-    done = subprocess.run(
-        [cluster.program("pg_dump"), "-s", "-h", "127.0.0.1", "-p", str(cluster.port),
-         "-U", "postgres", name_of(url)],
-        env={"PGPASSWORD": PASSWORD}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    # Newer versions put a random word around the dump.
-    return sorted(line for line in done.stdout.splitlines() if "restrict " not in line)
-
-
-def debris(cluster: Postgres, url: str) -> list[Any]:
-    return cluster.execute(
-        # The temporary tables of a crashed session are PostgreSQL's own to remove.
-        "SELECT relname FROM pg_class "
-        "WHERE relname LIKE '%maintenance%' AND relpersistence <> 't' "
-        "UNION SELECT proname FROM pg_proc WHERE proname LIKE '%maintenance%' "
-        "UNION SELECT tgname FROM pg_trigger WHERE tgname LIKE '%maintenance%'",
-        name_of(url),
-    )
 
 
 def test_a_rewrite_leaves_the_same_rows_as_deletes_and_says_how_long_it_locked(
     cluster: Postgres, filled: str
 ) -> None:
     wanted = kept_by_deletes(cluster, filled)
-    outcome = run_step("purge", request(filled))
-    assert dump(engine_for(filled), TABLES) == wanted
+    outcome = run_step("purge", by_rewrite(filled))
+    assert dump(engine_for(filled), REWRITTEN) == wanted
     strategies = {t.name: t.strategy for t in outcome.report.tables}
-    assert {strategies[table] for table in TABLES} == {"rewrite"}
+    assert {strategies[table] for table in REWRITTEN} == {"rewrite"}
     assert outcome.report.warnings == ()
     assert debris(cluster, filled) == []
-    assert not run_step("purge", request(filled)).changed
+    assert not run_step("purge", by_rewrite(filled)).changed
 
 
 def test_names_owner_rights_options_and_comments_are_as_before(
@@ -109,7 +54,7 @@ def test_names_owner_rights_options_and_comments_are_as_before(
     ):
         cluster.execute(sql, name)
     before = schema(cluster, filled)
-    run_step("purge", request(filled))
+    run_step("purge", by_rewrite(filled))
     assert schema(cluster, filled) == before
     for role in ("reader_of_logs", "owner_of_logs"):
         cluster.execute(f"REASSIGN OWNED BY {role} TO postgres", name)
@@ -136,12 +81,12 @@ def test_what_a_swap_would_lose_is_refused_and_purged_by_deletes(
 ) -> None:
     wanted = kept_by_deletes(cluster, filled)
     cluster.execute(made, name_of(filled))
-    outcome = run_step("purge", request(filled))
+    outcome = run_step("purge", by_rewrite(filled))
     assert any(why in warning for warning in outcome.report.warnings)
     strategies = {t.name: t.strategy for t in outcome.report.tables}
     assert strategies["log"].startswith("delete")
     assert strategies["events"] == "rewrite"
-    assert dump(engine_for(filled), TABLES) == wanted
+    assert dump(engine_for(filled), REWRITTEN) == wanted
     assert debris(cluster, filled) == []
 
 
@@ -152,15 +97,15 @@ def test_a_role_that_may_not_make_a_table_is_told_and_purges_by_deletes(
     cluster.execute("CREATE ROLE keeper LOGIN PASSWORD 'kept'")
     for sql in (
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
-        "GRANT ALL ON ALL TABLES IN SCHEMA public TO keeper",
+        "GRANT ALL ON ALL REWRITTEN IN SCHEMA public TO keeper",
         "ALTER TABLE log OWNER TO keeper",
     ):
         cluster.execute(sql, name)
-    outcome = run_step("purge", request(cluster.url(name, "keeper", "kept")))
+    outcome = run_step("purge", by_rewrite(cluster.url(name, "keeper", "kept")))
     reasons = {t.name: t.strategy_why for t in outcome.report.tables}
     assert "lacks CREATE on the schema" in reasons["log"]
     assert "does not own it" in reasons["events"]
-    assert dump(engine_for(filled), TABLES) == wanted
+    assert dump(engine_for(filled), REWRITTEN) == wanted
     cluster.execute("DROP OWNED BY keeper CASCADE", name)
     cluster.execute("DROP ROLE keeper")
 
@@ -229,7 +174,7 @@ def test_an_interruption_at_any_statement_leaves_every_row_and_the_next_run_fini
     # All tables go the same way; one of them is enough, and quicker.
     cluster.execute("TRUNCATE events, event_resources", name_of(filled))
     wanted = kept_by_deletes(cluster, filled)
-    before = dump(engine_for(filled), TABLES)
+    before = dump(engine_for(filled), REWRITTEN)
     really = Database._execute
     statements = [0]
     deadly = [0]
@@ -247,7 +192,7 @@ def test_an_interruption_at_any_statement_leaves_every_row_and_the_next_run_fini
         trial = cluster.create_database(f"k_{uuid.uuid4().hex[:12]}", name_of(filled))
         statements[0] = 0
         try:
-            run_step("purge", request(trial))
+            run_step("purge", by_rewrite(trial))
         except (ConnectionFailed, StepFailed):
             interrupted += 1
         else:
@@ -255,11 +200,11 @@ def test_an_interruption_at_any_statement_leaves_every_row_and_the_next_run_fini
             break
         deadly_now, deadly[0] = deadly[0], 0
         engine = engine_for(trial)
-        left = dump(engine, TABLES)
-        for table in TABLES:
+        left = dump(engine, REWRITTEN)
+        for table in REWRITTEN:
             assert set(wanted[table]) <= set(left[table]) <= set(before[table]), deadly_now
-        run_step("purge", request(trial))
-        assert dump(engine, TABLES) == wanted, deadly_now
+        run_step("purge", by_rewrite(trial))
+        assert dump(engine, REWRITTEN) == wanted, deadly_now
         assert debris(cluster, trial) == [], deadly_now
         engine.dispose()
         cluster.drop_database(name_of(trial))
@@ -271,9 +216,9 @@ def test_a_long_reader_is_left_alone_and_named(cluster: Postgres, filled: str) -
     with engine_for(filled).begin() as reader:
         reader.execute(sa.text("SET application_name = 'a long report'"))
         reader.execute(sa.text("SELECT count(*) FROM log"))
-        outcome = run_step("purge", request(filled, lock_timeout=0.5))
+        outcome = run_step("purge", by_rewrite(filled, lock_timeout=0.5))
     assert any("a long report" in warning for warning in outcome.report.warnings)
-    assert dump(engine_for(filled), TABLES) == wanted
+    assert dump(engine_for(filled), REWRITTEN) == wanted
 
 
 def test_no_swap_happens_across_a_snapshot_that_would_see_an_empty_table(
@@ -284,11 +229,11 @@ def test_no_swap_happens_across_a_snapshot_that_would_see_an_empty_table(
     engine = engine_for(filled)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
         old.execute(sa.text("SELECT 1 FROM flow LIMIT 1"))
-        outcome = run_step("purge", request(filled, lock_timeout=0.5))
+        outcome = run_step("purge", by_rewrite(filled, lock_timeout=0.5))
         seen = old.execute(sa.text("SELECT count(*) FROM log")).scalar_one()
         assert seen == len(before)
     assert any("snapshot" in warning for warning in outcome.report.warnings)
-    assert dump(engine, TABLES) == wanted
+    assert dump(engine, REWRITTEN) == wanted
 
 
 def test_no_swap_happens_under_a_transaction_at_work_whose_snapshot_is_older_than_the_copy(
@@ -312,12 +257,12 @@ def test_no_swap_happens_under_a_transaction_at_work_whose_snapshot_is_older_tha
         holder.execute(sa.text("SELECT pg_advisory_lock(77)"))
         at_work.start()
         wait_until(lambda: cluster.execute(waits, name_of(filled))[0][0])
-        outcome = run_step("purge", request(filled, lock_timeout=0.5))
+        outcome = run_step("purge", by_rewrite(filled, lock_timeout=0.5))
         assert not seen
     at_work.join()
     assert seen == [before]
     assert any("snapshot" in warning for warning in outcome.report.warnings)
-    assert dump(engine, TABLES) == wanted
+    assert dump(engine, REWRITTEN) == wanted
     engine.dispose()
 
 
@@ -328,8 +273,7 @@ def test_a_server_restart_in_the_middle_is_survived() -> None:
         url = alone.create_database("restarted")
         migrate(url)
         engine = engine_for(url)
-        clear(engine)
-        insert(engine, make_world(POLICY, 11, flow=FLOW, size=60, foreign_keys=True))
+        fill(engine, seed=11)
         wanted = kept_by_deletes(alone, url)
         really = Database._execute
 
@@ -342,10 +286,10 @@ def test_a_server_restart_in_the_middle_is_survived() -> None:
         patch = pytest.MonkeyPatch()
         patch.setattr(Database, "_execute", restarting)
         with patch.context(), pytest.raises((ConnectionFailed, StepFailed)):
-            run_step("purge", request(url))
+            run_step("purge", by_rewrite(url))
         patch.undo()
-        run_step("purge", request(url))
-        assert dump(engine, TABLES) == wanted
+        run_step("purge", by_rewrite(url))
+        assert dump(engine, REWRITTEN) == wanted
         assert debris(alone, url) == []
         engine.dispose()
 

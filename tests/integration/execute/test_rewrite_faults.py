@@ -11,77 +11,35 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import prefect_maintenance
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step, small_disk
+from maintenance import at_first_batch, engine_for, name_of, run_step, small_disk, wait_until
 from prefect_maintenance.database.connection import Database, connect
 from prefect_maintenance.errors import Busy, Stopped
 from prefect_maintenance.execute import rewrite
 from prefect_maintenance.measure import disk_space
-from prefect_maintenance.pace.pace import Pace, Progress
-from test_bad_input import POLICY
-from test_rewrite import TABLES, debris, kept_by_deletes, name_of, request
-from world import Dump, dump, insert, make_world
+from rewriting import (
+    REWRITTEN,
+    by_rewrite,
+    debris,
+    fill_logs,
+    ids,
+    kept_by_deletes,
+    purge,
+    strategy,
+)
+from world import Dump, dump
 
 from lab.environments import NEWEST, prefect
 from lab.postgres import Postgres
 from lab.server import PrefectServer, asynchronous, migrate
 
-LOGS = """
-INSERT INTO log (id, name, level, message, timestamp)
-SELECT gen_random_uuid(), 'l', 20, repeat('m', 200),
-       CASE WHEN n % 3 = 0 THEN now() ELSE now() - interval '90 days' END
-FROM generate_series(1, {rows}) n
-"""
-
-
-def fill_logs(cluster: Postgres, url: str, rows: int) -> set[str]:
-    """Leave so many logs in a database, a third of them young; returns the ids of those."""
-    engine = engine_for(url)
-    clear(engine)
-    engine.dispose()
-    cluster.execute(LOGS.format(rows=rows), name_of(url))
-    cluster.execute("ANALYZE log", name_of(url))
-    young = "SELECT CAST(id AS text) FROM log WHERE timestamp > now() - interval '1 day'"
-    return {row[0] for row in cluster.execute(young, name_of(url))}
-
-
-def ids(cluster: Postgres, url: str) -> list[str]:
-    return [row[0] for row in cluster.execute("SELECT CAST(id AS text) FROM log", name_of(url))]
-
-
-def strategy(outcome: Any, table: str = "log") -> str:
-    return str(next(t.strategy for t in outcome.report.tables if t.name == table))
-
-
-def at_the_copy(act: Callable[[], None]) -> Pace:
-    """Do something once, when a part of the copy of the logs is there and the rest is not."""
-    done: list[Progress] = []
-
-    def show(progress: Progress) -> None:
-        if progress.table == "log" and not done:
-            done.append(progress)
-            act()
-
-    return Pace(show=show)
-
-
-@pytest.fixture
-def filled(database: str) -> str:
-    """A database with logs, events and everything they belong to, without a server."""
-    engine = engine_for(database)
-    clear(engine)
-    insert(engine, make_world(POLICY, 11, flow=FLOW, size=60, foreign_keys=True))
-    engine.dispose()
-    return database
-
 
 def left(url: str) -> Dump:
     engine = engine_for(url)
-    found = dump(engine, TABLES)
+    found = dump(engine, REWRITTEN)
     engine.dispose()
     return found
 
@@ -126,18 +84,19 @@ def test_a_killed_process_leaves_every_row_and_the_next_run_finishes(
         assert young <= set(found) <= every
     assert killed > 3
     wait_for_the_dead(cluster, database)
-    run_step("purge", {"db_url": database, "purge_strategy": "rewrite"})
+    purge(database)
     assert sorted(ids(cluster, database)) == sorted(young)
     assert debris(cluster, database) == []
 
 
 def wait_for_the_dead(cluster: Postgres, url: str) -> None:
     """The session of a client that was killed ends some seconds later, whatever it is at."""
-    until = time.monotonic() + 20
-    mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'prefect-maint%%'"
-    while cluster.execute(mine, name_of(url))[0][0]:
-        assert time.monotonic() < until, "the session of a killed process lives on"
-        time.sleep(0.1)
+    mine = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'prefect-maint%%'"
+    wait_until(
+        lambda: not cluster.execute(mine, name_of(url)),
+        20,
+        "the session of a killed process lives on",
+    )
 
 
 def test_the_statement_of_a_killed_process_does_not_go_on_without_it(
@@ -163,12 +122,14 @@ def test_the_statement_of_a_killed_process_does_not_go_on_without_it(
 
 def test_a_stop_in_the_middle_leaves_the_table_as_it_was(cluster: Postgres, filled: str) -> None:
     wanted, before = kept_by_deletes(cluster, filled), left(filled)
-    pace = at_the_copy(lambda: pace.stop("SIGTERM"))
-    with pytest.raises(Stopped, match="stopped by SIGTERM while at log"):
-        run_step("purge", request(filled), pace=pace)
+    with (
+        at_first_batch("log", lambda: pace.stop("SIGTERM")) as pace,
+        pytest.raises(Stopped, match="stopped by SIGTERM while at log"),
+    ):
+        run_step("purge", by_rewrite(filled), pace=pace)
     assert left(filled) == before
     assert debris(cluster, filled) == []
-    run_step("purge", request(filled))
+    run_step("purge", by_rewrite(filled))
     assert left(filled) == wanted
 
 
@@ -178,10 +139,11 @@ def test_a_second_run_is_told_who_is_at_work(filled: str, cluster: Postgres) -> 
 
     def second() -> None:
         with pytest.raises(Busy) as refused:
-            run_step("purge", request(filled))
+            run_step("purge", by_rewrite(filled))
         refusals.append(str(refused.value))
 
-    run_step("purge", request(filled), pace=at_the_copy(second))
+    with at_first_batch("log", second) as pace:
+        run_step("purge", by_rewrite(filled), pace=pace)
     assert "another maintenance run is at work" in refusals[0]
     assert left(filled) == wanted
 
@@ -193,7 +155,8 @@ def test_a_change_of_the_tables_shape_meanwhile_is_kept(cluster: Postgres, fille
         for sql in ("ALTER TABLE log ADD COLUMN extra int DEFAULT 7", "DROP INDEX ix_log__level"):
             cluster.execute(sql, name_of(filled))
 
-    outcome = run_step("purge", request(filled), pace=at_the_copy(migrate_meanwhile))
+    with at_first_batch("log", migrate_meanwhile) as pace:
+        outcome = run_step("purge", by_rewrite(filled), pace=pace)
     assert any("waits for AccessExclusive on log" in w for w in outcome.report.warnings)
     assert strategy(outcome).startswith("delete")
     logs = left(filled)["log"]
@@ -206,7 +169,7 @@ def test_the_next_migrations_of_prefect_find_the_schema_they_expect(
     cluster: Postgres, filled: str
 ) -> None:
     wanted = kept_by_deletes(cluster, filled)
-    assert strategy(run_step("purge", request(filled))) == "rewrite"
+    assert strategy(run_step("purge", by_rewrite(filled))) == "rewrite"
     # Back by the migrations that made indexes of event_resources, and forth again.
     _database_command(filled, "downgrade", "-y", "-r", "7218aad17905")
     migrate(filled)
@@ -238,7 +201,7 @@ def test_a_full_disk_leaves_every_row_and_the_purge_goes_on_by_deletes(
     with small_disk(cluster, template, "on_a_small_disk") as disk:
         young = fill_logs(cluster, disk.url, 60_000)
         disk.fill(leave=4 * 2**20)
-        outcome = run_step("purge", {"db_url": disk.url, "purge_strategy": "rewrite"})
+        outcome = purge(disk.url)
         assert "disk is full" in " ".join(outcome.report.warnings)
         assert strategy(outcome).startswith("delete")
         assert sorted(ids(cluster, disk.url)) == sorted(young)
@@ -259,13 +222,10 @@ def test_autovacuum_gives_way_and_writers_do_not_wait_for_it() -> None:
         gone = "DELETE FROM log WHERE timestamp < now() - interval '1 day' AND level = 20"
         busy.execute(gone + " AND id::text < '8'", "busy")
         working = (
-            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' "
+            "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' "
             "AND query LIKE '%%public.log%%'"
         )
-        until = time.monotonic() + 30
-        while not busy.execute(working, "busy")[0][0]:
-            assert time.monotonic() < until, "autovacuum did not begin"
-            time.sleep(0.1)
+        wait_until(lambda: busy.execute(working, "busy"), 30, "autovacuum did not begin")
         slowest = [0.0]
         over = threading.Event()
 
@@ -363,7 +323,7 @@ def test_prefects_own_writing_and_vacuuming_go_on_meanwhile(
         while not over.is_set():
             old = "UPDATE log SET timestamp = timestamp - interval '90 days' WHERE name = 'l'"
             cluster.execute(f"{old} AND id::text < '1'", name_of(database))
-            outcome = run_step("purge", {"db_url": database, "purge_strategy": "rewrite"})
+            outcome = purge(database)
             rewrites[0] += strategy(outcome) == "rewrite"
 
     busy = threading.Thread(target=rewrite_again_and_again)

@@ -3,82 +3,40 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
-import psycopg2
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
+from maintenance import FLOW, at_first_batch, clear, engine_for, name_of, run_step, wait_until
 from prefect_maintenance.database.connection import Database
-from prefect_maintenance.database.table_guard import Guard
 from prefect_maintenance.errors import ConnectionFailed, MaintenanceError
 from prefect_maintenance.execute import rewrite
 from prefect_maintenance.measure import leftovers
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run import STEPS
-from test_rewrite import debris, name_of, schema
-from test_rewrite_faults import at_the_copy, fill_logs, ids, strategy
+from rewriting import (
+    ROWS,
+    at_the_swap,
+    debris,
+    doing,
+    fill_logs,
+    ids,
+    purge,
+    schema,
+    session,
+    strategy,
+)
 
-from lab.postgres import PASSWORD, Postgres
+from lab.postgres import Postgres
 
-ROWS = 6000
 PIECE = 500
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewrite, "_PIECE", PIECE)
-
-
-@pytest.fixture
-def young(cluster: Postgres, database: str) -> set[str]:
-    """The ids of the logs that must stay."""
-    return fill_logs(cluster, database, ROWS)
-
-
-def purge(url: str, pace: Pace | None = None, **more: Any) -> Any:
-    return run_step("purge", {"db_url": url, "purge_strategy": "rewrite", **more}, pace=pace)
-
-
-def at_the_swap(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """Do something once, right before the lock of the swap is asked for."""
-    really = Guard.lock
-    done: list[bool] = []
-
-    def acting(self: Guard, mode: str) -> None:
-        if not done:
-            done.append(True)
-            act()
-        really(self, mode)
-
-    monkeypatch.setattr(Guard, "lock", acting)
-
-
-def doing(cluster: Postgres, url: str, sql: str) -> Callable[[], None]:
-    """Return what carries out a statement of somebody else's, who does not wait for ever."""
-
-    def act() -> None:
-        with session(cluster, url) as cursor:
-            cursor.connection.autocommit = True
-            cursor.execute("SET lock_timeout = '20s'")
-            cursor.execute(sql)
-
-    return act
-
-
-@contextmanager
-def session(cluster: Postgres, url: str, **more: str) -> Iterator[Any]:
-    """A session of somebody else; what it begins is rolled back at the end."""
-    who: dict[str, Any] = {"user": "postgres", "password": PASSWORD, **more}
-    connection = psycopg2.connect(host="127.0.0.1", port=cluster.port, dbname=name_of(url), **who)
-    try:
-        with connection.cursor() as cursor:
-            yield cursor
-    finally:
-        connection.close()
 
 
 WAITING = {
@@ -109,8 +67,8 @@ def test_whoever_wants_the_table_gets_it_at_once_and_no_row_is_lost(
     cluster: Postgres, database: str, young: set[str], command: str
 ) -> None:
     # Carried out to its end while the rewrite is between two pieces: it waits for nothing there.
-    act = at_the_copy(doing(cluster, database, command))
-    outcome = purge(database, act)
+    with at_first_batch("log", doing(cluster, database, command)) as pace:
+        outcome = purge(database, pace)
     assert set(ids(cluster, database)) == young
     assert outcome.report.deleted["log"] == ROWS - len(young)
     assert any("the rewrite of public.log gave way" in w for w in outcome.report.warnings)
@@ -123,8 +81,8 @@ def test_whoever_wants_the_table_gets_it_at_once_and_no_row_is_lost(
 def test_rows_that_others_move_between_two_batches_go_all_the_same(
     cluster: Postgres, database: str, young: set[str], command: str
 ) -> None:
-    act = at_the_copy(doing(cluster, database, command))
-    outcome = purge(database, act, purge_strategy="delete", batch_size=500)
+    with at_first_batch("log", doing(cluster, database, command)) as pace:
+        outcome = purge(database, pace, purge_strategy="delete", batch_size=500)
     assert strategy(outcome) == "delete by heap range"
     assert set(ids(cluster, database)) == young
     assert outcome.report.deleted["log"] == ROWS - len(young)
@@ -177,12 +135,13 @@ def test_what_takes_no_lock_is_seen_before_the_swap_is_final(
     instant: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    act, pace = doing(cluster, database, command), None
+    act = doing(cluster, database, command)
     if instant == "copy":
-        pace = at_the_copy(act)
+        with at_first_batch("log", act) as pace:
+            outcome = purge(database, pace)
     else:
         at_the_swap(monkeypatch, act)
-    outcome = purge(database, pace)
+        outcome = purge(database)
     assert set(ids(cluster, database)) == young
     assert outcome.report.deleted["log"] == ROWS - len(young)
     assert strategy(outcome).startswith("delete")
@@ -208,8 +167,8 @@ def test_sessions_of_any_replication_role_are_followed(
             cursor.connection.commit()
 
     # After the last piece, so that no copy can have seen them.
-    act = at_the_copy(write)
-    outcome = purge(database, act)
+    with at_first_batch("log", write) as pace:
+        outcome = purge(database, pace)
     found = {row[0] for row in cluster.execute(added, name_of(database))}
     assert (strategy(outcome), len(found)) == ("rewrite", 99)
     assert set(ids(cluster, database)) == young | found
@@ -327,8 +286,8 @@ def test_no_reader_sees_an_empty_table_when_the_role_is_a_mere_owner(
         at_work = threading.Thread(target=read)
         at_work.start()
         if second is None:
-            wait_for(cluster, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
-                              "AND objid = 77 AND NOT granted")  # fmt: skip
+            waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 77"
+            wait_until(lambda: cluster.execute(f"{waits} AND NOT granted"))
         else:
             at_work.join()
         outcome = purge(owner, lock_timeout=0.5)
@@ -343,16 +302,6 @@ def test_no_reader_sees_an_empty_table_when_the_role_is_a_mere_owner(
     assert "GRANT pg_read_all_stats TO mere_owner" in told
     assert strategy(outcome).startswith("delete")
     assert set(ids(cluster, database)) == young
-
-
-def wait_for(cluster: Postgres, sql: str) -> None:
-    """Wait until a count is not 0."""
-    pause = threading.Event()
-    for _ in range(600):
-        if cluster.execute(sql)[0][0]:
-            return
-        pause.wait(0.05)
-    raise AssertionError(f"still 0: {sql}")
 
 
 def test_a_mere_owner_rewrites_when_nobody_holds_a_snapshot(
@@ -421,8 +370,10 @@ def leave_a_rewrite(cluster: Postgres, url: str) -> None:
     with patch.context() as killed:
         # Nothing can be tidied up by the dead.
         killed.setattr(leftovers, "remove", lambda *_: None)
-        pace = at_the_copy(lambda: pace.stop("SIGKILL"))
-        with pytest.raises(Exception, match="SIGKILL"):
+        with (
+            at_first_batch("log", lambda: pace.stop("SIGKILL")) as pace,
+            pytest.raises(Exception, match="SIGKILL"),
+        ):
             purge(url, pace)
     assert len(debris(cluster, url)) > 3
 
@@ -515,7 +466,8 @@ def test_nobody_who_writes_logs_can_run_code_as_the_maintenance(
             cursor.connection.commit()
 
     try:
-        outcome = purge(database, at_the_copy(attack))
+        with at_first_batch("log", attack) as pace:
+            outcome = purge(database, pace)
         rights = "SELECT rolsuper FROM pg_roles WHERE rolname = 'stranger'"
         assert cluster.execute(rights) == [(False,)]
         assert strategy(outcome) == "rewrite"

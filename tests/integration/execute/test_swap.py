@@ -6,24 +6,15 @@ import threading
 from typing import Any
 
 import pytest
-from test_lock_queue import reader, readers_pass
-from test_rewrite import debris, name_of
-from test_rewrite_faults import fill_logs, ids, strategy
-from test_rewrite_neighbours import at_the_swap, doing, purge
+from maintenance import name_of
+from rewriting import ROWS, at_the_swap, debris, doing, ids, purge, reader, readers_pass, strategy
 
 from lab.postgres import Postgres
 
-ROWS = 3000
 WRITTEN = (
     "INSERT INTO log (id, name, level, message, timestamp) "
     "SELECT gen_random_uuid(), 'written late', 20, 'm', now() FROM generate_series(1, 7)"
 )
-
-
-@pytest.fixture
-def young(cluster: Postgres, database: str) -> set[str]:
-    """The ids of the logs that must stay."""
-    return fill_logs(cluster, database, ROWS)
 
 
 def test_rows_that_are_written_right_before_the_lock_of_the_swap_are_there(

@@ -9,8 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from maintenance import wait_until
+from tools import BIN, read_yaml
 
 from lab import environments
 from lab.controller import VERSION, Controller
@@ -26,14 +26,9 @@ from lab.environments import ROOT
 from lab.fleet import Fleet
 from lab.postgres import PASSWORD, Postgres
 
-BIN = Path(sys.executable).parent
 BUNDLES = sorted((ROOT / "awx" / "job_templates").glob("*.yml"))
 DAYS = 20
 SECRET = "{{ vault_prefect_maintenance_db_password }}"
-
-
-def read_yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
 
 
 def spec_of(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -231,12 +226,6 @@ def blank() -> dict[str, str]:
     return {q["variable"]: "" for q in template["survey_spec"]["spec"]}
 
 
-@pytest.fixture(scope="module")
-def servers(cluster: Postgres, template: str) -> Iterator[Fleet]:
-    with Fleet(cluster, template) as fleet:
-        yield fleet
-
-
 def host(variables: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return host variables that take the password from the credential."""
     url = variables["prefect_maintenance_db_url"].replace(PASSWORD, SECRET)
@@ -300,11 +289,8 @@ def test_a_cancelled_job_leaves_a_clean_state_and_the_next_one_finishes(
         assert early.status == "failed"
         assert "another maintenance run is at work" in artifacts(early)["failed"]["cancelled"]
     engine.dispose()
-    at_work = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'cancelled'"
-    until = time.monotonic() + 60
-    while cluster.execute(at_work)[0][0] and time.monotonic() < until:
-        time.sleep(0.1)
-    assert cluster.execute(at_work)[0][0] == 0
+    at_work = "SELECT 1 FROM pg_stat_activity WHERE datname = 'cancelled'"
+    wait_until(lambda: not cluster.execute(at_work), 60)
 
     done = job.run("maintain", blank())
     assert (done.status, done.rc) == ("successful", 0), done.stdout.read()

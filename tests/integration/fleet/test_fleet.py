@@ -7,74 +7,27 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from maintenance import run_step, small_disk
+from maintenance import run_step, small_disk, wait_until
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.errors import Stopped
 from prefect_maintenance.pace.cluster import place_in_cluster
 from prefect_maintenance.pace.pace import Pace, Progress, unread
+from rollout import Rollout
 
-from lab import environments
-from lab.environments import ROOT
 from lab.fleet import FILL, Fleet
 from lab.postgres import Postgres, free_port
 
-BIN = Path(sys.executable).parent
 DAYS = 20
 NAMES = [f"prefect-{n:02}" for n in range(1, 11)]
 AT_WORK = "SELECT application_name FROM pg_stat_activity WHERE query LIKE 'DELETE FROM log%'"
 BROKEN = {"prefect-04", "prefect-07", "prefect-09"}
-
-
-class Rollout:
-    """An inventory of many hosts, and the playbooks run on it."""
-
-    def __init__(self, folder: Path, hosts: dict[str, dict[str, Any]], **common: Any) -> None:
-        self.folder, self.hosts, self.common = folder, hosts, common
-        self.reports = folder / "reports"
-
-    def command(self, *options: str, playbook: str = "maintain") -> list[str]:
-        common = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "prefect_maintenance_python": str(environments.prefect()),
-            "prefect_maintenance_report_dir": str(self.reports),
-            **self.common,
-        }
-        inventory = self.folder / "hosts.yml"
-        inventory.write_text(yaml.safe_dump({"all": {"hosts": self.hosts, "vars": common}}))
-        path = ROOT / "playbooks" / f"{playbook}.yml"
-        return [str(BIN / "ansible-playbook"), str(path), "-i", str(inventory), *options]
-
-    def run(self, *options: str, playbook: str = "maintain") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*options, playbook=playbook),
-            env=self.environment(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-        )
-
-    @staticmethod
-    def environment() -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("ANSIBLE_")}
-        return {**clean, "ANSIBLE_FORKS": "5"}
-
-    def fleet(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.reports / "fleet.json").read_text())
-        return found
-
-    def statuses(self) -> dict[str, str]:
-        return {host["host"]: host["status"] for host in self.fleet()["hosts"]}
 
 
 def recap(output: str) -> dict[str, dict[str, int]]:
@@ -84,12 +37,6 @@ def recap(output: str) -> dict[str, dict[str, int]]:
         for line in lines
         if ":" in line
     }
-
-
-@pytest.fixture(scope="module")
-def servers(cluster: Postgres, template: str) -> Iterator[Fleet]:
-    with Fleet(cluster, template) as fleet:
-        yield fleet
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +139,7 @@ def test_a_fleet_that_never_ran_is_checked_killed_in_the_middle_and_converges(
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    until = time.monotonic() + 120
-    while not (found := cluster.execute(AT_WORK)) and time.monotonic() < until:
-        time.sleep(0.02)
+    found = wait_until(lambda: cluster.execute(AT_WORK))
     # Ansible's workers have sessions of their own, so the module is killed by itself.
     os.kill(int(found[0][0].rsplit(" ", 1)[1]), signal.SIGKILL)
     os.killpg(running.pid, signal.SIGKILL)
@@ -241,7 +186,7 @@ def test_the_stop_playbook_stops_what_runs_after_it_until_it_is_taken_back(
 
 
 def test_the_stop_file_ends_a_step_between_two_batches(servers: Fleet, tmp_path: Path) -> None:
-    asked = request(servers.add("stopping", DAYS, rows=100))
+    asked = purging(servers.add("stopping", DAYS, rows=100))
     stop = tmp_path / "stop"
     pace = Pace(show=lambda _progress: stop.touch(), stop_file=stop)
     with pytest.raises(Stopped, match="stopped by the file"):
@@ -261,7 +206,7 @@ def test_the_stop_file_ends_a_step_between_two_batches(servers: Fleet, tmp_path:
 
 
 def test_a_step_whose_starter_is_gone_stops_between_two_batches(servers: Fleet) -> None:
-    asked = request(servers.add("orphan", DAYS, rows=100))
+    asked = purging(servers.add("orphan", DAYS, rows=100))
     reader, writer = os.pipe()
 
     def leave(progress: Progress) -> None:
@@ -281,7 +226,7 @@ def test_a_step_whose_starter_is_gone_stops_between_two_batches(servers: Fleet) 
 
 
 def test_only_so_many_databases_of_a_cluster_are_worked_on_at_a_time(servers: Fleet) -> None:
-    asked = {name: request(servers.add(name, DAYS, rows=100)) for name in ("c1", "c2", "c3", "c4")}
+    asked = {name: purging(servers.add(name, DAYS, rows=100)) for name in ("c1", "c2", "c3", "c4")}
     seen: dict[str, list[float]] = {name: [] for name in asked}
     # Two go on only together, so that they are at work at one time however fast they are.
     two = threading.Barrier(2, timeout=120)
@@ -311,7 +256,7 @@ def test_a_wait_for_the_cluster_ends_with_the_time_budget(
     servers: Fleet, cluster: Postgres
 ) -> None:
     servers.add("holding")
-    waiting = request(servers.add("waiting", DAYS))
+    waiting = purging(servers.add("waiting", DAYS))
     cluster.execute("CREATE ROLE bystander LOGIN PASSWORD 'x'")
     with connect(cluster.url("holding", "bystander", "x"), 5.0) as other:
         with place_in_cluster(other, 1, Pace()):
@@ -322,7 +267,7 @@ def test_a_wait_for_the_cluster_ends_with_the_time_budget(
     assert servers.logs("waiting") == DAYS - 6
 
 
-def request(variables: dict[str, Any]) -> dict[str, Any]:
+def purging(variables: dict[str, Any]) -> dict[str, Any]:
     """Return a request to the engine for the purge of one server."""
     return {
         **{key.removeprefix("prefect_maintenance_"): v for key, v in variables.items()},

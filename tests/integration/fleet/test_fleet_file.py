@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from test_fleet import Rollout
+from rollout import Rollout
 
 from lab.fleet import Fleet
 from lab.postgres import Postgres, free_port

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_step
-from test_oracle import SAME
-from test_privileges import MAID, as_maid
-from world import TABLES, Dump, Policy, dump, insert, make_world
+from maid import MAID, as_maid
+from maintenance import engine_for, fill, name_of, run_step
+from world import SAME, TABLES, Dump, Policy, dump
 
 from lab.environments import ROOT
 from lab.postgres import Postgres
@@ -105,19 +104,16 @@ class Site:
 
 @pytest.fixture
 def site(shared_server: PrefectServer, tmp_path: Path) -> Site:
-    engine = engine_for(shared_server.db_url)
-    clear(engine)
     # Seen from half an hour ahead, minutes between two runs do not change what goes.
     policy = Policy(datetime.now(UTC) + timedelta(minutes=30), SAME)
-    insert(engine, make_world(policy, 5, flow=FLOW, size=60, foreign_keys=True))
-    engine.dispose()
+    fill(shared_server.db_url, policy, seed=5)
     return Site(shared_server, tmp_path)
 
 
 @pytest.fixture
 def maid(site: Site, cluster: Postgres) -> Iterator[str]:
     """The URL of a role that may do everything but vacuum one table."""
-    name = site.server.db_url.rsplit("/", 1)[1]
+    name = name_of(site.server.db_url)
     run_step("role", {"db_url": site.server.db_url, **MAID})
     if int(cluster.execute("SHOW server_version_num")[0][0]) >= 170000:
         cluster.execute("REVOKE MAINTAIN ON events FROM maid", name)

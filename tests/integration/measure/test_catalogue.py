@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, run_step
+from maintenance import clear, engine_for, name_of, run_step
 from prefect_maintenance.catalogue import BY_NAME, EXCLUDED, REVISIONS, TABLES
 
 from lab import environments
@@ -95,7 +95,7 @@ def test_the_estimate_of_bloat_is_near_what_a_rewrite_gives_back(
     cluster: Postgres, database: str
 ) -> None:
     fill_logs(database, 60_000)
-    name = database.rsplit("/", 1)[1]
+    name = name_of(database)
     cluster.execute("ANALYZE log", name)
     dense = run_step("bloat_info", {"db_url": database}).report.tables[0]
     assert dense.bloat_percent is not None
@@ -112,7 +112,7 @@ def test_the_estimate_of_bloat_is_near_what_a_rewrite_gives_back(
 
 
 def test_the_extension_is_used_where_it_is_installed(cluster: Postgres, database: str) -> None:
-    name = database.rsplit("/", 1)[1]
+    name = name_of(database)
     fill_logs(database, 20_000)
     cluster.execute("CREATE EXTENSION pgstattuple", name)
     cluster.execute("DELETE FROM log WHERE random() < 0.5", name)
@@ -127,7 +127,7 @@ def test_a_small_share_is_purged_by_the_index_and_a_large_one_by_the_heap(
     cluster: Postgres, database: str
 ) -> None:
     fill_logs(database, 30_000)
-    name = database.rsplit("/", 1)[1]
+    name = name_of(database)
     cluster.execute("VACUUM ANALYZE log", name)
     oldest = cluster.execute("SELECT min(timestamp) FROM log", name)[0][0]
     later = oldest.replace(tzinfo=oldest.tzinfo)

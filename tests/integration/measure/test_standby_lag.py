@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
-from maintenance import run_step
+from maintenance import run_step, wait_until
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.execute import rewrite
 
@@ -45,11 +44,8 @@ def in_the_way(url: str) -> list[str]:
 
 
 def until_connected(primary: Postgres) -> None:
-    until = time.monotonic() + 30
-    streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
-    while not primary.execute(streaming)[0][0]:
-        assert time.monotonic() < until, "the standby did not connect"
-        time.sleep(0.1)
+    streaming = "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'"
+    wait_until(lambda: primary.execute(streaming), 30, "the standby did not connect")
 
 
 def test_a_standby_whose_lag_is_hidden_keeps_tables_from_being_rewritten_and_says_why(

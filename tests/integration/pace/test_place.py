@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from maintenance import run_step
+from maintenance import name_of, run_step
 from prefect_maintenance.errors import Stopped
 from prefect_maintenance.pace import cluster as places
 from prefect_maintenance.pace.cluster import PLACE_KEY
@@ -78,7 +78,7 @@ def test_a_stranger_in_our_database_who_has_the_key_is_waited_for_with_an_end(
     cluster: Postgres, database: str, neighbour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(places, "WAIT_SECONDS", 0.2)
-    name = database.rsplit("/", 1)[1]
+    name = name_of(database)
     with (
         holding(cluster, neighbour, name, "a stranger"),
         pytest.raises(Stopped, match=f"a stranger as {neighbour} on database {name}"),

@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, at_first_batch, clear, engine_for, run_step, with_defaults
+from maintenance import (
+    FLOW,
+    at_first_batch,
+    clear,
+    engine_for,
+    fill,
+    request,
+    run_step,
+    with_defaults,
+)
+from oracle import compare, survivors
 from prefect_maintenance.execute.ways import BySql
-from test_bad_input import NOW, POLICY
-from test_oracle import compare
-from world import MICROSECOND, World, as_stored, dump, insert, make_world, survivors
+from world import MICROSECOND, NOW, POLICY, World, as_stored, dump, insert
 
 OLD = NOW - timedelta(days=60)
 YOUNG = NOW - timedelta(days=1)
+asked = partial(request, run_delete_via="sql")
 DATES = ("end_time", "state_timestamp", "start_time", "expected_start_time")
-
-
-@pytest.fixture(params=["database", "sqlite_database"])
-def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
-    engine = engine_for(str(request.getfixturevalue(request.param)))
-    clear(engine)
-    yield engine
-    engine.dispose()
-
-
-def asked(engine: sa.Engine, **more: Any) -> dict[str, Any]:
-    url = engine.url.render_as_string(hide_password=False)
-    return {"db_url": url, **POLICY.request(), "run_delete_via": "sql", **more}
 
 
 @pytest.mark.parametrize("strategy", ["delete", "rewrite"])
 @pytest.mark.parametrize("seed", [21, 22])
 def test_exactly_the_rows_of_the_contract_go(engine: sa.Engine, strategy: str, seed: int) -> None:
-    foreign_keys = engine.dialect.name == "postgresql"
-    insert(engine, make_world(POLICY, seed, flow=FLOW, size=90, foreign_keys=foreign_keys))
+    fill(engine, seed=seed, size=90)
     before = dump(engine)
     report: dict[str, Any] = {}
     for check in (True, False):
         report = {}
         for step in ("purge", "delete"):
-            request = asked(engine, purge_strategy=strategy, report=report)
-            report = run_step(step, request, check=check).report.as_json()
+            told = asked(engine, purge_strategy=strategy, report=report)
+            report = run_step(step, told, check=check).report.as_json()
         if check:
             assert dump(engine) == before, "a check changed a row"
             foretold = report["deleted"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from maintenance import FLOW, clear, engine_for, run_step
-from world import Policy, World, insert, make_world
-
-NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
-DAYS = dict.fromkeys(("flow_runs", "task_runs", "artifacts", "logs", "events"), 15)
+from maintenance import FLOW, clear, engine_for, request, run_step
+from world import NOW, POLICY, World, insert, make_world
 
 
 @pytest.fixture(params=["database", "sqlite_database"])
@@ -23,7 +20,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 def put(url: str, table: str, **columns: Any) -> str:
-    world = World(Policy(NOW, DAYS), 1)
+    world = World(POLICY, 1)
     row = {"id": world.new_id(), **columns}
     world.rows[table].append(row)
     engine = engine_for(url)
@@ -46,7 +43,7 @@ def run_of(state: str, days: int, number: int, **columns: Any) -> dict[str, Any]
 
 
 def due(url: str, **more: Any) -> dict[str, str | None]:
-    asked = {"db_url": url, **Policy(NOW, DAYS).request(), **more}
+    asked = request(url, **more)
     found = run_step("bloat_info", asked).answers["tables"]
     return {table["name"]: table["oldest_due"] for table in found}
 
@@ -94,11 +91,11 @@ def test_a_log_of_an_unfinished_run_is_not_due_and_an_older_one_of_nobody_is(url
 
 
 def test_nothing_is_due_after_a_run_and_what_was_due_before_was_the_plan(url: str) -> None:
-    world = make_world(Policy(NOW, DAYS), 11, flow=FLOW, size=80, foreign_keys=True)
+    world = make_world(POLICY, 11, flow=FLOW, size=80, foreign_keys=True)
     engine = engine_for(url)
     insert(engine, world)
     engine.dispose()
-    asked = {"db_url": url, **Policy(NOW, DAYS).request(), "run_delete_via": "sql"}
+    asked = request(url, run_delete_via="sql")
     assert any(due(url).values())
     report: dict[str, Any] = {}
     for step in ("bloat_info", "purge", "delete", "vacuum"):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_all
-from world import TABLES, Dump, Policy, World, dump, insert, make_world, survivors
+from maintenance import clear, engine_for, fill, run_all
+from oracle import compare, survivors
+from world import NOW, SAME, TABLES, Dump, Policy, dump
 
 from lab.server import PrefectServer
 
-NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
-SAME = dict.fromkeys(("flow_runs", "task_runs", "artifacts", "logs", "events"), 15)
 POLICIES = (
     Policy(NOW, SAME),
     Policy(NOW, {**SAME, "logs": 40, "artifacts": 3}, ("COMPLETED", "CRASHED")),
@@ -36,29 +34,11 @@ def engine(server: PrefectServer) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def filled(engine: sa.Engine, policy: Policy, seed: int) -> World:
-    postgresql = engine.dialect.name == "postgresql"
-    world = make_world(policy, seed, flow=FLOW, size=60, foreign_keys=postgresql)
-    insert(engine, world)
-    return world
-
-
 def ours(found: Dump) -> Dump:
     """Leave out the events that the running server makes by itself."""
     events = {i: r for i, r in found["events"].items() if r["event"] == "e"}
     resources = {i: r for i, r in found["event_resources"].items() if r["resource_role"] == "x"}
     return {**found, "events": events, "event_resources": resources}
-
-
-def compare(found: Dump, wanted: Dump) -> None:
-    for table, rows in wanted.items():
-        assert set(found[table]) - set(rows) == set(), f"{table}: should have gone"
-        assert set(rows) - set(found[table]) == set(), f"{table}: should have survived"
-        if table == "artifact_collection":
-            for key, row in rows.items():
-                assert str(found[table][key]["latest_id"]) in row["latest_id"], key
-        else:
-            assert found[table] == rows, f"{table}: a survivor was changed"
 
 
 BY_API = {"run_delete_via": "api", "purge_strategy": "delete"}
@@ -78,7 +58,7 @@ def test_exactly_the_rows_of_the_contract_go_and_check_mode_foretold_their_numbe
     seed: int,
     ways: dict[str, str],
 ) -> None:
-    filled(engine, policy, seed)
+    fill(engine, policy, seed=seed)
     there = dump(engine)
     before = ours(there)
     wanted = survivors(before, policy)

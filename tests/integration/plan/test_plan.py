@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for
+from maintenance import FLOW, clear, engine_for, request
 from prefect_maintenance.database.connection import Database, connect
 from prefect_maintenance.errors import MaintenanceError
 from prefect_maintenance.plan import plan as planning
 from prefect_maintenance.plan.plan import plan_delete
 from prefect_maintenance.plan.queries import Rules
 from prefect_maintenance.request.settings import Settings
-from test_bad_input import POLICY
+from world import POLICY
 
 RUNS, CHAIN = 3000, 600
 _RUNS = """
@@ -37,7 +37,7 @@ FROM generate_series(1, :links) g WHERE id = md5('r' || g)::uuid AND g % :length
 """
 
 
-def filled(url: str, length: int, links: int = RUNS, old: int = RUNS) -> sa.Engine:
+def fill_with_chains(url: str, length: int, links: int = RUNS, old: int = RUNS) -> sa.Engine:
     """Fill a database with runs, of which the first so many hang together in chains, or are old."""
     engine = engine_for(url)
     clear(engine)
@@ -57,7 +57,7 @@ def filled(url: str, length: int, links: int = RUNS, old: int = RUNS) -> sa.Engi
 @contextmanager
 def planned(url: str) -> Iterator[tuple[Database, planning.Plan]]:
     """Plan the deletion; the session, with what the plan laid down in it, is still there."""
-    settings = Settings.parse({"db_url": url, **POLICY.request()}, check=True)
+    settings = Settings.parse(request(url), check=True)
     with connect(url, 5) as database:
         rules = Rules(states=settings.policy.states)
         yield database, plan_delete(database, rules, settings.cutoffs, purged=False)
@@ -72,7 +72,7 @@ def expected_rows(plan: dict[str, Any]) -> float:
 def test_no_statement_of_the_plan_is_expected_to_give_many_times_the_rows_that_there_are(
     database: str,
 ) -> None:
-    engine = filled(database, length=10, old=RUNS // 10)
+    engine = fill_with_chains(database, length=10, old=RUNS // 10)
     seen: list[tuple[str, Any]] = []
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -98,7 +98,7 @@ def test_no_statement_of_the_plan_is_expected_to_give_many_times_the_rows_that_t
 
 @pytest.mark.parametrize("kept", ["first", "last"])
 def test_a_run_that_stays_keeps_a_chain_of_hundreds_of_subflows(database: str, kept: str) -> None:
-    engine = filled(database, length=CHAIN, links=CHAIN)
+    engine = fill_with_chains(database, length=CHAIN, links=CHAIN)
     with engine.begin() as connection:
         run = 1 if kept == "first" else CHAIN
         sql = "UPDATE flow_run SET state_type = 'RUNNING' WHERE id = md5('r' || :run)::uuid"
@@ -111,7 +111,7 @@ def test_a_run_that_stays_keeps_a_chain_of_hundreds_of_subflows(database: str, k
 def test_a_plan_can_be_made_in_a_session_that_may_not_write_to_prefects_tables(
     database: str,
 ) -> None:
-    engine = filled(database, length=10)
+    engine = fill_with_chains(database, length=10)
     with planned(database) as (session, plan):
         assert plan.rows["flow_run"] == RUNS
         with pytest.raises(MaintenanceError, match="read-only"), session.snapshot():

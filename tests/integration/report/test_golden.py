@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from golden import DIALECTS, KINDS, MODES, Golden, as_text, masked
-from maintenance import FLOW, clear, engine_for
+from maintenance import engine_for, fill, request
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run import STEPS
-from test_bad_input import POLICY
-from world import TABLES, insert, make_world
+from world import TABLES
 
 from lab import environments
 from lab.postgres import Postgres
@@ -51,11 +50,10 @@ REFUSE = {
 }
 
 
-def fill(engine: sa.Engine) -> None:
+def fill_to_be_rewritten(engine: sa.Engine) -> None:
     """Put a world there whose rows are always the same, and logs enough to be rewritten."""
-    clear(engine)
+    fill(engine, seed=4)
     postgresql = engine.dialect.name == "postgresql"
-    insert(engine, make_world(POLICY, 4, flow=FLOW, size=60, foreign_keys=postgresql))
     number = "lpad(n::text, 12, '0')" if postgresql else "printf('%012d', n)"
     new_id = f"'00000000-0000-4000-8000-' || {number}"
     at = "'2026-05-01 00:00:00.000000'"
@@ -68,21 +66,19 @@ def fill(engine: sa.Engine) -> None:
 
 def carried_out(server: PrefectServer, mode: str) -> dict[str, str]:
     """Carry out the steps as the role does; returns what is to be read, by the kind of file."""
-    asked = {
-        "db_url": server.db_url,
-        "api_url": server.api_url,
-        **POLICY.request(),
-        "purge_strategy": "rewrite" if mode == "failed" else "delete",
-        "run_delete_via": "sql" if mode == "failed" else "api",
-        "vacuum_min_bytes": 200_000,
-        "batch_size": 50,
-    }
+    asked = request(
+        server,
+        purge_strategy="rewrite" if mode == "failed" else "delete",
+        run_delete_via="sql" if mode == "failed" else "api",
+        vacuum_min_bytes=200_000,
+        batch_size=50,
+    )
     report: Mapping[str, Any] = {"host": "db1.example.org"}
     screen: list[str] = []
     for step in ("bloat_info", "purge", "delete", "vacuum"):
         more = {"growth_drivers": True} if step == "bloat_info" else {}
-        request = {**asked, **more, "report": report}
-        outcome = STEPS[step](Settings.parse(request, check=mode == "check"), Pace())
+        settings = Settings.parse({**asked, **more, "report": report}, check=mode == "check")
+        outcome = STEPS[step](settings, Pace())
         report = outcome.report.as_json()
         screen += [f"---------- {step}", *outcome.summary, ""]
         if outcome.error:
@@ -102,7 +98,7 @@ def everything(server: PrefectServer) -> dict[str, str]:
             connection.exec_driver_sql(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     for mode in MODES:
         if mode != "real":
-            fill(engine)
+            fill_to_be_rewritten(engine)
         if mode == "failed":
             with engine.begin() as connection:
                 for statement in REFUSE[engine.dialect.name]:

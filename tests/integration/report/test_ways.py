@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for, run_all, run_step
+from maintenance import engine_for, fill, request, run_all, run_step, table
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.report.report import TableReport
 from prefect_maintenance.run import Outcome
-from test_oracle import NOW, SAME
-from world import TABLES, Policy, dump, insert, make_world
+from world import NOW, SAME, TABLES, Policy, dump
 
 from lab.server import PrefectServer
 
@@ -21,39 +18,15 @@ POLICY = Policy(NOW, {**SAME, "logs": 40})
 ORPHANED = 24
 
 
-@pytest.fixture(params=["database", "sqlite_database"])
-def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
-    """A database without a server, of which logs go by age and with their runs."""
-    engine = engine_for(str(request.getfixturevalue(request.param)))
-    fill(engine)
-    yield engine
-    engine.dispose()
-
-
-def fill(engine: sa.Engine) -> None:
-    clear(engine)
-    keys = engine.dialect.name == "postgresql"
-    insert(engine, make_world(POLICY, 4, flow=FLOW, size=60, foreign_keys=keys))
-
-
 def maintain(engine: sa.Engine, *, check: bool) -> list[Outcome]:
     """Measure, purge by a rewrite, delete by SQL and vacuum, as the role does it."""
-    asked = {
-        "db_url": engine.url.render_as_string(hide_password=False),
-        **POLICY.request(),
-        "purge_strategy": "rewrite",
-        "run_delete_via": "sql",
-    }
+    asked = request(engine, POLICY, purge_strategy="rewrite", run_delete_via="sql")
     report: Mapping[str, Any] = {"host": "test"}
     outcomes = []
     for step in ("bloat_info", "purge", "delete", "vacuum"):
         outcomes.append(run_step(step, {**asked, "report": report}, check=check))
         report = outcomes[-1].report.as_json()
     return outcomes
-
-
-def table(outcome: Outcome, name: str = "log") -> TableReport:
-    return next(t for t in outcome.report.tables if t.name == name)
 
 
 def rows(engine: sa.Engine, name: str = "log") -> int:
@@ -64,7 +37,7 @@ def test_logs_that_were_purged_by_a_rewrite_and_went_with_their_runs_are_counted
     database: str,
 ) -> None:
     engine = engine_for(database)
-    fill(engine)
+    fill(engine, POLICY, seed=4)
     foretold = maintain(engine, check=True)
     before = rows(engine)
     _, purged, deleted, vacuumed = maintain(engine, check=False)
@@ -95,6 +68,7 @@ def test_logs_that_were_purged_by_a_rewrite_and_went_with_their_runs_are_counted
 def test_the_ways_of_a_table_add_up_to_the_rows_that_left_it_in_check_mode_too(
     engine: sa.Engine,
 ) -> None:
+    fill(engine, POLICY, seed=4)
     foretold = maintain(engine, check=True)[-1].report
     before = {name: rows(engine, name) for name in TABLES}
     done = maintain(engine, check=False)[-1].report
@@ -113,7 +87,7 @@ def test_runs_that_went_through_the_api_and_by_sql_are_counted_apart(
     shared_server: PrefectServer,
 ) -> None:
     engine = engine_for(shared_server.db_url)
-    fill(engine)
+    fill(engine, POLICY, seed=4)
     before = rows(engine, "flow_run")
     asked = {**POLICY.request(), "run_delete_via": "api"}
     runs = table(run_all(shared_server, asked)[-1], "flow_run")

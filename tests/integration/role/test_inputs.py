@@ -15,13 +15,13 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from maintenance import clear, engine_for
+from tools import BIN
 
 from lab import environments
 from lab.environments import ROOT
 from lab.postgres import free_port
 from lab.server import PrefectServer
 
-BIN = Path(sys.executable).parent
 PLAYBOOKS = ("maintain", "report", "schedule", "stop", "privileges")
 OLD = "SELECT count(*) FROM log WHERE timestamp < now() - interval '20 days'"
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from maintenance import FLOW, clear, engine_for
+from maintenance import fill, name_of
 from prefect_maintenance.schedule import CHANGES
-from test_oracle import SAME
 from workers import heartbeats
-from world import Policy, insert, make_world
+from world import SAME, Policy
 
 from lab import environments
 from lab.environments import ROOT
@@ -86,11 +85,8 @@ def test_every_option_of_a_module_is_converged_below(module: str) -> None:
 def test_modules_converge_with_all_their_options_and_the_second_run_changes_nothing(
     shared_server: PrefectServer, cluster: Postgres, tmp_path: Path
 ) -> None:
-    engine = engine_for(shared_server.db_url)
-    clear(engine)
     now = datetime.now(UTC)
-    insert(engine, make_world(Policy(now, SAME), 5, flow=FLOW, size=40, foreign_keys=True))
-    engine.dispose()
+    fill(shared_server.db_url, Policy(now, SAME), seed=5, size=40)
     tasks = [
         {"name": f"Run {module}", module: options, "register": module} for module, options in TASKS
     ]
@@ -126,5 +122,5 @@ def test_modules_converge_with_all_their_options_and_the_second_run_changes_noth
     absent = {"api_url": shared_server.api_url, "name": "converged", "state": "absent"}
     CHANGES["deployment"]({**absent, "flow": "converged"}, check=False)
     CHANGES["work_pool"](absent, check=False)
-    cluster.execute("DROP OWNED BY converged", shared_server.db_url.rsplit("/", 1)[1])
+    cluster.execute("DROP OWNED BY converged", name_of(shared_server.db_url))
     cluster.execute("DROP ROLE converged")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 import yaml
-from maintenance import engine_for, run_step
+from maintenance import engine_for, name_of, run_step
 from prefect_maintenance.database.connection import LOCK_KEY
 from prefect_maintenance.errors import Busy
 
@@ -89,7 +89,7 @@ def test_nothing_is_laid_down_for_a_number_or_a_template_that_cannot_be(
 def test_a_role_whose_name_breaks_the_line_is_named_in_one_line(
     cluster: Postgres, database: str
 ) -> None:
-    name, role = database.rsplit("/", 1)[1], "a\nb:c %s '\""
+    name, role = name_of(database), "a\nb:c %s '\""
     quoted = role.replace('"', '""')
     cluster.execute(f"CREATE ROLE \"{quoted}\" SUPERUSER LOGIN PASSWORD 'x-y-z'")
     other = engine_for(cluster.url(name, quote(role, safe=""), "x-y-z"))

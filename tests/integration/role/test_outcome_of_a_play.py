@@ -10,12 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from maintenance import engine_for
-from test_playbooks import Site, site
+from maintenance import engine_for, name_of
+from sites import Site
 
 from lab.postgres import Postgres
-
-__all__ = ["site"]
 
 # Nine in ten logs are old, and together they are worth a rewrite.
 FILL = """
@@ -69,7 +67,7 @@ def test_a_step_that_is_killed_leaves_the_status_that_the_engine_gave_the_run(
         read.command("maintain"), env=read.environment(), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    name = read.server.db_url.rsplit("/", 1)[1]
+    name = name_of(read.server.db_url)
     while not (found := cluster.execute(AT_WORK, values=(name,))) and running.poll() is None:
         time.sleep(0.02)
     assert found, running.communicate()[0]

@@ -2,85 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for
-from test_oracle import SAME
-from world import Policy, dump, insert, make_world
+from maintenance import engine_for
+from sites import Site, recap
+from world import dump
 
-from lab import environments
-from lab.environments import ROOT
 from lab.postgres import PASSWORD, Postgres, free_port
-from lab.server import PrefectServer
-
-BIN = Path(sys.executable).parent
-
-
-class Site:
-    """An inventory with one host and the server it stands for."""
-
-    def __init__(self, server: PrefectServer, folder: Path) -> None:
-        self.server, self.folder = server, folder
-        self.reports = folder / "reports"
-        self.variables: dict[str, Any] = {}
-
-    def play(
-        self, playbook: str, *options: str, cwd: Path = Path("/")
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(playbook, *options),
-            cwd=cwd,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-        )
-
-    def command(self, playbook: str, *options: str) -> list[str]:
-        inventory = str(ROOT / "inventories" / "demo")
-        extra = ["-e", json.dumps(self.variables)] if self.variables else []
-        path = str(ROOT / "playbooks" / f"{playbook}.yml")
-        return [str(BIN / "ansible-playbook"), path, "-i", inventory, *extra, *options]
-
-    def environment(self) -> dict[str, str]:
-        return {
-            **{k: v for k, v in os.environ.items() if k != "ANSIBLE_CONFIG"},
-            "DEMO_API_URL": self.server.api_url,
-            "DEMO_DB_URL": self.server.db_url,
-            "DEMO_PYTHON": str(environments.prefect()),
-            "DEMO_REPORT_DIR": str(self.reports),
-        }
-
-    def report(self, name: str = "demo.json") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.reports / name).read_text())
-        return found
-
-
-@pytest.fixture
-def site(shared_server: PrefectServer, tmp_path: Path) -> Site:
-    engine = engine_for(shared_server.db_url)
-    clear(engine)
-    # Its logs are about an hour old, where orphans begin to go. Seen from half an hour ahead,
-    # minutes between two runs of a play do not change what goes.
-    now = datetime.now(UTC) + timedelta(minutes=30)
-    insert(engine, make_world(Policy(now, SAME), 5, flow=FLOW, size=60, foreign_keys=True))
-    engine.dispose()
-    return Site(shared_server, tmp_path)
-
-
-def recap(output: str) -> dict[str, int]:
-    line = next(line for line in output.splitlines() if line.startswith("demo "))
-    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
 
 
 def test_check_then_real_then_nothing_left_from_any_folder(site: Site) -> None:

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for
+from maintenance import clear, engine_for, wait_until
 from quick_python import quick_python
-from test_playbooks import Site
-from test_schedule import wait_until
+from sites import Site
 
 from lab.environments import ROOT
 from lab.postgres import Postgres, free_port

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import yaml
-from maintenance import FLOW, clear, engine_for
-from test_oracle import SAME
-from test_playbooks import Site
-from world import Policy, dump, insert, make_world
+from maintenance import clear, engine_for, fill, name_of
+from sites import Site
+from world import SAME, Policy, dump
 
 from lab import environments
 from lab.environments import ROOT
@@ -136,7 +135,7 @@ def test_a_run_as_a_flow_shows_no_part_of_a_password(
 def worded(shared_server: PrefectServer, cluster: Postgres) -> Iterator[str]:
     """The URL of a role whose password is a word that reports are made of."""
     cluster.execute("CREATE ROLE worded SUPERUSER LOGIN PASSWORD 'postgres'")
-    yield cluster.url(shared_server.db_url.rsplit("/", 1)[1], "worded", "postgres")
+    yield cluster.url(name_of(shared_server.db_url), "worded", "postgres")
     cluster.execute("DROP ROLE worded")
 
 
@@ -144,9 +143,8 @@ def test_secrets_that_are_short_or_ordinary_leave_the_report_whole_and_are_not_s
     shared_server: PrefectServer, worded: str, tmp_path: Path
 ) -> None:
     engine = engine_for(shared_server.db_url)
-    clear(engine)
     now = datetime.now(UTC) + timedelta(minutes=30)
-    insert(engine, make_world(Policy(now, SAME), 5, flow=FLOW, size=60, foreign_keys=True))
+    fill(engine, Policy(now, SAME), seed=5)
     site = Site(shared_server, tmp_path)
     host = shared_server.api_url.split("/")[2]
     headers = {

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 import pytest
 import yaml
+from tools import BIN
 
 from lab import environments
 from lab.environments import ROOT
 from lab.fleet import Fleet
 from lab.postgres import Postgres
 
-BIN = Path(sys.executable).parent
 PASSWORD = "p@ss/w0rd%#from-the-vault"
 KEY = "k3y-from-the-vault"
 AUTH = "admin:auth-from-the-vault"

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, at_first_batch, clear, engine_for, run_all, run_step
+from maintenance import (
+    FLOW,
+    at_first_batch,
+    clear,
+    engine_for,
+    fill,
+    name_of,
+    refused,
+    request,
+    run_all,
+    run_step,
+)
 from prefect_maintenance.database.connection import LOCK_KEY, connect, only_runner
 from prefect_maintenance.errors import (
     ApiError,
     Busy,
     ConnectionFailed,
-    MaintenanceError,
     Mismatch,
     PrivilegeError,
     SettingsError,
@@ -30,53 +40,29 @@ from prefect_maintenance.request.secrets import secrets_of
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run import STEPS
 from prefect_maintenance.server.api import PrefectApi
-from world import Policy, dump, insert, make_world
+from world import NOW, POLICY, dump, insert, make_world
 
 from lab.postgres import PASSWORD, Postgres, free_port
 from lab.server import PrefectServer
 
-NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
-DAYS = dict.fromkeys(("flow_runs", "task_runs", "artifacts", "logs", "events"), 15)
-POLICY = Policy(NOW, DAYS)
-SMALL_BATCHES = {"batch_size": 5, "purge_strategy": "delete"}
+SMALL_BATCHES: dict[str, Any] = {"batch_size": 5, "purge_strategy": "delete"}
 
 
 @pytest.fixture
 def filled(database: str) -> str:
     """A database with rows to delete, without a server."""
-    engine = engine_for(database)
-    clear(engine)
-    insert(engine, make_world(POLICY, 7, flow=FLOW, size=20, foreign_keys=True))
-    engine.dispose()
+    fill(database, seed=7, size=20)
     return database
 
 
 @pytest.fixture
 def limited(cluster: Postgres, filled: str) -> Iterator[tuple[str, str]]:
     """A role that may connect to the filled database and nothing else, and its URL."""
-    name = filled.rsplit("/", 1)[1]
+    name = name_of(filled)
     cluster.execute("CREATE ROLE limited LOGIN PASSWORD 'p@ss:w/rd%#?'")
     yield name, cluster.url(name, "limited", "p@ss:w/rd%#?")
     cluster.execute("DROP OWNED BY limited", name)
     cluster.execute("DROP ROLE limited")
-
-
-def request(url: str, **more: Any) -> dict[str, Any]:
-    return {"db_url": url, **POLICY.request(), **more}
-
-
-def refused(
-    step: str, asked: dict[str, Any], error: type[MaintenanceError], *said: str, check: bool = False
-) -> str:
-    """Carry out a step that must be refused in one line that holds no secret."""
-    with pytest.raises(error) as raised:
-        run_step(step, asked, check=check)
-    text = str(raised.value)
-    assert "\n" not in text
-    assert PASSWORD not in text
-    for part in said:
-        assert part in text, text
-    return text
 
 
 def test_a_wrong_password_is_named_without_being_shown(filled: str) -> None:
@@ -140,7 +126,7 @@ def test_special_characters_in_a_password_are_understood(written: str, password:
 def test_an_unknown_revision_warns_and_the_known_tables_are_kept_lean(
     cluster: Postgres, filled: str
 ) -> None:
-    name = filled.rsplit("/", 1)[1]
+    name = name_of(filled)
     cluster.execute("UPDATE alembic_version SET version_num = 'f00000000000'", name)
     cluster.execute("CREATE TABLE brand_new (id int)", name)
     outcome = run_step("purge", request(filled))
@@ -151,13 +137,13 @@ def test_an_unknown_revision_warns_and_the_known_tables_are_kept_lean(
 
 
 def test_a_prefect_2_database_is_refused(cluster: Postgres, filled: str) -> None:
-    name = filled.rsplit("/", 1)[1]
+    name = name_of(filled)
     cluster.execute("ALTER TABLE automation_event_follower DROP COLUMN scope", name)
     refused("purge", request(filled), Unsupported, "older than 3")
 
 
 def test_a_read_only_database_is_refused(cluster: Postgres, filled: str) -> None:
-    name = filled.rsplit("/", 1)[1]
+    name = name_of(filled)
     cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     refused("purge", request(filled), Unsupported, "read-only standby")
 
@@ -327,7 +313,7 @@ def test_an_address_that_is_not_the_apis_is_named(
 def test_an_api_of_another_server_is_found_out_before_anything_goes(
     shared_server: PrefectServer, cluster: Postgres, filled: str
 ) -> None:
-    name = filled.rsplit("/", 1)[1]
+    name = name_of(filled)
     cluster.execute("UPDATE block_type SET id = gen_random_uuid()", name)
     before = dump(engine_for(filled))
     for step in ("purge", "delete"):
@@ -340,7 +326,7 @@ def test_an_api_of_another_server_is_found_out_before_anything_goes(
 def test_even_a_copy_of_the_right_database_is_found_out(
     shared_server: PrefectServer, cluster: Postgres, filled: str
 ) -> None:
-    name = filled.rsplit("/", 1)[1]
+    name = name_of(filled)
     cluster.execute("DELETE FROM block_type", name)
     source, target = engine_for(shared_server.db_url), engine_for(filled)
     with source.connect() as there, target.begin() as here:
@@ -361,7 +347,7 @@ def test_even_a_copy_of_the_right_database_is_found_out(
 def test_batches_that_the_api_would_refuse_are_refused_at_once(
     shared_server: PrefectServer,
 ) -> None:
-    asked = request(shared_server.db_url, api_url=shared_server.api_url, batch_size=51)
+    asked = request(shared_server, batch_size=51)
     refused("delete", asked, SettingsError, "between 1 and 50")
 
 
@@ -378,9 +364,7 @@ def test_an_api_that_asks_for_credentials_is_named_and_accepts_them(
             "PREFECT_API_AUTH_STRING": secret,
         },
     )
-    engine = engine_for(url)
-    clear(engine)
-    insert(engine, make_world(POLICY, 5, flow=FLOW, size=60, foreign_keys=True))
+    fill(url, seed=5)
     asked = request(url, api_url=server.api_url, batch_size=50)
     wrong = {**asked, "api_auth_string": "admin:wr0ng"}
     assert "wr0ng" not in refused("delete", wrong, ConnectionFailed, "credentials")
@@ -412,7 +396,7 @@ def test_a_run_that_is_retried_between_plan_and_deletion_survives(
                 {"id": retried},
             )  # fmt: skip
 
-    asked = request(shared_server.db_url, api_url=shared_server.api_url, batch_size=2)
+    asked = request(shared_server, batch_size=2)
     with at_first_batch("flow_run", retry_one) as pace:
         outcome = run_step("delete", asked, pace=pace)
     assert set(dump(engine)["flow_run"]) == {retried}
@@ -443,7 +427,7 @@ def test_deletions_that_keep_failing_end_with_an_error(
         raise ApiError("the Prefect API answered 500 to POST")
 
     monkeypatch.setattr(PrefectApi, "delete_runs", broken)
-    asked = request(shared_server.db_url, api_url=shared_server.api_url, batch_size=1)
+    asked = request(shared_server, batch_size=1)
     refused("delete", asked, StepFailed, "gave up after 3 failed batches in a row")
     assert len(asked_for) == 3
     assert dump(engine, ["flow_run"]) == before

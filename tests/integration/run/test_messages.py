@@ -7,14 +7,13 @@ import os
 import re
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, run_step
+from maintenance import clear, engine_for, name_of, run_step, wait_until
 from prefect_maintenance import errors
 from prefect_maintenance.errors import Unsupported
 
@@ -68,11 +67,12 @@ def migration_held_at(cluster: Postgres, name: str, table: str) -> Iterator[str]
             stderr=subprocess.DEVNULL,
         )
         try:
-            until = time.monotonic() + 300
-            while not cluster.execute(WAITS, name)[0][0]:
-                assert running.poll() is None, "the migration ended before it was held"
-                assert time.monotonic() < until, "the migration never came to the table"
-                time.sleep(0.1)
+            wait_until(
+                lambda: cluster.execute(WAITS, name)[0][0] or running.poll() is not None,
+                300,
+                "the migration never came to the table",
+            )
+            assert running.poll() is None, "the migration ended before it was held"
             yield url
             cursor.execute(f"SELECT pg_advisory_unlock({HOLD})")
             assert running.wait(300) == 0
@@ -102,7 +102,7 @@ def test_a_server_that_is_still_migrating_is_named_as_one_and_served_afterwards(
 def test_a_database_that_nobody_migrates_is_named_with_its_revision(
     cluster: Postgres, database: str
 ) -> None:
-    name = database.rsplit("/", 1)[1]
+    name = name_of(database)
     cluster.execute("ALTER TABLE automation_event_follower DROP COLUMN scope", name)
     with pytest.raises(Unsupported) as raised:
         run_step("bloat_info", {"db_url": database})
@@ -112,7 +112,7 @@ def test_a_database_that_nobody_migrates_is_named_with_its_revision(
 
 
 def test_the_footnotes_on_bloat_name_their_tables(cluster: Postgres, database: str) -> None:
-    name = database.rsplit("/", 1)[1]
+    name = name_of(database)
     engine = engine_for(database)
     clear(engine)
     with engine.begin() as connection:

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -20,11 +19,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from maintenance import FLOW, at_first_batch, clear, engine_for, run_step
+from maintenance import at_first_batch, clear, engine_for, fill, name_of, refused, request, run_step
 from prefect_maintenance.errors import ConnectionFailed, Unsupported
 from prefect_maintenance.pace.pace import Pace, Progress
-from test_bad_input import POLICY, refused
-from world import dump, insert, make_world
+from world import POLICY, dump
 
 from lab.postgres import Postgres
 from lab.server import PrefectServer, migrate
@@ -36,17 +34,12 @@ FROM generate_series(1, :rows) n
 """
 
 
-def request(url: str, **more: Any) -> dict[str, Any]:
-    return {"db_url": url, **POLICY.request(), **more}
-
-
 def test_a_check_gets_no_transaction_id_and_a_standby_is_refused() -> None:
     with Postgres(options={"autovacuum": "off"}) as alone:
         url = alone.create_database("alone")
         migrate(url)
         engine = engine_for(url)
-        clear(engine)
-        insert(engine, make_world(POLICY, 5, flow=FLOW, size=40, foreign_keys=True))
+        fill(engine, seed=5, size=40)
         before = dump(engine)
         engine.dispose()
         next_id = "SELECT pg_snapshot_xmax(pg_current_snapshot())"
@@ -124,11 +117,10 @@ def test_no_batch_is_larger_than_asked_when_the_statistics_are_old(
 
 def test_an_interrupted_purge_is_finished_by_the_next_run(cluster: Postgres, database: str) -> None:
     engine = engine_for(database)
-    clear(engine)
-    insert(engine, make_world(POLICY, 5, flow=FLOW, size=60, foreign_keys=True))
+    fill(engine, seed=5)
     with engine.begin() as connection:
         connection.execute(sa.text(LOGS), {"rows": 2000})
-    name = database.rsplit("/", 1)[1]
+    name = name_of(database)
     kill = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = %s AND application_name LIKE 'prefect-maintenance%%'"
@@ -285,11 +277,7 @@ def test_the_servers_reads_go_on_while_a_transaction_of_the_purge_is_open(
     which: str, request: pytest.FixtureRequest
 ) -> None:
     server: PrefectServer = request.getfixturevalue(which)
-    engine = engine_for(server.db_url)
-    clear(engine)
-    postgresql = engine.dialect.name == "postgresql"
-    insert(engine, make_world(POLICY, 5, flow=FLOW, size=60, foreign_keys=postgresql))
-    engine.dispose()
+    fill(server.db_url, seed=5)
     seen: list[int] = []
 
     def read() -> None:

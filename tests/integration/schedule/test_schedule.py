@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for
+from maintenance import engine_for, fill, wait_until
+from oracle import survivors
 from prefect_maintenance.request.settings import Api
 from prefect_maintenance.server.api import PrefectApi, open_api
-from test_oracle import SAME
-from test_playbooks import Site, recap
-from world import TABLES, Dump, Policy, dump, insert, make_world, survivors
+from sites import Site, recap
+from world import SAME, TABLES, Dump, Policy, dump
 
 from lab.postgres import PASSWORD, Postgres
 from lab.server import PrefectServer
@@ -127,14 +127,6 @@ class Scheduled(Site):
             process.wait()
 
 
-def wait_until(it_is: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not it_is():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not so in {seconds} s")
-        time.sleep(0.1)
-
-
 def kill_all(home: Path) -> None:
     """Kill a worker and the runs that it has started, which are in sessions of their own."""
     for process in of_worker(home):
@@ -198,11 +190,8 @@ def lay_down_the_workers_environment(site: Scheduled) -> None:
 @pytest.fixture
 def backlog(site: Scheduled) -> Policy:
     """Fill the database with a world of which some must go."""
-    engine = engine_for(site.server.db_url)
-    clear(engine)
     policy = Policy(datetime.now(UTC), SAME)
-    insert(engine, make_world(policy, 5, flow=FLOW, size=60, foreign_keys=True))
-    engine.dispose()
+    fill(site.server.db_url, policy, seed=5)
     return policy
 
 

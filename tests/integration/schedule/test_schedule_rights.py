@@ -19,7 +19,8 @@ from prefect_maintenance.request.settings import Api
 from prefect_maintenance.server.api import PrefectApi, open_api
 from prefect_maintenance.server.deployments import WorkPool, ensure_work_pool
 from quick_python import quick_python
-from test_playbooks import BIN, Site, recap
+from sites import Site, recap
+from tools import BIN
 
 from lab.environments import ROOT
 from lab.server import PrefectServer

@@ -11,7 +11,7 @@ import pytest
 from prefect_maintenance.request.settings import Api
 from prefect_maintenance.schedule import CHANGES
 from prefect_maintenance.server.api import PrefectApi, open_api
-from test_playbooks import Site, recap
+from sites import Site, recap
 
 from lab.postgres import free_port
 from lab.server import PrefectServer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import engine_for, run_step
+from maintenance import engine_for, request, run_step
 from prefect_maintenance.database.connection import connect, only_runner
 from prefect_maintenance.errors import Busy
 from prefect_maintenance.request.settings import Api
@@ -40,25 +40,21 @@ def names(server: PrefectServer, table: str) -> list[str]:
         return list(connection.execute(sa.text(f"SELECT name FROM {table}")).scalars())
 
 
-def request(server: PrefectServer) -> dict[str, Any]:
-    return {"db_url": server.db_url, "api_url": server.api_url, "batch_size": 50}
-
-
 def test_a_run_beside_another_says_who_is_at_work_and_has_left_no_mark(
     noted: PrefectServer,
 ) -> None:
     with connect(noted.db_url, 5) as other, only_runner(other):
         with pytest.raises(Busy, match="another maintenance run is at work"):
-            run_step("purge", request(noted))
+            run_step("purge", request(noted, None, batch_size=50))
         assert names(noted, "marks") == []
-    run_step("purge", request(noted))
+    run_step("purge", request(noted, None, batch_size=50))
     assert len(names(noted, "marks")) == 1
     assert names(noted, "variable") == []
 
 
 def test_a_check_leaves_no_mark(noted: PrefectServer) -> None:
     for step in ("bloat_info", "purge", "delete"):
-        run_step(step, request(noted), check=True)
+        run_step(step, request(noted, None, batch_size=50), check=True)
     assert names(noted, "marks") == []
 
 

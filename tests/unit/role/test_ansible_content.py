@@ -18,11 +18,11 @@ import pytest
 import yaml
 from prefect_maintenance.run import STEPS
 from prefect_maintenance.schedule import CHANGES
+from tools import BIN, read_yaml
 
 from lab.environments import ROOT
 
 ROLE = ROOT / "roles" / "prefect_maintenance"
-BIN = Path(sys.executable).parent
 STEP_OF = {
     "prefect_db_bloat_info": "bloat_info",
     "prefect_db_purge": "purge",
@@ -53,10 +53,6 @@ def load(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def read_yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
 
 
 def defaults() -> dict[str, Any]:

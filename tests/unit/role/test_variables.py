@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 from prefect_maintenance.request import settings, values
+from tools import read_yaml
 
 from lab.environments import ROOT
 
@@ -23,10 +23,6 @@ CHOICES = {
     "purge_strategy": settings.PURGE_STRATEGIES,
     "run_delete_via": settings.RUN_DELETE_WAYS,
 }
-
-
-def read_yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
 
 
 def plugin(name: str) -> ModuleType:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, run_step
+from maid import MAID, as_maid
+from maintenance import clear, engine_for, name_of, run_step, table, wait_until
+from old_logs import ROWS, reclaiming, with_old_logs
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.database.privileges import knows_maintain
 from prefect_maintenance.errors import ConnectionFailed, StepFailed
 from prefect_maintenance.pace.pace import Pace, Progress
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.report.report import TableReport
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run import STEPS, Outcome
-from test_privileges import MAID, as_maid
-from test_reclaim import ROWS, filled, request
 
 from lab.postgres import Postgres
 
@@ -32,23 +30,9 @@ SELECT gen_random_uuid(), now() - (n % 10 > 0)::int * interval '90 days', now(),
 """
 
 
-@pytest.fixture(params=["database", "sqlite_database"])
-def url(request: pytest.FixtureRequest) -> str:
-    """A database with logs of which nine in ten are old."""
-    return filled(str(request.getfixturevalue(request.param)))
-
-
-def name_of(url: str) -> str:
-    return url.rsplit("/", 1)[1]
-
-
 def carry_out(step: str, asked: dict[str, Any], pace: Pace | None = None) -> Outcome:
     """Carry out a step and return its outcome, which may be a failure."""
     return STEPS[step](Settings.parse(asked, check=False), pace or Pace())
-
-
-def table(outcome: Outcome, name: str = "log") -> TableReport:
-    return next(t for t in outcome.report.tables if t.name == name)
 
 
 @contextmanager
@@ -65,8 +49,8 @@ def somebody_at(url: str, on: str = "log") -> Iterator[None]:
 
 
 def test_a_rewrite_that_failed_is_reported_as_done_nowhere(url: str) -> None:
-    purged = run_step("purge", request(url))
-    asked = request(url, vacuum="full", lock_timeout=0.2, report=purged.report.as_json())
+    purged = run_step("purge", reclaiming(url))
+    asked = reclaiming(url, vacuum="full", lock_timeout=0.2, report=purged.report.as_json())
     with somebody_at(url):
         outcome = carry_out("vacuum", asked)
     assert isinstance(outcome.error, StepFailed)
@@ -85,7 +69,7 @@ def test_a_rewrite_that_failed_is_reported_as_done_nowhere(url: str) -> None:
         assert "rewritten" not in text
         assert "VACUUM FULL" not in text
         assert "FAILED" in text
-    again = run_step("vacuum", request(url, vacuum="full"))
+    again = run_step("vacuum", reclaiming(url, vacuum="full"))
     assert again.changed
     assert "rewritten:" in "\n".join(again.summary)
 
@@ -93,11 +77,11 @@ def test_a_rewrite_that_failed_is_reported_as_done_nowhere(url: str) -> None:
 def test_of_two_tables_only_the_one_that_was_rewritten_is_reported_so(
     database: str, cluster: Postgres
 ) -> None:
-    url = filled(database)
+    url = with_old_logs(database)
     cluster.execute(EVENTS.format(rows=ROWS), name_of(url))
-    run_step("purge", request(url))
+    run_step("purge", reclaiming(url))
     with somebody_at(url, "events"):
-        outcome = carry_out("vacuum", request(url, vacuum="full", lock_timeout=0.2))
+        outcome = carry_out("vacuum", reclaiming(url, vacuum="full", lock_timeout=0.2))
     assert isinstance(outcome.error, StepFailed)
     assert outcome.changed
     assert outcome.report.status == "partial"
@@ -112,14 +96,14 @@ def test_of_two_tables_only_the_one_that_was_rewritten_is_reported_so(
 def test_a_file_that_was_rewritten_while_somebody_reads_it_says_when_its_space_comes_back(
     sqlite_database: str,
 ) -> None:
-    url = filled(sqlite_database)
+    url = with_old_logs(sqlite_database)
     engine = engine_for(url)
     with engine.connect() as reader:
         reader.exec_driver_sql("PRAGMA journal_mode = WAL")
-        run_step("purge", request(url))
+        run_step("purge", reclaiming(url))
         reader.exec_driver_sql("BEGIN")
         reader.exec_driver_sql("SELECT count(*) FROM log").scalar_one()
-        outcome = carry_out("vacuum", request(url, lock_timeout=0.2))
+        outcome = carry_out("vacuum", reclaiming(url, lock_timeout=0.2))
     engine.dispose()
     assert isinstance(outcome.error, StepFailed)
     assert (outcome.changed, outcome.report.status) == (True, "partial")
@@ -132,8 +116,8 @@ def test_a_file_that_was_rewritten_while_somebody_reads_it_says_when_its_space_c
 def test_what_was_rewritten_before_the_connection_was_lost_is_not_forgotten(
     database: str, cluster: Postgres
 ) -> None:
-    url = filled(database)
-    run_step("purge", request(url))
+    url = with_old_logs(database)
+    run_step("purge", reclaiming(url))
 
     def lose_it(progress: Progress) -> None:
         if progress.table == "events":
@@ -143,7 +127,7 @@ def test_what_was_rewritten_before_the_connection_was_lost_is_not_forgotten(
                 values=(name_of(url),),
             )
 
-    outcome = carry_out("vacuum", request(url), Pace(show=lose_it))
+    outcome = carry_out("vacuum", reclaiming(url), Pace(show=lose_it))
     assert isinstance(outcome.error, ConnectionFailed)
     assert (outcome.changed, outcome.report.status) == (True, "partial")
     assert (table(outcome).reclaim, table(outcome, "events").reclaim) == ("rewrite", "none")
@@ -152,7 +136,7 @@ def test_what_was_rewritten_before_the_connection_was_lost_is_not_forgotten(
 def test_a_table_that_postgresql_skips_with_a_warning_fails_and_the_others_are_vacuumed(
     database: str, cluster: Postgres
 ) -> None:
-    url = filled(database)
+    url = with_old_logs(database)
     name = name_of(url)
     run_step("role", {"db_url": url, **MAID})
     with connect(url, 5.0) as there:
@@ -164,9 +148,7 @@ def test_a_table_that_postgresql_skips_with_a_warning_fails_and_the_others_are_v
     waits = "SELECT 1 FROM pg_stat_activity WHERE usename = 'maid' AND wait_event_type = 'Lock'"
 
     def take_it_away() -> None:
-        until = time.monotonic() + 60
-        while not cluster.execute(waits) and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_until(lambda: cluster.execute(waits), 60)
         holder.execute(sa.text(taken))
         holder.commit()
 
@@ -179,7 +161,7 @@ def test_a_table_that_postgresql_skips_with_a_warning_fails_and_the_others_are_v
             taker.start()
 
     try:
-        asked = {**request(url), **as_maid(cluster, url), "vacuum": "plain", "lock_timeout": 60}
+        asked = {**reclaiming(url), **as_maid(cluster, url), "vacuum": "plain", "lock_timeout": 60}
         outcome = carry_out("vacuum", asked, Pace(show=hold_the_table))
     finally:
         taker.join()
@@ -231,7 +213,7 @@ def test_with_both_thresholds_0_the_second_run_rewrites_nothing(
     if measured == "fillfactor":
         for reserved in ("log", "flow_run"):
             cluster.execute(f"ALTER TABLE {reserved} SET (fillfactor = 60)", name_of(database))
-    asked = request(database, vacuum=mode, vacuum_min_bytes=0, vacuum_min_percent=0)
+    asked = reclaiming(database, vacuum=mode, vacuum_min_bytes=0, vacuum_min_percent=0)
     purged = run_step("purge", asked)
     first = run_step("vacuum", {**asked, "report": purged.report.as_json()})
     assert first.changed
@@ -250,8 +232,8 @@ def test_with_both_thresholds_0_the_second_run_rewrites_nothing(
 def test_a_file_with_a_free_page_or_two_is_not_rewritten_whatever_the_thresholds(
     sqlite_database: str, mode: str
 ) -> None:
-    url = filled(sqlite_database)
-    asked = request(url, vacuum=mode, vacuum_min_bytes=0, vacuum_min_percent=0)
+    url = with_old_logs(sqlite_database)
+    asked = reclaiming(url, vacuum=mode, vacuum_min_bytes=0, vacuum_min_percent=0)
     run_step("purge", asked)
     assert run_step("vacuum", asked).changed
     assert not run_step("vacuum", asked).changed

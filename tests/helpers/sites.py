@@ -1,0 +1,60 @@
+"""A server as a user of the playbooks sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tools import BIN
+
+from lab import environments
+from lab.environments import ROOT
+from lab.server import PrefectServer
+
+
+class Site:
+    """An inventory with one host and the server it stands for."""
+
+    def __init__(self, server: PrefectServer, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.reports = folder / "reports"
+        self.variables: dict[str, Any] = {}
+
+    def play(
+        self, playbook: str, *options: str, cwd: Path = Path("/")
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(playbook, *options),
+            cwd=cwd,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+        )
+
+    def command(self, playbook: str, *options: str) -> list[str]:
+        inventory = str(ROOT / "inventories" / "demo")
+        extra = ["-e", json.dumps(self.variables)] if self.variables else []
+        path = str(ROOT / "playbooks" / f"{playbook}.yml")
+        return [str(BIN / "ansible-playbook"), path, "-i", inventory, *extra, *options]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **{k: v for k, v in os.environ.items() if k != "ANSIBLE_CONFIG"},
+            "DEMO_API_URL": self.server.api_url,
+            "DEMO_DB_URL": self.server.db_url,
+            "DEMO_PYTHON": str(environments.prefect()),
+            "DEMO_REPORT_DIR": str(self.reports),
+        }
+
+    def report(self, name: str = "demo.json") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.reports / name).read_text())
+        return found
+
+
+def recap(output: str) -> dict[str, int]:
+    line = next(line for line in output.splitlines() if line.startswith("demo "))
+    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
