@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for
+from maintenance import clear, engine_for, fill
 
 from lab import environments, seeds
 
@@ -47,6 +47,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
     clear(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    """A database with a world of which some must go, without a server."""
+    fill(database, seed=11)
+    return database
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

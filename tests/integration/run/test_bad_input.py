@@ -49,13 +49,6 @@ SMALL_BATCHES: dict[str, Any] = {"batch_size": 5, "purge_strategy": "delete"}
 
 
 @pytest.fixture
-def filled(database: str) -> str:
-    """A database with rows to delete, without a server."""
-    fill(database, seed=7, size=20)
-    return database
-
-
-@pytest.fixture
 def limited(cluster: Postgres, filled: str) -> Iterator[tuple[str, str]]:
     """A role that may connect to the filled database and nothing else, and its URL."""
     name = name_of(filled)
