@@ -6,13 +6,16 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from maintenance import wait_until
 from tools import BIN
 
 from lab import environments
 from lab.environments import ROOT
+from lab.postgres import Postgres
 from lab.server import PrefectServer
 
 
@@ -53,6 +56,22 @@ class Site:
     def report(self, name: str = "demo.json") -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.reports / name).read_text())
         return found
+
+
+def module_at_work(
+    cluster: Postgres, play: subprocess.Popen[str], sql: str, values: Sequence[Any] = ()
+) -> int:
+    """Wait until a module of a play is at a statement; returns its process.
+
+    Args:
+        cluster: where.
+        play: what runs the module; the test fails when it ends before.
+        sql: gives the name of the session that is at the statement.
+        values: what is bound in it.
+    """
+    found = wait_until(lambda: cluster.execute(sql, values=values) or play.poll() is not None, 600)
+    assert isinstance(found, list), play.communicate()[0]
+    return int(found[0][0].rsplit(" ", 1)[1])
 
 
 def recap(output: str) -> dict[str, int]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, run_step
+from maintenance import clear, engine_for, run_step, wait_until
 from prefect_maintenance.database import connection
 from prefect_maintenance.errors import Busy, Unsupported
 from rewriting import fill_logs, ids
@@ -119,8 +118,7 @@ def test_a_lock_that_a_shared_session_took_all_the_same_is_not_left_behind(
             pytest.fail("a shared session held the place")
         stranger.invalidate()
     # The session ends as soon as its process has seen the signal.
-    while cluster.execute(ADVISORY) != [(0,)]:
-        time.sleep(0.01)
+    wait_until(lambda: cluster.execute(ADVISORY) == [(0,)])
 
 
 def test_a_table_is_rewritten_through_a_pool_in_session_mode(

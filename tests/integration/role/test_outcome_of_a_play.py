@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 from maintenance import engine_for, name_of
-from sites import Site
+from sites import Site, module_at_work
 
 from lab.postgres import Postgres
 
@@ -68,10 +67,7 @@ def test_a_step_that_is_killed_leaves_the_status_that_the_engine_gave_the_run(
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     name = name_of(read.server.db_url)
-    while not (found := cluster.execute(AT_WORK, values=(name,))) and running.poll() is None:
-        time.sleep(0.02)
-    assert found, running.communicate()[0]
-    os.kill(int(found[0][0].rsplit(" ", 1)[1]), signal.SIGKILL)
+    os.kill(module_at_work(cluster, running, AT_WORK, (name,)), signal.SIGKILL)
     output = running.communicate()[0]
     assert running.returncode != 0
     report, fleet = read.report(), read.report("fleet.json")

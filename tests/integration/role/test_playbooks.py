@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import sqlalchemy as sa
 from maintenance import engine_for
-from sites import Site, recap
+from sites import Site, module_at_work, recap
 from world import dump
 
 from lab.postgres import PASSWORD, Postgres, free_port
@@ -109,10 +108,7 @@ def test_sigterm_stops_at_the_batch_and_the_report_says_how_far(
         text=True,
     )
     backend = "SELECT application_name FROM pg_stat_activity WHERE query LIKE 'DELETE FROM log%'"
-    while not (found := cluster.execute(backend)) and running.poll() is None:
-        time.sleep(0.02)
-    assert found, running.communicate()[0]
-    os.kill(int(found[0][0].rsplit(" ", 1)[1]), signal.SIGTERM)
+    os.kill(module_at_work(cluster, running, backend), signal.SIGTERM)
     output = running.communicate(timeout=60)[0]
     assert running.returncode != 0
     assert "stopped by SIGTERM" in output
