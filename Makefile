@@ -92,10 +92,10 @@ test-ansible-core: venv  ## the Ansible content under a newer ansible-core, with
 	echo "ansible-core==$(CORE)" > $(NEWER).txt
 	uv venv --quiet --clear --python '>=3.12' $(NEWER)
 	uv pip install --quiet --python $(NEWER) --override $(NEWER).txt -r requirements/dev.txt
-	PATH="$(CURDIR)/$(NEWER)/bin:$$PATH" pytest tests/unit tests/integration/test_playbooks.py
+	PATH="$(CURDIR)/$(NEWER)/bin:$$PATH" pytest tests/unit tests/integration/role/test_playbooks.py
 
 hostile: venv  ## others act at every statement of every step: HOSTILE='--party TRUNCATE'
-	PYTHONPATH=.:roles/prefect_maintenance/module_utils:tests/integration \
+	PYTHONPATH=.:roles/prefect_maintenance/module_utils:tests/helpers \
 		$(BIN)/python -m tests.hostile --processes $(JOBS) $(HOSTILE)
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
