@@ -36,7 +36,8 @@ from .plan.queries import Rules
 from .report.report import Report
 from .report.text import render, render_sizes
 from .request.instants import now
-from .request.settings import BULK_LIMIT, Settings
+from .request.options.work import BULK_LIMIT
+from .request.settings import Settings
 
 if TYPE_CHECKING:
     from .server.api import PrefectApi
