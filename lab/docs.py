@@ -77,7 +77,7 @@ def module(text: str, options: Sequence[Option]) -> str:
         for option in options
     }
     begin, end = f"        {MARK}\n        argument_spec=", "        supports_check_mode"
-    return filled(text, begin, f"{literal(spec, indent=8, lead='x' * 99)},\n", end)
+    return filled(text, begin, f"{literal(spec, indent=8)},\n", end)
 
 
 def defaults(groups: Sequence[Group]) -> str:
@@ -104,13 +104,14 @@ def specs(text: str, options: Sequence[Option]) -> str:
 def _entry(text: str, options: Sequence[Option], whole: Sequence[Option]) -> str:
     name = text.split(":")[0]
     taken = table.of_entry(name, options)
-    kept = text.split(f"    {MARK}\n")[0] + f"    {MARK}\n    options:"
     if not taken:
-        return f"{kept} {{}}\n"
-    if name != "main" and taken == whole:
-        return f"{kept} *main\n"
-    anchor = " &main" if name == "main" else ""
-    return f"{kept}{anchor}\n" + "".join(of_role(option, indent=6) for option in taken)
+        listed = " {}\n"
+    elif name != "main" and taken == whole:
+        listed = " *main\n"
+    else:
+        anchor = " &main" if name == "main" else ""
+        listed = f"{anchor}\n{''.join(of_role(option, indent=6) for option in taken)}"
+    return filled(text, f"    {MARK}\n    options:", listed)
 
 
 def variables(groups: Sequence[Group]) -> str:
@@ -119,8 +120,9 @@ def variables(groups: Sequence[Group]) -> str:
     for group in groups:
         shown = [option for option in group.options if option.entries]
         if shown:
-            more = "".join(map(details, shown))
-            parts.append(f"\n## {group.title}\n\n{_table(shown)}{more and chr(10) + more}")
+            parts.append(f"\n## {group.title}\n\n{_table(shown)}")
+            if more := "".join(map(details, shown)):
+                parts.append(f"\n{more}")
     taken = table.of_flow([option for group in groups for option in group.options])
     listed = "".join(f"- `{option.name}`: {plain(option.says)}\n" for option in taken)
     return "".join(parts) + f"\n## Parameters of the scheduled flow\n\n{listed}\n"
@@ -151,14 +153,20 @@ def _table(options: Sequence[Option]) -> str:
     return _HEAD + "".join(map(row, options))
 
 
-def filled(text: str, begin: str, body: str, end: str) -> str:
-    """Return a text with something else between two marks, each of which is there once."""
+def filled(text: str, begin: str, body: str, end: str = "") -> str:
+    """Return a text with something else between two marks, or behind the only one.
+
+    Raises:
+        ValueError: a mark is missing.
+    """
     head, found, rest = text.partition(begin)
     if not found:
-        raise ValueError(f"there is no line {begin!r}")
+        raise ValueError(f"there is no {begin!r}")
+    if not end:
+        return head + begin + body
     _, found, tail = rest.partition(end)
     if not found:
-        raise ValueError(f"there is no line {end!r} after {begin!r}")
+        raise ValueError(f"there is no {end!r} after {begin!r}")
     return head + begin + body + end + tail
 
 

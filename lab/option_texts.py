@@ -85,18 +85,19 @@ def inline(value: Any) -> str:
     return _scalar(value, "a: {}", {"a": value})
 
 
-def literal(value: Any, indent: int, lead: str = "") -> str:
-    """Return a value as Python, laid out as the formatter does it."""
-    flat = _flat(value)
-    if len(f"{lead}{flat},") + indent <= WIDTH:
-        return flat
-    inner = " " * (indent + 4)
+def literal(value: Mapping[str, Any] | list[Any], indent: int) -> str:
+    """Return a value as Python of many lines, laid out as the formatter does it."""
     if isinstance(value, Mapping):
+        first, last = "{", "}"
         parts = [(f"{_flat(key)}: ", one) for key, one in value.items()]
     else:
+        first, last = "[", "]"
         parts = [("", one) for one in value]
-    lines = (f"{inner}{key}{literal(one, indent + 4, key)},\n" for key, one in parts)
-    first, last = ("{", "}") if isinstance(value, Mapping) else ("[", "]")
+    inner = indent + 4
+    lines = [f"{' ' * inner}{key}{_flat(one)},\n" for key, one in parts]
+    for at, (key, one) in enumerate(parts):
+        if len(lines[at]) > WIDTH + 1 and isinstance(one, Mapping | list):
+            lines[at] = f"{' ' * inner}{key}{literal(one, inner)},\n"
     return f"{first}\n{''.join(lines)}{' ' * indent}{last}"
 
 
@@ -134,7 +135,8 @@ def _type_in_role(option: Option) -> str:
 def _documented(name: str, said: Sequence[str], rules: Mapping[str, Any], indent: int) -> str:
     margin = " " * (indent + 2)
     lines = [f"{' ' * indent}{name}:", *_described(said, margin)]
-    lines += [f"{margin}{key}: {inline(value)}" for key, value in rules.items()]
+    for key, value in rules.items():
+        lines += _wrapped(f"{key}: {inline(value)}", margin, f"{margin}  ")
     return "".join(f"{line}\n" for line in lines)
 
 

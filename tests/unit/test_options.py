@@ -1,4 +1,4 @@
-"""Options are one table: what follows from it is written, and the flow is held to it."""
+"""Options are one table, to which the engine and the flow are held."""
 
 from __future__ import annotations
 
@@ -6,25 +6,13 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from prefect_maintenance import flow
 from prefect_maintenance.errors import SettingsError
-from prefect_maintenance.request.options import (
-    GROUPS,
-    OPTIONS,
-    REQUEST,
-    WHOLE,
-    Group,
-    Option,
-    of_entry,
-    of_flow,
-    of_module,
-)
+from prefect_maintenance.request.options import OPTIONS, REQUEST, of_entry, of_flow, of_module
 from prefect_maintenance.request.settings import Settings
 
 from lab import docs
@@ -32,102 +20,6 @@ from lab.option_texts import plain
 
 MODULES = sorted(path.stem for path in (docs.ROLE / "library").glob("*.py"))
 ENTRIES = list(yaml.safe_load(docs.SPECS.read_text())["argument_specs"])
-PAGES = docs.pages()
-NEW = Option(
-    "max_rows",
-    "int",
-    "Refuse a plan that deletes more rows; V(0) is no limit.",
-    default=7654,
-    bounds=(0, 4321),
-    modules=("prefect_db_purge", "prefect_api_delete"),
-    entries=WHOLE,
-    flow=True,
-    common=True,
-)
-IN_MODULE = r"""
-  max_rows:
-    description:
-      - Refuse a plan that deletes more rows; V(0) is no limit.
-      - It is 0 or more, at most 4321.
-    type: int
-    default: 7654
-"""
-IN_SPECS = r"""
-      prefect_maintenance_max_rows:
-        description:
-          - Refuse a plan that deletes more rows; V(0) is no limit.
-          - It is 0 or more, at most 4321.
-        type: int
-        default: 7654
-"""
-IN_TABLE = (
-    "\n| `prefect_maintenance_max_rows` | `7654` | Refuse a plan that deletes more rows; `0` is no "
-    "limit. It is 0 or more, at most 4321. |\n"
-)
-
-
-def with_new(*more: Option) -> list[Group]:
-    """Return the table with rows added to its group of what goes, and when."""
-    [at] = [n for n, group in enumerate(GROUPS) if group.title == "What goes, and when"]
-    grown = replace(GROUPS[at], options=(*GROUPS[at].options, *more))
-    return [*GROUPS[:at], grown, *GROUPS[at + 1 :]]
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_what_follows_from_the_table_is_written(path: Path) -> None:
-    assert PAGES[path] == path.read_text(), "run: make docs"
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_what_was_changed_by_hand_is_written_anew(name: str) -> None:
-    text = (docs.ROLE / "library" / f"{name}.py").read_text()
-    changed = re.sub(r"(?m)^    type: .*$|^ {12}\".*$", "    by hand: 1", text)
-    assert changed != text
-    assert docs.module(changed, of_module(name)) == text
-
-
-def test_a_mark_that_is_gone_is_an_error_and_no_empty_file() -> None:
-    with pytest.raises(ValueError, match="there is no line"):
-        docs.module("DOCUMENTATION = 1\n", of_module("prefect_db_purge"))
-
-
-def test_a_new_row_stands_in_every_text_for_those_who_take_it() -> None:
-    pages = docs.pages(with_new(NEW))
-    for name in MODULES:
-        taken = name in NEW.modules
-        text = pages[docs.ROLE / "library" / f"{name}.py"]
-        assert (IN_MODULE in text) is taken
-        assert ('\n            "max_rows": {"type": "int", "default": 7654},\n' in text) is taken
-    assert "\nprefect_maintenance_max_rows: 7654\n" in pages[docs.DEFAULTS]
-    assert IN_SPECS in pages[docs.SPECS]
-    for entry, spec in yaml.safe_load(pages[docs.SPECS])["argument_specs"].items():
-        assert ("prefect_maintenance_max_rows" in spec["options"]) is (entry in WHOLE), entry
-    assert IN_TABLE in pages[docs.README]
-    assert IN_TABLE in pages[docs.VARIABLES]
-    assert (
-        "\n- `max_rows`: Refuse a plan that deletes more rows; 0 is no limit.\n"
-        in (pages[docs.VARIABLES])
-    )
-
-
-def test_a_row_that_few_people_set_is_not_in_the_readme() -> None:
-    pages = docs.pages(with_new(replace(NEW, common=False)))
-    assert "prefect_maintenance_max_rows" not in pages[docs.README]
-    assert 10 <= sum(option.common for option in OPTIONS) <= 14
-
-
-def test_a_survey_offers_the_choices_and_bounds_of_the_table() -> None:
-    text = (docs.SURVEYS / "maintain.yml").read_text()
-    rows = {option.name: option for option in OPTIONS}
-    vacuum = replace(rows["survey_vacuum"], known=("auto", "compact"))
-    days = replace(rows["survey_retention_days"], bounds=(2, 99))
-    changed = docs.survey(text, [*OPTIONS, vacuum, days])
-    questions = yaml.safe_load(changed)["job_template"]["survey_spec"]["spec"]
-    asked = {question["variable"]: question for question in questions}
-    assert asked["prefect_maintenance_survey_vacuum"]["choices"] == ["auto", "compact"]
-    answer = asked["prefect_maintenance_survey_retention_days"]
-    assert (answer["min"], answer["max"]) == (2, 99)
-    assert len(changed.splitlines()) == len(text.splitlines())
 
 
 def test_the_flow_has_the_parameters_of_the_table() -> None:

@@ -29,14 +29,12 @@ ROLE_ALONE = Group(
             "bool",
             "Make the role a member of the owner of the tables, and let it make tables beside "
             "them.",
-            (
-                "VACUUM needs that before PostgreSQL 17, and the rewrite of tables always.",
-            ),
+            ("VACUUM needs that before PostgreSQL 17, and the rewrite of tables always.",),
             default=False,
             modules=(ROLE_MODULE,),
         ),
     ),
-)  # fmt: skip
+)
 
 STOP = Group(
     "Stopping: playbooks/stop.yml",

@@ -153,8 +153,9 @@ WORK = Group(
             "stop_file",
             "path",
             "A file on the target that stops the maintenance between two batches while it exists.",
-            in_modules=("A step that is stopped fails, and one that is not at work yet does not "
-                        "begin.",),
+            in_modules=(
+                "A step that is stopped fails, and one that is not at work yet does not begin.",
+            ),
             in_role=("When it is not set, it is C(stop) in the folder O(home).",),
             modules=WRITERS,
             entries=(*WHOLE, "stop"),
@@ -171,7 +172,7 @@ WORK = Group(
             flow=True,
         ),
     ),
-)  # fmt: skip
+)
 
 STEP_ALONE = Group(
     "A step of a run",
