@@ -101,15 +101,15 @@ def maintenance(
     Args:
         retention_days: Days for which everything is kept.
         retention: Days per entity, where they differ.
-        states: Final states whose flow runs may go.
-        purge_strategy: How logs and events go; auto takes whichever way costs less.
+        states: Terminal states whose flow runs may go.
+        purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
-        vacuum: What to reclaim; auto rewrites the tables that pass both thresholds.
-        vacuum_min_bytes: A table is rewritten only when at least so many bytes come back,
-        vacuum_min_percent: and at least this share of it.
+        vacuum: How space is given back; auto rewrites the tables that pass both thresholds.
+        vacuum_min_bytes: A table is rewritten only when at least so many bytes come back.
+        vacuum_min_percent: A table is rewritten only when at least so many percent come back.
         batch_size: Rows in one transaction.
-        lock_timeout: Seconds to wait for a lock.
-        max_runtime: Seconds after which a step stops between two batches; 0 is no limit.
+        lock_timeout: Seconds to wait for a lock in the database before giving up.
+        max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.
 

@@ -12,7 +12,8 @@ from ..measure import disk_space
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan.delete import plan_delete
-from ..request.settings import BULK_LIMIT, Settings
+from ..request.options.work import BULK_LIMIT
+from ..request.settings import Settings
 from .outcome import Outcome, deleted, planned
 from .session import Session, begun
 

@@ -16,7 +16,7 @@ from ..pace.stop_file import StopFile
 from ..report.report import failed
 from ..request.masking import Mask
 from ..request.secrets import secrets_of
-from ..request.settings import STEPS_AFTER, Settings
+from ..request.settings import Settings
 from .delete import delete_objects
 from .inspect import bloat_info
 from .outcome import Outcome
@@ -67,7 +67,8 @@ class Answer:
 
 def privileges_for(vacuum_mode: str) -> list[str]:
     """Name the steps whose privileges are looked for before the first changes anything."""
-    return [step for step in STEPS_AFTER if step != "vacuum" or vacuum_mode != "none"]
+    _, *later = LINE
+    return [step for step in later if step != "vacuum" or vacuum_mode != "none"]
 
 
 def carry_out(
