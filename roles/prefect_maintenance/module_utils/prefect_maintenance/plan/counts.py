@@ -6,7 +6,7 @@ as `candidates.find` found them.
 
 from __future__ import annotations
 
-from ..catalogue import FLOW_RUN
+from ..catalogue import FLOW_RUN, TASK_RUN
 from .hanging import cascading
 from .rules import Rules, old, words
 
@@ -43,11 +43,20 @@ WHERE x.flow_run_id IS NULL AND x.task_run_id IS NOT NULL AND x.timestamp < :orp
         AND EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = t.flow_run_id)))
 """
 
-COUNT_TASK_RUNS = """
-SELECT count(*), (
-    SELECT count(*) FROM task_run_state s JOIN task_run t ON t.id = s.task_run_id WHERE {goes})
-FROM task_run t WHERE {goes}
-"""
+# Task runs that go by themselves, and what foreign keys take along with them.
+_OF_TASK_RUNS = (
+    "(SELECT count(*) FROM {h.rows} JOIN {table} t ON t.id = {h.key} WHERE {{goes}}) "
+    "AS {h.table.name}"
+)
+COUNT_TASK_RUNS = (
+    ", ".join(
+        (
+            f"SELECT count(*) AS {TASK_RUN.name}",
+            *(_OF_TASK_RUNS.format(h=each, table=TASK_RUN.name) for each in cascading(TASK_RUN)),
+        )
+    )
+    + f" FROM {TASK_RUN.name} t WHERE {{goes}}"
+)
 
 COUNT_ARTIFACTS = """
 SELECT count(*) FROM artifact x WHERE x.created < :artifacts AND {not_live}

@@ -107,12 +107,11 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
             **{name: bound[name] for name in ("logs", "orphans")},
             purged=purged,
         )
-        alone, states = database.rows(
-            counts.COUNT_TASK_RUNS.format(goes=goes),
-            task_runs=bound["task_runs"],
+        alone = database.rows(
+            counts.COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"]
         )[0]
-        rows["task_run"] += alone
-        rows["task_run_state"] += states
+        for table, count in alone._asdict().items():
+            rows[table] += count
         artifacts = {"artifacts": bound["artifacts"]}
         not_live = rules.not_live("x")
         rows["artifact"] = database.scalar(
