@@ -31,7 +31,9 @@ class Table:
         age: the column that dates a row, for the oldest row and for what is purged by age.
         entity: the name in the retention policy, or None where the row goes with its parent.
         deleted_by: "api", "sql", or "cascade" of its parent.
-        parents: rows it cannot outlive.
+        parents: rows that its rows belong to, and cannot outlive unless `outlives` says so.
+        outlives: whether a row stays until its own age when its parents are gone.
+        repeats: the table whose newest row of each key its rows repeat.
         reclaim: whether a rewrite of the table is considered after the deletion.
     """
 
@@ -40,60 +42,106 @@ class Table:
     entity: str | None
     deleted_by: str
     parents: tuple[Reference, ...] = ()
+    outlives: bool = False
+    repeats: str | None = None
     reclaim: bool = True
 
+    @property
+    def of_run(self) -> bool:
+        """Whether its rows have an age of their own and stay while their run is unfinished."""
+        return any(parent.table == FLOW_RUN.name and not parent.enforced for parent in self.parents)
 
+    @property
+    def locked(self) -> bool:
+        """Whether its rows are locked and asked about once more before they go."""
+        return self.deleted_by == "api" and self.repeats is None
+
+    @property
+    def purged(self) -> bool:
+        """Whether the purge writes to it whatever foreign keys are enforced."""
+        return self.deleted_by == "sql" or self.repeats is not None
+
+
+FLOW_RUN = Table("flow_run", age="end_time", entity="flow_runs", deleted_by="api")
+FLOW_RUN_STATE = Table(
+    "flow_run_state",
+    age="timestamp",
+    entity=None,
+    deleted_by="cascade",
+    parents=(Reference("flow_run_id", "flow_run", enforced=True),),
+)
+FLOW_RUN_INPUT = Table(
+    "flow_run_input",
+    age="created",
+    entity=None,
+    deleted_by="cascade",
+    parents=(Reference("flow_run_id", "flow_run", enforced=True),),
+    reclaim=False,
+)
+TASK_RUN = Table(
+    "task_run",
+    age="end_time",
+    entity="task_runs",
+    deleted_by="api",
+    parents=(Reference("flow_run_id", "flow_run", enforced=True),),
+)
+TASK_RUN_STATE = Table(
+    "task_run_state",
+    age="timestamp",
+    entity=None,
+    deleted_by="cascade",
+    parents=(Reference("task_run_id", "task_run", enforced=True),),
+)
+LOG = Table(
+    "log",
+    age="timestamp",
+    entity="logs",
+    deleted_by="sql",
+    parents=(
+        Reference("flow_run_id", "flow_run", enforced=False),
+        Reference("task_run_id", "task_run", enforced=False),
+    ),
+)
+EVENTS = Table("events", age="occurred", entity="events", deleted_by="sql")
+EVENT_RESOURCES = Table(
+    "event_resources",
+    age="occurred",
+    entity="events",
+    deleted_by="sql",
+    parents=(Reference("event_id", "events", enforced=False),),
+)
+ARTIFACT = Table(
+    "artifact",
+    age="created",
+    entity="artifacts",
+    deleted_by="api",
+    parents=(
+        Reference("flow_run_id", "flow_run", enforced=False),
+        Reference("task_run_id", "task_run", enforced=False),
+    ),
+    outlives=True,
+)
+ARTIFACT_COLLECTION = Table(
+    "artifact_collection",
+    age="created",
+    entity=None,
+    deleted_by="api",
+    repeats="artifact",
+    reclaim=False,
+)
+
+# In the order in which people read of them.
 TABLES = (
-    Table(
-        "log",
-        age="timestamp",
-        entity="logs",
-        deleted_by="sql",
-        parents=(
-            Reference("flow_run_id", "flow_run", enforced=False),
-            Reference("task_run_id", "task_run", enforced=False),
-        ),
-    ),
-    Table("events", age="occurred", entity="events", deleted_by="sql"),
-    Table(
-        "event_resources",
-        age="occurred",
-        entity="events",
-        deleted_by="sql",
-        parents=(Reference("event_id", "events", enforced=False),),
-    ),
-    Table("flow_run", age="end_time", entity="flow_runs", deleted_by="api"),
-    Table(
-        "flow_run_state",
-        age="timestamp",
-        entity=None,
-        deleted_by="cascade",
-        parents=(Reference("flow_run_id", "flow_run", enforced=True),),
-    ),
-    Table(
-        "flow_run_input",
-        age="created",
-        entity=None,
-        deleted_by="cascade",
-        parents=(Reference("flow_run_id", "flow_run", enforced=True),),
-        reclaim=False,
-    ),
-    Table(
-        "task_run",
-        age="end_time",
-        entity="task_runs",
-        deleted_by="api",
-        parents=(Reference("flow_run_id", "flow_run", enforced=True),),
-    ),
-    Table(
-        "task_run_state",
-        age="timestamp",
-        entity=None,
-        deleted_by="cascade",
-        parents=(Reference("task_run_id", "task_run", enforced=True),),
-    ),
-    Table("artifact", age="created", entity="artifacts", deleted_by="api"),
-    Table("artifact_collection", age="created", entity=None, deleted_by="api", reclaim=False),
+    LOG,
+    EVENTS,
+    EVENT_RESOURCES,
+    FLOW_RUN,
+    FLOW_RUN_STATE,
+    FLOW_RUN_INPUT,
+    TASK_RUN,
+    TASK_RUN_STATE,
+    ARTIFACT,
+    ARTIFACT_COLLECTION,
 )
 
 BY_NAME = {table.name: table for table in TABLES}
@@ -129,6 +177,21 @@ EXCLUDED = {
     "work_queue": "configuration of the server",
     "worker": "live state of the server",
 }
+
+# Read beside the tables that are kept lean: whose database this is, and what makes the rows.
+# Only these columns: the others hold what users store, values of variables and parameters.
+READ_BESIDE = {
+    "alembic_version": ("version_num",),
+    "block_type": ("id",),
+    "variable": ("id",),
+    "flow": ("id", "name"),
+    "deployment": ("id", "name"),
+}
+
+# A database without these is not Prefect's.
+TELLTALES = frozenset({"alembic_version", "deployment", FLOW_RUN.name, LOG.name})
+# Where a column is that only Prefect 3 has.
+SINCE_PREFECT_3 = ("automation_event_follower", "scope")
 
 # Every revision since Prefect 3.4.0; a test derives them from the newest Prefect's migrations. The
 # two lists differ because each dialect has its own chain.

@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..catalogue import TABLES
+from ..catalogue import BY_NAME, LOG, READ_BESIDE, TABLES
 from ..errors import PrivilegeError
 from .connection import Database
 from .visibility import ABSENT, current_role, judged_as
 
-PURGED = ("log", "events", "event_resources", "artifact_collection")
-# Read beside the tables that are kept lean: whose database this is, and what makes the rows.
-# Only these columns: the others hold what users store, values of variables and parameters.
-READ = {
-    "alembic_version": ("version_num",),
-    "block_type": ("id",),
-    "variable": ("id",),
-    "flow": ("id", "name"),
-    "deployment": ("id", "name"),
-}
-# Their rows are locked before they are deleted.
-LOCKED = ("flow_run", "task_run", "artifact")
+# Whoever may update this one column of a row may lock the row.
 _ANY_COLUMN = "updated"
 STEPS = ("measure", "purge", "delete", "vacuum")
 
+_IS_THERE = "SELECT to_regclass(:on) IS NOT NULL"
 _ON_TABLE = "SELECT has_table_privilege(CAST(:role AS name), CAST(:on AS text), :privilege)"
 _ON_ANY_COLUMN = "SELECT has_any_column_privilege(CAST(:role AS name), CAST(:on AS text), 'UPDATE')"
 _ON_COLUMN = (
@@ -45,7 +35,7 @@ _MAINTAIN = "OR has_table_privilege(CAST(:role AS name), c.oid, 'MAINTAIN')"
 # Also where the schema may not be looked into.
 _PLACE = """
 SELECT relnamespace, relnamespace::regnamespace::text, pg_get_userbyid(relowner)
-FROM pg_class WHERE relname = 'log' AND relkind IN ('r', 'p')
+FROM pg_class WHERE relname = :known AND relkind IN ('r', 'p')
 ORDER BY pg_table_is_visible(oid) DESC LIMIT 1
 """
 _ON_SCHEMA = "SELECT has_schema_privilege(CAST(:role AS name), CAST(:on AS oid), :privilege)"
@@ -77,7 +67,7 @@ class Place:
 
 def place_of_tables(database: Database) -> Place | None:
     """Find Prefect's tables, also where they may not be looked at; None where there are none."""
-    found = database.rows(_PLACE)
+    found = database.rows(_PLACE, known=LOG.name)
     return Place(*found[0]) if found else None
 
 
@@ -106,17 +96,19 @@ def missing_on_rows(
 ) -> list[MissingPrivilege]:
     """Return what a role lacks to read and delete rows, and to re-point collections."""
     who = role or current_role(database)
-    needed = [(table, right) for table in tables for right in ("SELECT", "DELETE")]
-    # A collection whose artifact goes is pointed to another one.
-    needed += [(table, "UPDATE") for table, right in needed if table == "artifact_collection"][:1]
+    named = [BY_NAME[name] for name in dict.fromkeys(tables)]
+    needed = [(table.name, right) for table in named for right in ("SELECT", "DELETE")]
+    # What repeats a row that goes is pointed to another one.
+    needed += [(table.name, "UPDATE") for table in named if table.repeats]
     found = _missing_on_tables(database, step, needed, who)
     # Whoever locks a row needs UPDATE on the table or on any column (PostgreSQL manual, SELECT,
     # The Locking Clause): without the lock a run could be retried while it is deleted.
     return found + [
-        MissingPrivilege(step, f"UPDATE ({_ANY_COLUMN})", table)
-        for table in dict.fromkeys(table for table, _ in needed if table in LOCKED)
-        if database.scalar("SELECT to_regclass(:on) IS NOT NULL", on=table)
-        and not database.scalar(_ON_ANY_COLUMN, role=who, on=table)
+        MissingPrivilege(step, f"UPDATE ({_ANY_COLUMN})", table.name)
+        for table in named
+        if table.locked
+        and database.scalar(_IS_THERE, on=table.name)
+        and not database.scalar(_ON_ANY_COLUMN, role=who, on=table.name)
     ]
 
 
@@ -141,10 +133,10 @@ def missing_privileges(
             found += _missing_on_columns(database, step, who)
             found += _missing_on_tables(database, step, [(t, "SELECT") for t in every], who)
         elif step == "purge":
-            found += missing_on_rows(database, step, PURGED, who)
+            found += missing_on_rows(database, step, (t.name for t in TABLES if t.purged), who)
             found += _missing_temporary(database, step, who)
         elif step == "delete":
-            found += missing_on_rows(database, step, [t for t in every if t not in PURGED], who)
+            found += missing_on_rows(database, step, (t.name for t in TABLES if not t.purged), who)
         elif step == "vacuum":
             missing = [table for table in every if not may_vacuum(database, table, who)]
             found += [MissingPrivilege(step, "MAINTAIN", table) for table in missing]
@@ -182,7 +174,7 @@ def _missing_on_tables(
     return [
         MissingPrivilege(step, privilege, table)
         for table, privilege in needed
-        if database.scalar("SELECT to_regclass(:on) IS NOT NULL", on=table)
+        if database.scalar(_IS_THERE, on=table)
         and not database.scalar(_ON_TABLE, role=role, on=table, privilege=privilege)
     ]
 
@@ -190,8 +182,8 @@ def _missing_on_tables(
 def _missing_on_columns(database: Database, step: str, role: str) -> list[MissingPrivilege]:
     """Say which columns of the tables that are only looked at may not be read."""
     found = []
-    for table, columns in READ.items():
-        if not database.scalar("SELECT to_regclass(:on) IS NOT NULL", on=table):
+    for table, columns in READ_BESIDE.items():
+        if not database.scalar(_IS_THERE, on=table):
             continue
         missing = [
             column

@@ -14,18 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ..catalogue import BY_NAME, FLOW_RUN
 from ..database.connection import Database
+from ..plan.hanging import run_of, weight
 from ..plan.rules import Rules, listed
 
 # Trees that begin among these positions, and the rows that leave with each but its logs.
-_TREES = """
+_TREES = f"""
 SELECT CAST(w.top AS VARCHAR), sum(w.leaves), min(w.single) FROM (
     SELECT d.top AS top, CASE WHEN d.single THEN 1 ELSE 0 END AS single,
-        1 + (SELECT count(*) FROM flow_run_state s WHERE s.flow_run_id = d.id)
-          + (SELECT count(*) FROM flow_run_input i WHERE i.flow_run_id = d.id)
-          + (SELECT count(*) FROM task_run t WHERE t.flow_run_id = d.id)
-          + (SELECT count(*) FROM task_run t JOIN task_run_state s ON s.task_run_id = t.id
-             WHERE t.flow_run_id = d.id) AS leaves
+        {weight(FLOW_RUN, "d.id")} AS leaves
     FROM prefect_maintenance_worklist d
     WHERE d.top IN (SELECT b.top FROM prefect_maintenance_worklist b
                     WHERE b.position BETWEEN :first AND :last)
@@ -71,29 +69,17 @@ WHERE r.id IN {ids} AND {goes} AND r.end_time IS NOT NULL AND r.parent_task_run_
   AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = r.id) {lock}
 """
 
-_ROWS = {
-    "task_run": """
-        SELECT d.position, 1 + (SELECT count(*) FROM task_run_state s WHERE s.task_run_id = d.id)
-        FROM prefect_maintenance_worklist d
-        WHERE d.position BETWEEN :first AND :last ORDER BY d.position""",
-    "artifact": """
-        SELECT d.position, 1 FROM prefect_maintenance_worklist d
-        WHERE d.position BETWEEN :first AND :last ORDER BY d.position""",
-}
+_ROWS = """
+SELECT d.position, {weight} FROM prefect_maintenance_worklist d
+WHERE d.position BETWEEN :first AND :last ORDER BY d.position
+"""
 
 # The flow runs that rows of a batch belong to, and those of them that somebody holds: shared
 # locks on the others keep them from being retried before the rows are gone.
-_OWNERS = {
-    "task_run": """
-        SELECT x.flow_run_id AS id
-        FROM task_run x JOIN prefect_maintenance_worklist d ON d.id = x.id
-        WHERE d.position BETWEEN :first AND :last""",
-    "artifact": """
-        SELECT COALESCE(x.flow_run_id, t.flow_run_id) AS id
-        FROM artifact x JOIN prefect_maintenance_worklist d ON d.id = x.id
-        LEFT JOIN task_run t ON t.id = x.task_run_id
-        WHERE d.position BETWEEN :first AND :last""",
-}
+_OWNERS = """
+SELECT {run} AS id FROM {table} x JOIN prefect_maintenance_worklist d ON d.id = x.id
+WHERE d.position BETWEEN :first AND :last
+"""
 _HELD_OWNERS = """
 WITH owner AS MATERIALIZED ({owners}),
 had AS MATERIALIZED (
@@ -108,11 +94,6 @@ SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN (
     SELECT d.id FROM prefect_maintenance_worklist d WHERE d.position BETWEEN :first AND :last)
 {lock}
 """
-_OWNER = {
-    "task_run": "{x}.flow_run_id",
-    "artifact": "COALESCE({x}.flow_run_id, (SELECT o.flow_run_id FROM task_run o"
-    " WHERE o.id = {x}.task_run_id))",
-}
 _STILL_GOES = "SELECT CAST({x}.id AS VARCHAR) FROM {table} {x} WHERE {x}.id IN {ids} AND {goes}"
 _UNHELD = " AND ({owner} IS NULL OR {owner} NOT IN {held})"
 
@@ -181,7 +162,8 @@ def pieces(
     database: Database, table: str, first: int, last: int, most: int
 ) -> list[tuple[int, int]]:
     """Cut a range of positions into such that take about so many rows along."""
-    found = database.rows(_ROWS[table], first=first, last=last)
+    sql = _ROWS.format(weight=weight(BY_NAME[table], "d.id"))
+    found = database.rows(sql, first=first, last=last)
     return [(piece[0], piece[-1]) for piece in cut([(at, int(rows)) for at, rows in found], most)]
 
 
@@ -210,10 +192,10 @@ def lock_rows(
         goes: says whether a row may go.
         bound: what `goes` binds, and the positions `first` and `last`.
     """
-    at = {name: bound[name] for name in ("first", "last")}
+    kind, at = BY_NAME[table], {name: bound[name] for name in ("first", "last")}
     held: list[str] = []
     if database.is_postgresql:
-        sql = _HELD_OWNERS.format(owners=_OWNERS[table])
+        sql = _HELD_OWNERS.format(owners=_OWNERS.format(run=run_of(kind, "x"), table=table))
         held = [row[0] for row in database.rows(sql, **at)]
     sql = _LOCKED_ROWS.format(table=table, lock=_lock(database, "UPDATE", "x"))
     ids = [row[0] for row in database.rows(sql, **at)]
@@ -221,7 +203,7 @@ def lock_rows(
         return []
     sql = _STILL_GOES.format(x=alias, table=table, ids=listed(ids), goes=goes)
     if held:
-        sql += _UNHELD.format(owner=_OWNER[table].format(x=alias), held=listed(held))
+        sql += _UNHELD.format(owner=run_of(kind, alias), held=listed(held))
     asked = {name: value for name, value in bound.items() if name not in at}
     return [row[0] for row in database.rows(sql, **asked)]
 

@@ -13,17 +13,18 @@ either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..catalogue import BY_NAME, FLOW_RUN, LOG, TASK_RUN, Table
 from ..database.connection import Database
 from ..errors import ApiError
+from ..plan.hanging import count_leaving
 from ..plan.rules import Rules, listed
 from .batches import SQLITE_BATCH, delete_some, in_parts
-from .leaving import count_leaving
 from .row_guards import free_singles, lock_rows, lock_trees
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ _RUNS, _ROWS, _BOUND = 200, 1000, 10_000
 _SURVIVORS = "SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN {ids}"
 _DELETE_BY_ID = "DELETE FROM {table} WHERE id IN {ids}"
 _LOGS_OF_GONE = (
-    "x.{table}_id IN {ids} AND NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = x.{table}_id)"
+    "x.{column} IN {ids} AND NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = x.{column})"
 )
 
-# Tables whose rows logs name.
-LOGGING = ("flow_run", "task_run")
+# Tables whose rows logs name, and the column in which they do.
+LOGGING = {parent.table: parent.column for parent in LOG.parents}
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,15 @@ class ByApi:
         asked = free_singles(self.database, self.rules, ids, bound)
         if not asked:
             return Deleted({})
-        before, errors = _leaving(self.database, "flow_run", asked), []
+        before, errors = _leaving(self.database, FLOW_RUN, asked), []
         try:
             if not self.api.delete_runs(asked, self.rules.states, self.cutoff):
                 return None
         except ApiError as error:
             errors.append(str(error))
-        sql = _SURVIVORS.format(table="flow_run", ids=listed(asked))
+        sql = _SURVIVORS.format(table=FLOW_RUN.name, ids=listed(asked))
         left = {row[0] for row in self.database.rows(sql)}
-        after = _leaving(self.database, "flow_run", left) if left else {}
+        after = _leaving(self.database, FLOW_RUN, left) if left else {}
         gone = {table: rows - after.get(table, 0) for table, rows in before.items()}
         # Servers before 3.4.9 leave the logs, newer ones remove them in the background and forget
         # about it when they are restarted: whichever is there first takes them.
@@ -139,7 +140,9 @@ class BySql:
 
     def runs(self, tops: Sequence[str], bound: Mapping[str, Any]) -> Deleted:
         """Delete the trees that still go whole, by their topmost runs, in one transaction."""
-        return self._once("flow_run", partial(lock_trees, self.database, self.rules, tops, bound))
+        return self._once(
+            FLOW_RUN.name, partial(lock_trees, self.database, self.rules, tops, bound)
+        )
 
     def rows(self, table: str, alias: str, goes: str, bound: Mapping[str, Any]) -> Deleted:
         """Delete the task runs or artifacts between two positions that still go.
@@ -154,15 +157,15 @@ class BySql:
 
     def logs(self, table: str, ids: Sequence[str]) -> Iterator[int]:
         """Delete what is left of the logs of objects that are gone; yields each part's rows."""
-        yield from in_parts(self.database, "log", self._logs_of_gone(table, ids), self.most)
+        yield from in_parts(self.database, LOG.name, self._logs_of_gone(table, ids), self.most)
 
     def _logs_of_gone(self, table: str, ids: Sequence[str]) -> str:
         """Row `x` is a log of objects that are gone.
 
         A flow run that is retried after its old task runs went keeps their logs.
         """
-        goes = _LOGS_OF_GONE.format(table=table, ids=listed(ids))
-        return f"{goes} AND {self.rules.not_live('x')}" if table == "task_run" else goes
+        goes = _LOGS_OF_GONE.format(column=LOGGING[table], table=table, ids=listed(ids))
+        return f"{goes} AND {self.rules.not_live('x')}" if table == TASK_RUN.name else goes
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
         def transaction() -> Deleted:
@@ -170,21 +173,22 @@ class BySql:
                 ids = lock()
                 if not ids:
                     return Deleted({})
-                gone = _leaving(self.database, table, ids, but=("log",))
+                gone = _leaving(self.database, BY_NAME[table], ids, trailers=False)
                 sql = _DELETE_BY_ID.format(table=table, ids=listed(ids))
                 self.database.run(sql)
                 left = self.most - sum(gone.values())
                 if table in LOGGING and left > 0:
                     goes = self._logs_of_gone(table, ids)
-                    gone["log"] = self.database.run(delete_some(self.database, "log", goes, left))
+                    sql = delete_some(self.database, LOG.name, goes, left)
+                    gone[LOG.name] = self.database.run(sql)
                 return Deleted(gone, ids=ids)
 
         return self.database.retry_on_lock(transaction)
 
 
 def _leaving(
-    database: Database, table: str, ids: Sequence[str] | set[str], but: Sequence[str] = ()
+    database: Database, table: Table, ids: Iterable[str], *, trailers: bool = True
 ) -> dict[str, int]:
     """Count by table what leaves the database with objects of a table."""
-    row = database.rows(count_leaving(table, ids, but=but))[0]
+    row = database.rows(count_leaving(table, listed(ids), trailers=trailers))[0]
     return dict(row._asdict())

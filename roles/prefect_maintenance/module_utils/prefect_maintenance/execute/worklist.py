@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..catalogue import LOG
 from ..database.connection import Database
 
 WORKLIST_OF_RUNS = """
@@ -50,11 +51,14 @@ x.{column} IN (
 AND x.timestamp < :orphans {only}
 AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})
 """
-# Logs `x` of the gone runs of a batch.
+# Logs `x` of the gone runs of a batch, by the column that names the run.
+_OF_RUN, _OF_TASK_RUN = LOG.parents
 GONE_LOGS = {
-    "flow_run_id": _GONE_LOGS.format(column="flow_run_id", parent="flow_run", only=""),
-    "task_run_id": _GONE_LOGS.format(
-        column="task_run_id", parent="task_run", only="AND x.flow_run_id IS NULL"
+    _OF_RUN.column: _GONE_LOGS.format(column=_OF_RUN.column, parent=_OF_RUN.table, only=""),
+    _OF_TASK_RUN.column: _GONE_LOGS.format(
+        column=_OF_TASK_RUN.column,
+        parent=_OF_TASK_RUN.table,
+        only=f"AND x.{_OF_RUN.column} IS NULL",
     ),
 }
 

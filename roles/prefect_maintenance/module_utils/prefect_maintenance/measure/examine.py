@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..catalogue import BY_NAME, EXCLUDED, REVISIONS, TABLES
+from ..catalogue import BY_NAME, EXCLUDED, REVISIONS, SINCE_PREFECT_3, TABLES, TELLTALES
 from ..database import privileges
 from ..database.connection import Database
 from ..errors import Unsupported
@@ -76,15 +76,15 @@ def examine(database: Database) -> Server:
     """
     columns = _columns(database)
     missing = [table.name for table in TABLES if table.name not in columns]
-    # Followers got a scope with Prefect 3.0.
-    if "scope" not in columns.get("automation_event_follower", set()):
-        missing.append("automation_event_follower.scope")
+    newer, column = SINCE_PREFECT_3
+    if column not in columns.get(newer, set()):
+        missing.append(f"{newer}.{column}")
     if missing and _migrating(database):
         raise Unsupported(
             f"the database {database.url.database!r} is still being migrated by its Prefect "
             "server; wait until the server answers, and run again"
         )
-    if "alembic_version" not in columns or not {"flow_run", "log", "deployment"} <= set(columns):
+    if not set(columns) >= TELLTALES:
         raise Unsupported(
             f"the database {database.url.database!r} is not Prefect's: Prefect's tables are not "
             "there; check the database name in db_url, and that the server has been started once"

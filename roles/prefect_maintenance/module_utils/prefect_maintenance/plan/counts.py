@@ -6,21 +6,21 @@ as `candidates.find` found them.
 
 from __future__ import annotations
 
+from ..catalogue import FLOW_RUN, TASK_RUN
+from .hanging import cascading
 from .rules import Rules, old, words
 
-COUNT_RUNS = """
-SELECT
-    (SELECT count(*) FROM prefect_maintenance_candidate),
-    (SELECT count(*) FROM flow_run_state s
-     JOIN prefect_maintenance_candidate d ON d.id = s.flow_run_id),
-    (SELECT count(*) FROM flow_run_input i
-     JOIN prefect_maintenance_candidate d ON d.id = i.flow_run_id),
-    (SELECT count(*) FROM task_run t JOIN prefect_maintenance_candidate d ON d.id = t.flow_run_id),
-    (SELECT count(*) FROM task_run_state s JOIN task_run t ON t.id = s.task_run_id
-     JOIN prefect_maintenance_candidate d ON d.id = t.flow_run_id)
-"""
-
-RUN_TABLES = ("flow_run", "flow_run_state", "flow_run_input", "task_run", "task_run_state")
+_HANGING = tuple(cascading(FLOW_RUN))
+RUN_TABLES = (FLOW_RUN.name, *(hanging.table.name for hanging in _HANGING))
+_OF_CANDIDATES = (
+    "(SELECT count(*) FROM {h.rows} JOIN prefect_maintenance_candidate d ON d.id = {h.key})"
+)
+COUNT_RUNS = "SELECT " + ", ".join(
+    (
+        "(SELECT count(*) FROM prefect_maintenance_candidate)",
+        *(_OF_CANDIDATES.format(h=hanging) for hanging in _HANGING),
+    )
+)
 
 # Logs of runs that go now, apart from those that go by their own age before the runs do.
 COUNT_RUN_LOGS = """
@@ -43,11 +43,20 @@ WHERE x.flow_run_id IS NULL AND x.task_run_id IS NOT NULL AND x.timestamp < :orp
         AND EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = t.flow_run_id)))
 """
 
-COUNT_TASK_RUNS = """
-SELECT count(*), (
-    SELECT count(*) FROM task_run_state s JOIN task_run t ON t.id = s.task_run_id WHERE {goes})
-FROM task_run t WHERE {goes}
-"""
+# Task runs that go by themselves, and what foreign keys take along with them.
+_OF_TASK_RUNS = (
+    "(SELECT count(*) FROM {h.rows} JOIN {table} t ON t.id = {h.key} WHERE {{goes}}) "
+    "AS {h.table.name}"
+)
+COUNT_TASK_RUNS = (
+    ", ".join(
+        (
+            f"SELECT count(*) AS {TASK_RUN.name}",
+            *(_OF_TASK_RUNS.format(h=each, table=TASK_RUN.name) for each in cascading(TASK_RUN)),
+        )
+    )
+    + f" FROM {TASK_RUN.name} t WHERE {{goes}}"
+)
 
 COUNT_ARTIFACTS = """
 SELECT count(*) FROM artifact x WHERE x.created < :artifacts AND {not_live}

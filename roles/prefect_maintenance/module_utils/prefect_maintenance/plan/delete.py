@@ -53,12 +53,11 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
             **{name: bound[name] for name in ("logs", "orphans")},
             purged=purged,
         )
-        own, states = database.rows(
-            COUNT_TASK_RUNS.format(goes=goes),
-            task_runs=bound["task_runs"],
+        by_themselves = database.rows(
+            COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"]
         )[0]
-        rows["task_run"] += own
-        rows["task_run_state"] += states
+        for table, count in by_themselves._asdict().items():
+            rows[table] += count
         artifacts = {"artifacts": bound["artifacts"]}
         not_live = rules.not_live("x")
         rows["artifact"] = database.scalar(COUNT_ARTIFACTS.format(not_live=not_live), **artifacts)

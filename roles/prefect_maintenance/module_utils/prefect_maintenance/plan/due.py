@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ..catalogue import TABLES
+from ..catalogue import FLOW_RUN, TABLES, TASK_RUN, Table
 from ..database.connection import Database
 from ..request.policy import Cutoffs
 from .rules import Rules
@@ -48,26 +48,24 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
             if table.entity is None:
                 continue
             cutoff = getattr(cutoffs, table.entity)
-            if table.name == "flow_run":
+            if table == FLOW_RUN:
                 found[table.name] = _oldest_run(database, rules, cutoff)
-            elif table.name == "task_run":
+            elif table == TASK_RUN:
                 goes = rules.task_run_goes(after_runs=False)
-                found[table.name] = _oldest(
-                    database, "task_run t", _AGE.format(r="t"), goes, task_runs=cutoff
-                )
+                age = _AGE.format(r="t")
+                found[table.name] = _oldest(database, table, "t", age, goes, task_runs=cutoff)
             else:
                 age = f"x.{table.age}"
-                goes = f"{age} < :cutoff"
-                if table.name in ("log", "artifact"):
-                    goes += f" AND {rules.not_live('x')}"
-                found[table.name] = _oldest(database, f"{table.name} x", age, goes, cutoff=cutoff)
+                goes = f"{age} < :cutoff AND {rules.aged(table.name)}"
+                found[table.name] = _oldest(database, table, "x", age, goes, cutoff=cutoff)
     return found
 
 
-def _oldest(database: Database, table: str, age: str, goes: str, **bound: Any) -> datetime | None:
-    name, alias = table.split()
+def _oldest(
+    database: Database, table: Table, alias: str, age: str, goes: str, **bound: Any
+) -> datetime | None:
     sql = _OLDEST.format(
-        age=age, table=name, r=alias, goes=goes, in_python=_IN_PYTHON.format(age=age)
+        age=age, table=table.name, r=alias, goes=goes, in_python=_IN_PYTHON.format(age=age)
     )
     return _instant(database.scalar(sql, n=1, **bound))
 

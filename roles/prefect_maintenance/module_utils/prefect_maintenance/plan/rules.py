@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..catalogue import Table
+from ..catalogue import BY_NAME, Table
 from ..request.policy import TERMINAL_STATES, UNFINISHED_STATES
 
 # The first half can use the index on end_time; together they are COALESCE(...) < cutoff.
@@ -135,7 +135,7 @@ class Rules:
             among: narrows the unfinished flow runs `f` whose rows stay; begins with AND.
         """
         young = f"x.{table.age} >= :cutoff"
-        if table.name != "log":
+        if not table.of_run:
             return (young,)
         live = self._live("x", among)
         return (young, *(f"x.{table.age} < :cutoff AND {one}" for one in live))
@@ -150,7 +150,7 @@ class Rules:
 
     def aged(self, table: str) -> str:
         """Row `x` of a table that is purged by age alone may go; its age is asked apart."""
-        return self.not_live("x") if table == "log" else "TRUE"
+        return self.not_live("x") if BY_NAME[table].of_run else "TRUE"
 
 
 def old(alias: str, cutoff: str) -> str:
