@@ -14,11 +14,15 @@ from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
+from paces import paced
 from prefect_maintenance.errors import MaintenanceError
-from prefect_maintenance.pace.pace import Pace, Progress
-from prefect_maintenance.report.report import TableReport
+from prefect_maintenance.events import Progress
+from prefect_maintenance.pace.governors import Governor
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.report.tables import TableReport
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
 from world import POLICY, TABLES, Policy, World, insert, make_world
 
 from lab.postgres import PASSWORD, Postgres
@@ -124,7 +128,7 @@ def wait_until(it_is: Callable[[], T], seconds: float = 120, otherwise: str = ""
 
 
 @contextmanager
-def at_first_batch(table: str, act: Callable[[], object]) -> Iterator[Pace]:
+def at_first_batch(table: str, act: Callable[[], object], *governors: Governor) -> Iterator[Pace]:
     """Lend a pace that does something once, right after the first batch of a table.
 
     By then the plan is made and a part of it carried out; a step calls its pace before that too.
@@ -137,7 +141,7 @@ def at_first_batch(table: str, act: Callable[[], object]) -> Iterator[Pace]:
             acted.append(progress)
             act()
 
-    yield Pace(show=show)
+    yield paced(show, *governors)
     assert acted, f"there was no batch of {table}"
 
 

@@ -14,7 +14,7 @@ import pytest
 from maintenance import clear, engine_for, name_of, request, run_step, table, wait_until
 from prefect_maintenance.database.table_guard import Guard
 from prefect_maintenance.pace.pace import Pace
-from prefect_maintenance.run import Outcome
+from prefect_maintenance.run.outcome import Outcome
 from world import Dump, dump
 
 from lab.postgres import PASSWORD, Postgres

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from maintenance import SmallDisk, small_disk, wait_until
 from prefect_maintenance.errors import MaintenanceError
-from prefect_maintenance.run import Outcome
+from prefect_maintenance.run.outcome import Outcome
 
 from lab.postgres import Postgres
 

@@ -16,10 +16,11 @@ from typing import Any
 import prefect_maintenance
 from maintenance import FLOW, clear, engine_for, request, wait_until
 from oracle import survivors
-from prefect_maintenance.execute import rewrite
+from prefect_maintenance.execute import copy
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
 from world import POLICY, TABLES, dump, insert, make_world
 
 from lab.postgres import PASSWORD, Postgres
@@ -252,12 +253,12 @@ def carry_out(step: str, asked: Mapping[str, Any]) -> Outcome:
 @contextmanager
 def small_pieces() -> Iterator[None]:
     """Let a rewrite copy in pieces of some hundred rows."""
-    usual = rewrite._PIECE
-    rewrite._PIECE = PIECE
+    usual = copy._PIECE
+    copy._PIECE = PIECE
     try:
         yield
     finally:
-        rewrite._PIECE = usual
+        copy._PIECE = usual
 
 
 def kill_at(scene: Scene, place: Place) -> bool:

@@ -10,12 +10,8 @@ import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, name_of, run_step
 from prefect_maintenance.database.connection import connect
-from prefect_maintenance.database.privileges import (
-    STEPS,
-    missing_privileges,
-    sees_all_sessions,
-    sees_settings,
-)
+from prefect_maintenance.database.privileges import STEPS, missing_privileges
+from prefect_maintenance.database.visibility import sees_all_sessions, sees_settings
 from prefect_maintenance.errors import SettingsError
 
 from lab.fleet import FILL

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, run_step, wait_until
 from prefect_maintenance.database import connection
+from prefect_maintenance.database.one_runner import only_runner
 from prefect_maintenance.errors import Busy, Unsupported
 from rewriting import fill_logs, ids
 
@@ -90,7 +91,7 @@ def test_two_runners_are_never_at_work_whichever_way_they_connect(
         for first, second in (ways, ways[::-1]):
             with (
                 connection.connect(first, 5) as held,
-                connection.only_runner(held),
+                only_runner(held),
                 pytest.raises(Busy, match="another maintenance run is at work"),
             ):
                 run_step("purge", {"db_url": second})
@@ -114,7 +115,7 @@ def test_a_lock_that_a_shared_session_took_all_the_same_is_not_left_behind(
             return found
 
         monkeypatch.setattr(connection.Database, "scalar", come_between)
-        with pytest.raises(Unsupported), connection.only_runner(opened):
+        with pytest.raises(Unsupported), only_runner(opened):
             pytest.fail("a shared session held the place")
         stranger.invalidate()
     # The session ends as soon as its process has seen the signal.

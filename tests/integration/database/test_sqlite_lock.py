@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect_maintenance.database.connection import connect, only_runner
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.database.one_runner import only_runner
 from prefect_maintenance.errors import Busy, PrivilegeError, SettingsError
 
 NOBODY = 65534
@@ -19,7 +20,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be othe
 
 TAKE = """
 import sys
-from prefect_maintenance.database.connection import connect, only_runner
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.database.one_runner import only_runner
 with connect(sys.argv[1], 5) as database, only_runner(database):
     print("held", flush=True)
     sys.stdin.read()

@@ -12,13 +12,16 @@ import sqlalchemy as sa
 from maid import MAID, as_maid
 from maintenance import clear, engine_for, name_of, run_step, table, wait_until
 from old_logs import ROWS, reclaiming, with_old_logs
+from paces import paced
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.database.privileges import knows_maintain
 from prefect_maintenance.errors import ConnectionFailed, StepFailed
-from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.events import Progress
+from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
 
 from lab.postgres import Postgres
 
@@ -127,7 +130,7 @@ def test_what_was_rewritten_before_the_connection_was_lost_is_not_forgotten(
                 values=(name_of(url),),
             )
 
-    outcome = carry_out("vacuum", reclaiming(url), Pace(show=lose_it))
+    outcome = carry_out("vacuum", reclaiming(url), paced(lose_it))
     assert isinstance(outcome.error, ConnectionFailed)
     assert (outcome.changed, outcome.report.status) == (True, "partial")
     assert (table(outcome).reclaim, table(outcome, "events").reclaim) == ("rewrite", "none")
@@ -162,7 +165,7 @@ def test_a_table_that_postgresql_skips_with_a_warning_fails_and_the_others_are_v
 
     try:
         asked = {**reclaiming(url), **as_maid(cluster, url), "vacuum": "plain", "lock_timeout": 60}
-        outcome = carry_out("vacuum", asked, Pace(show=hold_the_table))
+        outcome = carry_out("vacuum", asked, paced(hold_the_table))
     finally:
         taker.join()
         holder.close()

@@ -19,7 +19,8 @@ from old_logs import ROWS, reclaiming, with_old_logs
 from prefect_maintenance.errors import StepFailed
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
 from world import dump
 
 from lab import debian, seeds

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from maintenance import at_first_batch, engine_for, name_of, run_step, small_disk, wait_until
 from prefect_maintenance.database.connection import Database, connect
 from prefect_maintenance.errors import Busy, Stopped
-from prefect_maintenance.execute import rewrite
-from prefect_maintenance.measure import disk_space
+from prefect_maintenance.measure import disk_space, obstacles
+from prefect_maintenance.pace.signals import Signals
 from rewriting import (
     REWRITTEN,
     by_rewrite,
@@ -50,7 +50,7 @@ import os, signal, sys, threading
 from prefect_maintenance.database.connection import Database
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 
 really, left = Database._execute, [int(sys.argv[2])]
 
@@ -122,8 +122,9 @@ def test_the_statement_of_a_killed_process_does_not_go_on_without_it(
 
 def test_a_stop_in_the_middle_leaves_the_table_as_it_was(cluster: Postgres, filled: str) -> None:
     wanted, before = kept_by_deletes(cluster, filled), left(filled)
+    signals = Signals()
     with (
-        at_first_batch("log", lambda: pace.stop("SIGTERM")) as pace,
+        at_first_batch("log", lambda: signals.note("SIGTERM"), signals) as pace,
         pytest.raises(Stopped, match="stopped by SIGTERM while at log"),
     ):
         run_step("purge", by_rewrite(filled), pace=pace)
@@ -284,13 +285,13 @@ def test_a_standby_that_is_behind_keeps_a_table_from_being_rewritten(
             assert _in_the_way(database, 2**20) == []
             standby.execute("SELECT pg_wal_replay_pause()")
             fill_logs(primary, url, 10_000)
-            monkeypatch.setattr(rewrite, "LAG", 2**20)
+            monkeypatch.setattr(obstacles, "LAG", 2**20)
             assert "behind" in _in_the_way(database, 2**20)[0]
 
 
 def _in_the_way(database: Database, kept: int) -> list[str]:
     # How much room the disk of the tests' machine has is not the question here.
-    found = rewrite.obstacles(database, "log", kept)
+    found = obstacles.obstacles(database, "log", kept)
     return [reason for reason in found if "no room" not in reason]
 
 

@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from maintenance import FLOW, at_first_batch, clear, engine_for, name_of, run_step, wait_until
 from prefect_maintenance.database.connection import Database
 from prefect_maintenance.errors import ConnectionFailed, MaintenanceError
-from prefect_maintenance.execute import rewrite
+from prefect_maintenance.execute import copy, rewrite
 from prefect_maintenance.measure import leftovers
 from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.pace.signals import Signals
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 from rewriting import (
     ROWS,
     at_the_swap,
@@ -36,7 +37,7 @@ PIECE = 500
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrite, "_PIECE", PIECE)
+    monkeypatch.setattr(copy, "_PIECE", PIECE)
 
 
 WAITING = {
@@ -370,8 +371,9 @@ def leave_a_rewrite(cluster: Postgres, url: str) -> None:
     with patch.context() as killed:
         # Nothing can be tidied up by the dead.
         killed.setattr(leftovers, "remove", lambda *_: None)
+        signals = Signals()
         with (
-            at_first_batch("log", lambda: pace.stop("SIGKILL")) as pace,
+            at_first_batch("log", lambda: signals.note("SIGKILL"), signals) as pace,
             pytest.raises(Exception, match="SIGKILL"),
         ):
             purge(url, pace)

@@ -15,10 +15,15 @@ from typing import Any
 
 import pytest
 from maintenance import run_step, small_disk, wait_until
+from paces import paced
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.errors import Stopped
+from prefect_maintenance.events import Progress
+from prefect_maintenance.pace.budget import Budget
 from prefect_maintenance.pace.cluster import place_in_cluster
-from prefect_maintenance.pace.pace import Pace, Progress, unread
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.pace.parent import Parent
+from prefect_maintenance.pace.stop_file import StopFile
 from rollout import Rollout
 
 from lab.fleet import FILL, Fleet
@@ -188,20 +193,20 @@ def test_the_stop_playbook_stops_what_runs_after_it_until_it_is_taken_back(
 def test_the_stop_file_ends_a_step_between_two_batches(servers: Fleet, tmp_path: Path) -> None:
     asked = purging(servers.add("stopping", DAYS, rows=100))
     stop = tmp_path / "stop"
-    pace = Pace(show=lambda _progress: stop.touch(), stop_file=stop)
+    pace = paced(lambda _progress: stop.touch(), StopFile(stop))
     with pytest.raises(Stopped, match="stopped by the file"):
         run_step("purge", {**asked, "batch_size": 5}, pace=pace)
     stop.unlink()
 
     def once_at_work(progress: Progress) -> None:
-        if progress.rows:
+        if progress.done:
             stop.touch()
 
     with pytest.raises(Stopped, match=f"{stop} while at log"):
-        run_step("purge", {**asked, "batch_size": 5}, pace=Pace(show=once_at_work, stop_file=stop))
+        run_step("purge", {**asked, "batch_size": 5}, pace=paced(once_at_work, StopFile(stop)))
     assert (DAYS - 6) * 100 < servers.logs("stopping") < DAYS * 100
     stop.unlink()
-    run_step("purge", asked, pace=Pace(stop_file=stop))
+    run_step("purge", asked, pace=paced(None, StopFile(stop)))
     assert servers.logs("stopping") == (DAYS - 6) * 100
 
 
@@ -210,7 +215,7 @@ def test_a_step_whose_starter_is_gone_stops_between_two_batches(servers: Fleet) 
     reader, writer = os.pipe()
 
     def leave(progress: Progress) -> None:
-        if progress.rows and not left:
+        if progress.done and not left:
             os.close(reader)
             left.append(True)
 
@@ -219,7 +224,7 @@ def test_a_step_whose_starter_is_gone_stops_between_two_batches(servers: Fleet) 
         run_step(
             "purge",
             {**asked, "batch_size": 5},
-            pace=Pace(show=leave, abandoned=lambda: unread(writer)),
+            pace=paced(leave, Parent(writer)),
         )
     os.close(writer)
     assert (DAYS - 6) * 100 < servers.logs("orphan") < DAYS * 100
@@ -239,7 +244,7 @@ def test_only_so_many_databases_of_a_cluster_are_worked_on_at_a_time(servers: Fl
                     two.wait()
                 seen[name].append(time.monotonic())
 
-        run_step("purge", {**asked[name], "batch_size": 5, "per_cluster": 2}, pace=Pace(show=show))
+        run_step("purge", {**asked[name], "batch_size": 5, "per_cluster": 2}, pace=paced(show))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, asked))
@@ -261,7 +266,7 @@ def test_a_wait_for_the_cluster_ends_with_the_time_budget(
     with connect(cluster.url("holding", "bystander", "x"), 5.0) as other:
         with place_in_cluster(other, 1, Pace()):
             with pytest.raises(Stopped, match=r"budget of 1 s .* wait for other databases"):
-                run_step("purge", waiting, pace=Pace(max_runtime=1))
+                run_step("purge", waiting, pace=paced(None, Budget(1)))
             run_step("purge", {**waiting, "per_cluster": 2})
         run_step("vacuum", waiting)
     assert servers.logs("waiting") == DAYS - 6

@@ -146,7 +146,7 @@ def test_a_small_share_is_purged_by_the_index_and_a_large_one_by_the_heap(
 MEASURE = """
 import resource, sys
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 from prefect_maintenance.pace.pace import Pace
 outcome = STEPS["purge"](Settings.parse({"db_url": sys.argv[1]}, check=False), Pace())
 print(outcome.report.deleted["log"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from maintenance import run_step
 from prefect_maintenance.database.connection import connect
-from prefect_maintenance.execute import rewrite
-from prefect_maintenance.measure import disk_space
+from prefect_maintenance.measure import disk_space, obstacles
 
 from lab.fleet import FILL
 from lab.postgres import Postgres
@@ -48,7 +47,7 @@ def fill(folder: Path, leave: int) -> None:
 
 def no_room(url: str) -> str:
     with connect(url, 5.0) as database:
-        found = rewrite.obstacles(database, "log", COPY)
+        found = obstacles.obstacles(database, "log", COPY)
         return "; ".join(reason for reason in found if "no room" in reason)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from maintenance import run_step, wait_until
 from prefect_maintenance.database.connection import connect
-from prefect_maintenance.execute import rewrite
+from prefect_maintenance.measure import obstacles
 
 from lab.fleet import FILL
 from lab.postgres import Postgres
@@ -38,7 +38,7 @@ def in_the_way(url: str) -> list[str]:
     with connect(url, 5.0) as database:
         return [
             reason
-            for reason in rewrite.obstacles(database, "log", KEPT)
+            for reason in obstacles.obstacles(database, "log", KEPT)
             if "standby" in reason or "slot" in reason
         ]
 
@@ -81,7 +81,7 @@ def test_a_slot_whose_standby_is_gone_keeps_tables_from_being_rewritten_for_an_o
     followed.execute("SELECT pg_create_physical_replication_slot('away', true)")
     try:
         assert in_the_way(url) == []
-        monkeypatch.setattr(rewrite, "LAG", 2**18)
+        monkeypatch.setattr(obstacles, "LAG", 2**18)
         followed.execute(
             "CREATE TABLE written AS SELECT n, repeat('x', 200) FROM generate_series(1, 9000) n"
         )

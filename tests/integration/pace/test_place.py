@@ -10,10 +10,11 @@ from typing import Any
 import psycopg2
 import pytest
 from maintenance import name_of, run_step
+from paces import paced
 from prefect_maintenance.errors import Stopped
 from prefect_maintenance.pace import cluster as places
+from prefect_maintenance.pace.budget import Budget
 from prefect_maintenance.pace.cluster import PLACE_KEY
-from prefect_maintenance.pace.pace import Pace
 
 from lab.postgres import Postgres
 
@@ -64,14 +65,14 @@ def test_a_wait_that_the_time_budget_ends_names_the_holder(
         holding(cluster, neighbour, "postgres", "prefect-maintenance elsewhere"),
         pytest.raises(Stopped, match=f"budget of 1 s .* elsewhere as {neighbour}"),
     ):
-        run_step("purge", {"db_url": database}, pace=Pace(max_runtime=1))
+        run_step("purge", {"db_url": database}, pace=paced(None, Budget(1)))
 
 
 def test_a_stranger_in_another_database_who_has_the_key_takes_no_place(
     cluster: Postgres, database: str, neighbour: str
 ) -> None:
     with holding(cluster, neighbour, "postgres", "a stranger"):
-        run_step("purge", {"db_url": database}, pace=Pace(max_runtime=20))
+        run_step("purge", {"db_url": database}, pace=paced(None, Budget(20)))
 
 
 def test_a_stranger_in_our_database_who_has_the_key_is_waited_for_with_an_end(

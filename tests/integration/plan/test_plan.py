@@ -12,8 +12,8 @@ from maintenance import FLOW, clear, engine_for, request
 from prefect_maintenance.database.connection import Database, connect
 from prefect_maintenance.errors import MaintenanceError
 from prefect_maintenance.plan import plan as planning
-from prefect_maintenance.plan.plan import plan_delete
-from prefect_maintenance.plan.queries import Rules
+from prefect_maintenance.plan.delete import plan_delete
+from prefect_maintenance.plan.rules import Rules
 from prefect_maintenance.request.settings import Settings
 from world import POLICY
 

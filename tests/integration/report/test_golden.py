@@ -15,7 +15,7 @@ from maintenance import engine_for, fill, request
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 from world import TABLES
 
 from lab import environments

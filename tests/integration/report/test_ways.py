@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from maintenance import engine_for, fill, request, run_all, run_step, table
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.run import Outcome
+from prefect_maintenance.run.outcome import Outcome
 from world import NOW, SAME, TABLES, Policy, dump
 
 from lab.server import PrefectServer

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from maintenance import engine_for, name_of, run_step
-from prefect_maintenance.database.connection import LOCK_KEY
+from prefect_maintenance.database.one_runner import LOCK_KEY
 from prefect_maintenance.errors import Busy
 
 from lab import environments

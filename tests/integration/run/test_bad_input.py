@@ -22,7 +22,9 @@ from maintenance import (
     run_all,
     run_step,
 )
-from prefect_maintenance.database.connection import LOCK_KEY, connect, only_runner
+from paces import paced
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.database.one_runner import LOCK_KEY, only_runner
 from prefect_maintenance.errors import (
     ApiError,
     Busy,
@@ -34,11 +36,12 @@ from prefect_maintenance.errors import (
     Stopped,
     Unsupported,
 )
-from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.pace.budget import Budget
+from prefect_maintenance.pace.signals import Signals
 from prefect_maintenance.request.database_url import parse_url
 from prefect_maintenance.request.secrets import secrets_of
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 from prefect_maintenance.server.api import PrefectApi
 from world import NOW, POLICY, dump, insert, make_world
 
@@ -231,7 +234,8 @@ def test_a_lock_that_cannot_be_had_fails_that_table_after_the_others_were_done(
 def test_a_stop_between_two_batches_keeps_what_was_done(filled: str) -> None:
     before = dump(engine_for(filled))
     settings = Settings.parse(request(filled, **SMALL_BATCHES), check=False)
-    with at_first_batch("log", lambda: pace.stop("SIGTERM")) as pace:
+    signals = Signals()
+    with at_first_batch("log", lambda: signals.note("SIGTERM"), signals) as pace:
         outcome = STEPS["purge"](settings, pace)
     assert isinstance(outcome.error, Stopped)
     assert "SIGTERM" in str(outcome.error)
@@ -242,15 +246,17 @@ def test_a_stop_between_two_batches_keeps_what_was_done(filled: str) -> None:
 
 
 def test_a_time_budget_ends_the_step_between_two_batches(filled: str) -> None:
+    budget = Budget(0)
+
     def let_an_hour_pass() -> None:
-        pace.max_runtime = 3600
-        pace._started -= 3600
+        budget.seconds = 3600
+        budget._began -= 3600
 
     asked = request(filled, **SMALL_BATCHES)
     due = run_step("purge", asked, check=True).report.deleted["log"]
     before = dump(engine_for(filled), ["log"])["log"]
     with (
-        at_first_batch("log", let_an_hour_pass) as pace,
+        at_first_batch("log", let_an_hour_pass, budget) as pace,
         pytest.raises(Stopped, match="time budget of 3600 s was used up while at log"),
     ):
         run_step("purge", asked, pace=pace)
@@ -268,7 +274,7 @@ def test_the_pace_is_asked_between_any_two_batches(filled: str) -> None:
     sa.event.listen(sa.Engine, "after_cursor_execute", note)
     try:
         run_step("purge", request(filled, **SMALL_BATCHES),
-                 pace=Pace(show=lambda _: happened.append("asked")))  # fmt: skip
+                 pace=paced(lambda _: happened.append("asked")))  # fmt: skip
     finally:
         sa.event.remove(sa.Engine, "after_cursor_execute", note)
     batches = [n for n, what in enumerate(happened) if what != "asked"]
@@ -278,10 +284,10 @@ def test_the_pace_is_asked_between_any_two_batches(filled: str) -> None:
 
 def test_a_time_budget_that_is_used_up_lets_no_step_begin(filled: str) -> None:
     before = dump(engine_for(filled))
-    pace = Pace(max_runtime=1)
-    pace._started -= 2
+    budget = Budget(1)
+    budget._began -= 2
     with pytest.raises(Stopped, match="time budget of 1 s"):
-        run_step("purge", request(filled), pace=pace)
+        run_step("purge", request(filled), pace=paced(None, budget))
     assert dump(engine_for(filled)) == before
 
 

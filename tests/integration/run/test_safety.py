@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from maintenance import at_first_batch, clear, engine_for, fill, name_of, refused, request, run_step
+from paces import paced
 from prefect_maintenance.errors import ConnectionFailed, Unsupported
-from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.events import Progress
 from tls_front import tls_front
 from world import POLICY, dump
 
@@ -101,10 +102,10 @@ def test_no_batch_is_larger_than_asked_when_the_statistics_are_old(
     seen: list[int] = []
 
     def note(progress: Progress) -> None:
-        seen.append(progress.rows - sum(seen))
+        seen.append(progress.done - sum(seen))
 
     asked = {"db_url": database, "batch_size": 500, "purge_strategy": "delete"}
-    outcome = run_step("purge", asked, pace=Pace(show=note))
+    outcome = run_step("purge", asked, pace=paced(note))
     assert outcome.report.deleted["log"] == 20_000
     assert max(seen) < 2 * 500
 

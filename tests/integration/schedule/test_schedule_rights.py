@@ -17,7 +17,7 @@ import pytest
 from prefect_maintenance.errors import ApiError
 from prefect_maintenance.request.settings import Api
 from prefect_maintenance.server.api import PrefectApi, open_api
-from prefect_maintenance.server.deployments import WorkPool, ensure_work_pool
+from prefect_maintenance.server.work_pools import WorkPool, ensure_work_pool
 from quick_python import quick_python
 from sites import Site, recap
 from tools import BIN

@@ -14,7 +14,7 @@ from prefect_maintenance.request.settings import Api
 from prefect_maintenance.schedule import CHANGES
 from prefect_maintenance.server import deployments, pool_workers
 from prefect_maintenance.server.api import PrefectApi, open_api
-from prefect_maintenance.server.deployments import Change
+from prefect_maintenance.server.change import Change
 from workers import heartbeat, heartbeats
 
 from lab.postgres import free_port

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import engine_for, request, run_step
-from prefect_maintenance.database.connection import connect, only_runner
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.database.one_runner import only_runner
 from prefect_maintenance.errors import Busy
 from prefect_maintenance.request.settings import Api
-from prefect_maintenance.server.api import PrefectApi, open_api, prove_same_server
+from prefect_maintenance.server.api import PrefectApi, open_api
+from prefect_maintenance.server.proof import prove_same_server
 
 from lab.server import PrefectServer
 

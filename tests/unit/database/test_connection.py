@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_maintenance.database.connection import Database, _prepare_postgresql
+from prefect_maintenance.database.session import require_supported
 from prefect_maintenance.errors import Unsupported
 from prefect_maintenance.request.database_url import parse_url
 from prefect_maintenance.server.api import PrefectApi
@@ -51,15 +51,13 @@ def test_options_of_asyncpg_are_translated_or_left_out() -> None:
     assert dict(url.query) == {"sslmode": "verify-full"}
 
 
-# Servers that old cannot be had here, so their answer is put in.
-
-
-def test_a_postgresql_below_14_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {"SHOW server_version_num": "130012", "SHOW server_version": "13.12"}
-    monkeypatch.setattr(Database, "scalar", lambda _self, sql, **_: answers[sql])
-    database = Database(connection=None, url=parse_url("postgresql://h/d"), dialect="postgresql")  # type: ignore[arg-type]
+def test_a_postgresql_below_14_is_refused() -> None:
+    require_supported("14.0", 140000)
     with pytest.raises(Unsupported, match=r"PostgreSQL 13\.12 is too old, 14 or newer"):
-        _prepare_postgresql(database, 5.0)
+        require_supported("13.12", 130012)
+
+
+# A server that old cannot be had here, so its answer is put in.
 
 
 def test_a_prefect_below_3_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from prefect_maintenance.errors import ConnectionFailed, LockTimeout, StepFailed, Stopped
+from prefect_maintenance.events import Event, Events, Progress, TableDone
+from prefect_maintenance.events import Stopped as StoppedEvent
 from prefect_maintenance.execute.ledger import Ledger
 from prefect_maintenance.measure.sizes import TableSize
-from prefect_maintenance.pace.pace import Pace, Progress
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.pace.signals import Signals
 from prefect_maintenance.plan.choices import Decision, Situation, choose, decide
 from prefect_maintenance.request.policy import Cutoffs, parse_policy
 from prefect_maintenance.request.secrets import secrets_of
@@ -180,7 +183,8 @@ def test_a_failed_table_is_reported_after_the_others_were_done() -> None:
         raise LockTimeout("no lock")
     with ledger.working_on("events"):
         ledger.add("events", 7, "delete")
-    assert [(r.table, r.rows, r.error) for r in ledger.results()] == [
+    done = [event for event in ledger.events.kept if isinstance(event, TableDone)]
+    assert [(event.table, event.rows, event.error) for event in done] == [
         ("log", 5, "no lock"),
         ("events", 7, None),
     ]
@@ -203,10 +207,12 @@ def test_a_stop_or_a_lost_connection_ends_the_step_and_keeps_the_count(error: Ex
 
 
 def test_the_pace_goes_on_until_it_is_asked_to_stop() -> None:
-    shown: list[Progress] = []
-    pace = Pace(show=shown.append)
+    shown: list[Event] = []
+    signals = Signals()
+    pace = Pace(Events(shown.append), (signals,))
     pace(Progress("log", 1, 2))
-    pace.stop("SIGTERM")
+    signals.note("SIGTERM")
     with pytest.raises(Stopped, match="stopped by SIGTERM"):
         pace(Progress("log", 2, 2))
-    assert len(shown) == 2
+    why = "stopped by SIGTERM while at log; run again to go on"
+    assert shown == [Progress("log", 1, 2), Progress("log", 2, 2), StoppedEvent(why)]

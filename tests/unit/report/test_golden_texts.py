@@ -14,7 +14,8 @@ import pytest
 from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
 from prefect_maintenance.plan.plan import Kept
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.report.report import Report, TableReport
+from prefect_maintenance.report.report import Report
+from prefect_maintenance.report.tables import TableReport
 from prefect_maintenance.report.text import render, render_sizes
 
 IDS = ("real", "check")

@@ -12,7 +12,7 @@ from prefect_maintenance.errors import MaintenanceError, SettingsError
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.database_url import parse_url
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 
 SPECIAL = ("@", ":", "/", "?", "#", "%", "[", "]", " ", "\\", "'", '"', "ü", "\n", "%zz", "&", "=",
            "\x00", "")  # fmt: skip

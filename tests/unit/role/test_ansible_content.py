@@ -16,7 +16,7 @@ from typing import Any
 import ansible.module_utils
 import pytest
 import yaml
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 from prefect_maintenance.schedule import CHANGES
 from tools import BIN, read_yaml
 

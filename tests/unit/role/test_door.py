@@ -48,7 +48,7 @@ def asked_for(
     door: Any, monkeypatch: pytest.MonkeyPatch, *, check: bool, answer: str
 ) -> tuple[Any, dict[str, Any]]:
     """Run a step that fails with an answer; returns what it was asked, and what was told."""
-    steps = importlib.import_module("ansible.module_utils.prefect_maintenance.run")
+    steps = importlib.import_module("ansible.module_utils.prefect_maintenance.run.line")
     errors = importlib.import_module("ansible.module_utils.prefect_maintenance.errors")
     seen: list[Any] = []
 

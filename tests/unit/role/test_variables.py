@@ -1,4 +1,4 @@
-"""Specs, defaults, README, survey and engine agree on the variables; wrong ones are refused."""
+"""The role reads all of its variables, a survey asks for some, and wrong ones are refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
-from prefect_maintenance.request import settings, values
+from prefect_maintenance.request.options import OPTIONS, REQUEST, of_entry
 from tools import read_yaml
 
 from lab.environments import ROOT
@@ -18,11 +17,6 @@ ROLE = ROOT / "roles" / "prefect_maintenance"
 PREFIX = "prefect_maintenance_"
 SURVEY = f"{PREFIX}survey_"
 SECRETS = ("db_url", "owner_db_url", "db_role_password", "api_auth_string", "api_key")
-CHOICES = {
-    "vacuum": settings.VACUUM_MODES,
-    "purge_strategy": settings.PURGE_STRATEGIES,
-    "run_delete_via": settings.RUN_DELETE_WAYS,
-}
 
 
 def plugin(name: str) -> ModuleType:
@@ -59,60 +53,24 @@ def test_every_entry_point_that_a_playbook_uses_has_its_specs() -> None:
         assert (ROLE / "tasks" / f"{entry}.yml").is_file()
 
 
-def test_the_specs_are_the_defaults() -> None:
-    assert set(SPECS["main"]["options"]) == set(DEFAULTS)
-    for entry, spec in SPECS.items():
-        for name, said in spec["options"].items():
-            if not name.startswith(SURVEY):
-                assert said["default"] == DEFAULTS[name], f"{entry}: {name}"
-
-
-def test_the_readme_lists_every_variable_with_its_default() -> None:
-    table = (ROOT / "README.md").read_text()
-    rows = dict(re.findall(r"^\| `(prefect_maintenance_\w+)` \| (.+?) \|", table, re.M))
-    assert list(rows) == list(DEFAULTS)
-    for variable, value in DEFAULTS.items():
-        if value != "" and "{{" not in str(value):
-            assert rows[variable] == f"`{as_written(value)}`", variable
-
-
-def as_written(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(map(str, value))}]"
-    return str(value)
-
-
-def test_the_choices_of_the_role_and_its_modules_are_the_engines() -> None:
-    for name, choices in CHOICES.items():
-        assert tuple(SPECS["main"]["options"][PREFIX + name]["choices"]) == choices
-    for path in (ROLE / "library").glob("*.py"):
-        text = re.findall(r'^DOCUMENTATION = r"""(.*?)"""', path.read_text(), re.M | re.S)[0]
-        options = yaml.safe_load(text)["options"]
-        for name in CHOICES.keys() & options.keys():
-            assert tuple(options[name]["choices"]) == CHOICES[name], path.name
-
-
 def test_the_survey_asks_for_what_the_role_takes() -> None:
     asked = {name for name in QUESTIONS if name.startswith(SURVEY)}
     assert asked == {name for name in SPECS["rollout/begin"]["options"] if name.startswith(SURVEY)}
     assert set(QUESTIONS) - asked <= set(DEFAULTS)
-    for name, question in QUESTIONS.items():
-        short = name.removeprefix(SURVEY)
-        if question["type"] == "multiplechoice" and name in asked:
-            assert question["choices"] == SPECS["main"]["options"][PREFIX + short]["choices"]
-        if short in values.BOUNDS:
-            assert (question["min"], question["max"]) == values.BOUNDS[short]
+    rows = {PREFIX + option.name: option for option in OPTIONS}
+    for name in asked:
+        if bounds := rows[name].bounds:
+            assert (QUESTIONS[name]["min"], QUESTIONS[name]["max"]) == bounds
+        if words := rows[name].known:
+            assert tuple(QUESTIONS[name]["choices"]) == words
+        # What is asked of the whole fleet is what the variable itself may be.
+        if meant := REQUEST.get(name.removeprefix(SURVEY)):
+            assert (rows[name].bounds, rows[name].known) == (meant.bounds, meant.choices)
 
 
 def test_every_whole_number_has_bounds_that_the_engine_knows() -> None:
-    numbers = {
-        name.removeprefix(PREFIX)
-        for name, said in SPECS["main"]["options"].items()
-        if said["type"] == "int"
-    }
-    assert numbers == set(values.BOUNDS) - {"concurrency"}
+    numbers = {option.name for option in of_entry("main") if option.type == "int"}
+    assert numbers == {name for name in numbers if REQUEST[name].bounds}
 
 
 def test_every_documented_variable_is_read_by_the_role() -> None:
