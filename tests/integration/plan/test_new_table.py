@@ -50,7 +50,7 @@ from prefect_maintenance.database.connection import connect
 from prefect_maintenance.database.privileges import missing_privileges
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 
 asked = {"db_url": sys.argv[1], "run_delete_via": "sql"}
 
