@@ -24,8 +24,14 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
 PREFIX = "prefect_maintenance_"
-_ROLE = Path(__file__).resolve().parents[1]
-_ENGINE = _ROLE / "module_utils" / "prefect_maintenance"
+# The role, or the plugins of a collection, which has its roles beside them.
+_HOME = Path(__file__).resolve().parents[1]
+_ENGINE = _HOME / "module_utils" / "prefect_maintenance"
+_SPECS = next(
+    path
+    for role in (_HOME, _HOME.parent / "roles" / "prefect_maintenance")
+    if (path := role / "meta" / "argument_specs.yml").is_file()
+)
 # Another name than on a target: in one process there may be a second copy of the role.
 _PACKAGE = "prefect_maintenance_engine_of_the_filters"
 
@@ -140,7 +146,7 @@ def _of(entry: str) -> dict[str, Any]:
 
 @cache
 def _specs() -> dict[str, Any]:
-    text = (_ROLE / "meta" / "argument_specs.yml").read_text()
+    text = _SPECS.read_text()
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     found: dict[str, Any] = yaml.load(text, Loader=loader)["argument_specs"]
     return found
