@@ -87,6 +87,10 @@ def test_every_folder_is_a_room_or_a_door() -> None:
     assert folders <= parts
 
 
+def test_tests_against_real_servers_stand_in_a_folder() -> None:
+    assert list((TESTS / "integration").glob("test_*.py")) == []
+
+
 def test_no_two_files_of_tests_have_the_same_name() -> None:
     # pytest imports them by their name alone.
     names = Counter(path.name for path in MODULES if path.name.startswith("test_"))
