@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from lab.environments import ROOT
+
 ENGINE = ROOT / "roles" / "prefect_maintenance" / "module_utils" / "prefect_maintenance"
 # From the ground up: a file or folder may import from those before it, and a folder from itself.
 ROOMS = (
     "errors",
+    "events",
+    "units",
     "catalogue",
     "request",
     "database",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +16,8 @@ HEAP_SHARE = 0.25
 # So many pages of a heap tell how many rows it holds to a few percent.
 SAMPLE_PAGES = 1000
 
-# SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there
-# and followed by a pause as long as the batch.
+# SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there,
+# and the pace makes a pause as long as each.
 SQLITE_BATCH = 2000
 
 _POSTGRESQL_INDEXED = """
@@ -50,11 +49,7 @@ def run_batch(database: Database, sql: str, **bound: Any) -> int:
         with database.transaction():
             return database.run(sql, **bound)
 
-    started = time.monotonic()
-    rows = database.retry_on_lock(once)
-    if not database.is_postgresql:
-        time.sleep(time.monotonic() - started)
-    return rows
+    return database.retry_on_lock(once)
 
 
 def in_parts(database: Database, table: str, where: str, rows: int, **bound: Any) -> Iterator[int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..database.connection import Database
 from ..errors import ApiError
-from ..pace.pace import Pace, Progress
+from ..events import FellBack, Progress
+from ..pace.pace import Pace
 from ..plan import candidates
 from ..plan.plan import Plan
 from ..plan.rules import Rules
@@ -45,13 +46,11 @@ _OLD_SERVER = "the API has no guard for these before Prefect 3.6.16"
 
 @dataclass(frozen=True)
 class Delete:
-    """One deletion: in which ways, in which database, by which rules; and what it met.
+    """One deletion: in which ways, in which database, by which rules.
 
     Attributes:
         by_sql: deletes whatever it is given.
         by_api: deletes flow runs that the API can guard; None when all is deleted by SQL.
-        why: why the rows of a table did not all go through the API although that was asked for.
-        warnings: what a person should know.
     """
 
     by_sql: BySql
@@ -62,8 +61,6 @@ class Delete:
     plan: Plan
     pace: Pace
     ledger: Ledger
-    why: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
 
 
 def delete(job: Delete) -> None:
@@ -105,7 +102,8 @@ def _flow_runs(job: Delete) -> None:
                 failures.note(done.errors)
         _tell(job, "flow_run")
         if job.by_api and "sql" in ways:
-            job.why["flow_run"] = _SINGLE_RUNS if job.by_api.guarded else _OLD_SERVER
+            why = _SINGLE_RUNS if job.by_api.guarded else _OLD_SERVER
+            job.ledger.events(FellBack("flow_run", why))
         failures.raise_any()
 
 
@@ -172,7 +170,7 @@ def _rows(job: Delete, table: str, alias: str, goes: str, bound: Mapping[str, ob
             done = job.by_sql.rows(table, alias, goes, {**bound, "first": first, "last": last})
             _note(job, table, job.by_sql.name, done, total)
     if job.by_api:
-        job.why[table] = _NO_GUARD
+        job.ledger.events(FellBack(table, _NO_GUARD))
     _tell(job, table)
 
 
@@ -190,7 +188,7 @@ def _tell(job: Delete, table: str) -> None:
     """Say how many rows of a table stay that the list of this run had."""
     left = job.database.scalar(WORKLIST_LEFT.format(table=table))
     if left:
-        job.warnings.append(
+        job.ledger.warn(
             f"{table}: {left} rows stay that were to go: they, or a run that they belong to, were "
             "in use or changed meanwhile; the next run looks at them again"
         )

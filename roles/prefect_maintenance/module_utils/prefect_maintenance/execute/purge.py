@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
+from .. import events
 from ..catalogue import BY_NAME
 from ..database.connection import Database
 from ..errors import DiskFull, LockTimeout
+from ..events import FellBack, Progress
 from ..measure import disk_space
 from ..measure.examine import Server
-from ..measure.sizes import measure, ordered
-from ..pace.pace import Pace, Progress
-from ..plan.choices import Decision, Situation, decide
-from ..plan.plan import AGED, Plan
+from ..pace.pace import Pace
+from ..plan.plan import Plan
+from ..plan.purge import AGED
 from ..plan.rules import Rules, gone_runs, orphaned_rows
 from ..request.policy import Cutoffs
-from ..request.settings import Reclaim
 from .artifact_collections import settle_collections
 from .batches import (
     HEAP_SHARE,
@@ -30,7 +29,8 @@ from .batches import (
     time_slices,
 )
 from .ledger import Ledger
-from .rewrite import AMONG_REVIVED, LostAfterSwap, Refused, Rewrite, Rewritten, obstacles, rewrite
+from .rewrite import LostAfterSwap, Rewritten, rewrite
+from .rewrite_job import AMONG_REVIVED, Refused, Rewrite
 from .worklist import DELETE_LISTED, GONE_LOGS, WORKLIST_OF_ROWS, positions, worklist
 
 # Parents of orphans whose rows go in one transaction.
@@ -39,12 +39,10 @@ PARENTS_A_BATCH = 100
 
 @dataclass(frozen=True)
 class Purge:
-    """One purge: where, by which rules, how and how much at a time; and what it met.
+    """One purge: where, by which rules, how and how much at a time.
 
     Attributes:
-        decisions: how the rows of each table go.
-        rewritten: what the rewrites did, by table.
-        warnings: what a person should know.
+        plan: what goes, and how the rows of each table go.
     """
 
     database: Database
@@ -52,38 +50,10 @@ class Purge:
     rules: Rules
     cutoffs: Cutoffs
     plan: Plan
-    decisions: Mapping[str, Decision]
     batch_size: int
     lock_timeout: float
     pace: Pace
     ledger: Ledger
-    rewritten: dict[str, Rewritten] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
-def decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) -> dict[str, Decision]:
-    """Decide for each table that is purged by age how its rows go; writes nothing.
-
-    Args:
-        database: where.
-        plan: the rows that go.
-        asked: "auto", "delete" or "rewrite".
-        wanted: what becomes of the space afterwards.
-    """
-    decided = {}
-    for table in AGED if database.is_postgresql else ():
-        if not plan.rows[table]:
-            continue
-        found = Situation(
-            size=measure(database, only=table, count=False)[0],
-            goes=plan.rows[table],
-            ordered=ordered(database, table),
-            obstacles=(),
-        )
-        if asked != "delete":
-            found = replace(found, obstacles=obstacles(database, table, found.kept_bytes))
-        decided[table] = decide(found, asked, wanted)
-    return decided
 
 
 def purge(job: Purge) -> None:
@@ -160,27 +130,29 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
 
 def _rewritten(job: Purge, table: str) -> bool:
     """Purge a table by an online rewrite; false when it has to be done by deletes."""
-    decided = job.decisions.get(table)
+    decided = job.plan.decisions.get(table)
     if decided is None or decided.strategy != "rewrite":
         return False
     try:
         done = rewrite(_rewrite(job, table))
     except (Refused, LockTimeout, DiskFull) as error:
-        job.warnings.append(f"{error}; {table} was purged by deletes")
+        job.ledger.events(FellBack(table, "but it could not be rewritten"))
+        job.ledger.warn(f"{error}; {table} was purged by deletes")
         return False
     except LostAfterSwap as error:
         _note_rewrite(job, table, error.done)
         raise
     _note_rewrite(job, table, done)
     if unknown := disk_space.unknown(job.database):
-        job.warnings.append(unknown)
+        job.ledger.warn(unknown)
     job.pace(Progress(table, done.rows, job.plan.rows[table]))
     return True
 
 
 def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
-    job.warnings.extend(done.warnings)
-    job.rewritten[table] = done
+    for warning in done.warnings:
+        job.ledger.warn(warning)
+    job.ledger.events(events.Rewritten(table, done.locked, done.copied))
     job.ledger.add(table, done.rows, "rewrite")
 
 

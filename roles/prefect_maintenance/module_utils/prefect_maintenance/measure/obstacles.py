@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from ..database.connection import Database
+from . import disk_space
 from .relations import index_rows
+
+# Bytes of WAL by which a standby may be behind when a rewrite begins.
+LAG = 256 * 2**20
 
 # Logical decoding would lose sight of the table; a slot may be dropped by the server when more is
 # written than it may hold back (max_slot_wal_keep_size), and one that nobody reads holds back all
@@ -130,3 +134,17 @@ def refusals(database: Database, table: str) -> list[str]:
             reasons.append(f"its index {name} has properties of its own")
     reasons += (f"{row[0]} depends on it" for row in database.rows(_DEPENDENTS, t=table))
     return reasons
+
+
+def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...]:
+    """Say what keeps a table from being rewritten; nothing when it can be.
+
+    Args:
+        database: on PostgreSQL.
+        table: its name.
+        kept_bytes: about so large will the copy be.
+    """
+    reasons = [*refusals(database, table)]
+    reasons += (row[0] for row in database.rows(REPLICAS, wal=2 * kept_bytes, lag=LAG))
+    lacking = disk_space.shortage(database, kept_bytes, table)
+    return (*reasons, lacking) if lacking else tuple(reasons)

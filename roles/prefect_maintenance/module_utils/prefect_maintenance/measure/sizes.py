@@ -87,6 +87,11 @@ def measure(
     return _measure_sqlite(database, names)
 
 
+def dead_tuples(database: Database, table: str) -> int:
+    """Return the dead tuples of a table on PostgreSQL, as its statistics have them."""
+    return int(database.rows(_POSTGRESQL_TABLE, t=table)[0][4])
+
+
 def ordered(database: Database, table: str) -> float:
     """Return how closely the age of a table's rows follows their place on disk, from 0 to 1."""
     found = database.scalar(_CORRELATION, t=table, c=BY_NAME[table].age)
