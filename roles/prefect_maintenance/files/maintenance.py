@@ -6,11 +6,18 @@ Running. The worker's unit does that before each start of the worker.
 
 from __future__ import annotations
 
+import os
 import sys
 
-from prefect_maintenance.errors import Busy, MaintenanceError
-from prefect_maintenance.flow import maintenance, read_credentials
-from prefect_maintenance.schedule import end_lost_runs
+import prefect_maintenance
+
+# The engine's folder is a link. A run keeps to the version that it began with, also for what it
+# imports later, while another is laid down.
+prefect_maintenance.__path__ = [os.path.realpath(path) for path in prefect_maintenance.__path__]
+
+from prefect_maintenance.errors import Busy, MaintenanceError  # noqa: E402
+from prefect_maintenance.flow import maintenance, read_credentials  # noqa: E402
+from prefect_maintenance.schedule import end_lost_runs  # noqa: E402
 
 __all__ = ["maintenance"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,13 @@ from prefect_maintenance.schedule import CHANGES
 from prefect_maintenance.server.api import PrefectApi, open_api
 from sites import Site, recap
 
+from lab.environments import ROOT
 from lab.postgres import free_port
 from lab.server import PrefectServer
 
 POOL, NAME = "pool-of-the-target", "deployment-of-the-target"
 DEPLOYMENT = f"/deployments/name/prefect-maintenance/{NAME}"
+ENGINE = ROOT / "roles" / "prefect_maintenance" / "module_utils" / "prefect_maintenance"
 UNIT = "prefect-maintenance-worker.service"
 WANTED = f"multi-user.target.wants/{UNIT}"
 SECRETS = ("credentials.json", "worker.env")
@@ -171,3 +174,28 @@ def test_the_next_runs_are_shown_in_the_zone_of_the_schedule_and_a_pool_that_nob
     assert len(shown) == 3
     assert {at[-8:] for at in shown} == {"01 03:15"}
     assert f"[WARNING]: no worker polls work pool {POOL}" in told
+
+
+def modules(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.py")}
+
+
+def test_an_upgrade_leaves_no_module_of_the_earlier_version(target: Target) -> None:
+    target.told()
+    laid, flow = target.home / "flow" / "prefect_maintenance", target.home / "flow"
+    assert modules(laid) == modules(ENGINE)
+    # An earlier version lay in the folder itself, flat.
+    shutil.rmtree(laid.resolve())
+    laid.unlink()
+    laid.mkdir()
+    for name in ("__init__.py", "errors.py", "sizes.py"):
+        (laid / name).write_text("# flat\n")
+    before = modules(flow)
+    checked = target.told("--check", "--diff", changed=1)
+    assert "-sizes.py 0644 " in checked
+    assert "+measure/sizes.py 0644 " in checked
+    assert modules(flow) == before
+    target.told(changed=1)
+    assert modules(laid) == modules(ENGINE)
+    target.told("--check", changed=0)
+    target.told(changed=0)

@@ -226,7 +226,8 @@ def git(folder: Path, *arguments: str) -> str:
 def test_the_role_installs_whole_from_a_git_checkout(installed: Path) -> None:
     role = installed / "roles" / "prefect_maintenance"
     for part in (
-        "library", "module_utils", "filter_plugins", "tasks", "defaults", "meta", "vars", "files",
+        "library", "module_utils", "action_plugins", "filter_plugins", "tasks", "defaults", "meta",
+        "vars", "files",
     ):  # fmt: skip
         assert files(role / part) == files(ROLE / part)
 

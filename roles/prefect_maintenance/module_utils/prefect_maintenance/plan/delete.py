@@ -53,8 +53,10 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
             **{name: bound[name] for name in ("logs", "orphans")},
             purged=purged,
         )
-        alone = database.rows(COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"])[0]
-        for table, count in alone._asdict().items():
+        by_themselves = database.rows(
+            COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"]
+        )[0]
+        for table, count in by_themselves._asdict().items():
             rows[table] += count
         artifacts = {"artifacts": bound["artifacts"]}
         not_live = rules.not_live("x")
