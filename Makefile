@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
-.PHONY: help venv demo lint format sanity unit integration containers pairs molecule \
+.PHONY: help venv demo lint format docs sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample test test-matrix test-ansible-core hostile bench \
 	bench-compare bench-plan bench-fleet clean
 
@@ -47,6 +47,9 @@ lint: venv  ## ruff, mypy, yamllint, ansible-lint
 format: venv  ## let ruff lay out the Python
 	ruff check --fix .
 	ruff format .
+
+docs: venv  ## write what follows from the table of options: modules, specs, defaults, tables
+	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m lab.docs
 
 sanity: venv  ## ansible-test sanity on the modules, staged as a collection
 	$(BIN)/python -m lab.sanity
@@ -92,10 +95,10 @@ test-ansible-core: venv  ## the Ansible content under a newer ansible-core, with
 	echo "ansible-core==$(CORE)" > $(NEWER).txt
 	uv venv --quiet --clear --python '>=3.12' $(NEWER)
 	uv pip install --quiet --python $(NEWER) --override $(NEWER).txt -r requirements/dev.txt
-	PATH="$(CURDIR)/$(NEWER)/bin:$$PATH" pytest tests/unit tests/integration/test_playbooks.py
+	PATH="$(CURDIR)/$(NEWER)/bin:$$PATH" pytest tests/unit tests/integration/role/test_playbooks.py
 
 hostile: venv  ## others act at every statement of every step: HOSTILE='--party TRUNCATE'
-	PYTHONPATH=.:roles/prefect_maintenance/module_utils:tests/integration \
+	PYTHONPATH=.:roles/prefect_maintenance/module_utils:tests/helpers \
 		$(BIN)/python -m tests.hostile --processes $(JOBS) $(HOSTILE)
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows

@@ -26,11 +26,11 @@ import os, time
 try:
     from prefect_maintenance.pace.pace import Pace
     from prefect_maintenance.request.settings import Settings
-    from prefect_maintenance.run import STEPS
+    from prefect_maintenance.run.line import STEPS
 except ImportError:  # a revision whose engine has no rooms
     from prefect_maintenance.pace import Pace
     from prefect_maintenance.settings import Settings
-    from prefect_maintenance.steps import STEPS
+    from prefect_maintenance.run.line import STEPS
 began = time.monotonic()
 asked = {'db_url': os.environ['URL'], 'purge_strategy': 'rewrite'}
 outcome = STEPS['purge'](Settings.parse(asked, check=False), Pace())

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 
 from lab.postgres import Postgres
 from lab.server import migrate

@@ -12,9 +12,9 @@ from pathlib import Path
 from . import environments
 
 TESTS = (
-    "tests/integration/test_oracle.py",
-    "tests/integration/test_catalogue.py",
-    "tests/integration/test_deployments.py",
+    "tests/integration/plan/test_oracle.py",
+    "tests/integration/measure/test_catalogue.py",
+    "tests/integration/server/test_deployments.py",
 )
 POSTGRES = ("14", "15", "16", "17", environments.POSTGRES)
 PAIRS = tuple((prefect, postgres) for prefect in environments.VERSIONS for postgres in POSTGRES)

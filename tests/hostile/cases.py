@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from maintenance import SmallDisk, small_disk
+from maintenance import SmallDisk, small_disk, wait_until
 from prefect_maintenance.errors import MaintenanceError
-from prefect_maintenance.run import Outcome
+from prefect_maintenance.run.outcome import Outcome
 
 from lab.postgres import Postgres
 
@@ -20,7 +20,7 @@ from .force import FORCE
 from .neighbour import Place, Visit, visiting
 from .parties import ADMINISTRATORS, Party
 from .people import PEOPLE
-from .scene import COUNTED, LIMIT, OURS, Scene, Writer, wait_until
+from .scene import COUNTED, LIMIT, OURS, Scene, Writer
 from .stage import TEMPLATE, Stage, Theatre, carry_out, kill_at, small_pieces
 
 PARTIES = {party.name: party for party in (*ADMINISTRATORS, *PEOPLE, *FORCE)}
@@ -74,50 +74,15 @@ def play(theatre: Theatre, stage: Stage, party: Party, place: Place, patience: f
     with _scene(theatre, stage, party) as scene:
         for sql in party.before:
             scene.ask(sql.format(name=scene.name))
-        writer = Writer(scene, list(stage.young))
-        failures: list[str] = []
-        visit, outcome, error = Visit(), None, None
-        watchdog = threading.Timer(LIMIT, _end, (scene, failures))
-        watchdog.daemon = True
-        watchdog.start()
-        with writer, _threads_heard(scene):
-            wait_until("the writer did not begin", lambda: bool(scene.there))
-            try:
-                if party.child:
-                    visit.came = kill_at(scene, place)
-                else:
-                    with small_pieces(), visiting(scene, place, party.act) as visit:
-                        try:
-                            outcome = carry_out(scene.step, scene.request)
-                            error = outcome.error
-                        except MaintenanceError as refused:
-                            error = refused
-            except Exception as crash:
-                failures.append(f"crashed: {type(crash).__name__}: {crash}")
-            watchdog.cancel()
-            scene.over.set()
-            for end in reversed(scene.ending):
-                try:
-                    end()
-                except Exception as failed:
-                    failures.append(
-                        f"afterwards {party.name} met {type(failed).__name__}: {failed}"
-                    )
+        played = _play(scene, stage, party, place)
+        visit, error, failures = played.visit, played.error, played.failures
         if visit.error:
             failures.append(f"{party.name} failed: {' '.join(str(visit.error).split())}")
         if visit.waited > patience:
             failures.append(f"{party.name} waited {visit.waited:.1f} s")
         if visit.stubborn and place == stage.midway:
             failures.append(f"{party.name} waited for a session that does not give way")
-        if outcome and not scene.unsure:
-            failures += _untrue(scene, stage, outcome)
-        left = _objects(scene)
-        if left and outcome and not (outcome.error or outcome.report.warnings):
-            failures.append(f"the step left {', '.join(left)} and says nothing")
-        if left and not (error or party.interrupts):
-            failures.append(f"left over: {', '.join(left)}")
-        if error or left or party.child or failures:
-            failures += _again(scene)
+        failures += _told(scene, stage, party, played)
         failures += _rows(scene, stage)
         failures += _left_over(scene)
         schema = party.schema if visit.came and not visit.error else ()
@@ -133,6 +98,64 @@ def play(theatre: Theatre, stage: Stage, party: Party, place: Place, patience: f
         came=visit.came,
         error=f"{type(error).__name__}: {error}" if error else "",
     )
+
+
+@dataclass
+class _Played:
+    """What came of a step at which a party acted."""
+
+    visit: Visit = field(default_factory=Visit)
+    outcome: Outcome | None = None
+    error: Exception | None = None
+    failures: list[str] = field(default_factory=list)
+
+
+def _play(scene: Scene, stage: Stage, party: Party, place: Place) -> _Played:
+    """Carry out the step beside a writer, and let the party act and end what it began."""
+    played = _Played()
+    watchdog = threading.Timer(LIMIT, _end, (scene, played.failures))
+    watchdog.daemon = True
+    watchdog.start()
+    with Writer(scene, list(stage.young)), _threads_heard(scene):
+        wait_until(lambda: bool(scene.there), LIMIT, "the writer did not begin")
+        try:
+            if party.child:
+                played.visit.came = kill_at(scene, place)
+            else:
+                with small_pieces(), visiting(scene, place, party.act) as played.visit:
+                    try:
+                        played.outcome = carry_out(scene.step, scene.request)
+                        played.error = played.outcome.error
+                    except MaintenanceError as refused:
+                        played.error = refused
+        except Exception as crash:
+            played.failures.append(f"crashed: {type(crash).__name__}: {crash}")
+        watchdog.cancel()
+        scene.over.set()
+        for end in reversed(scene.ending):
+            try:
+                end()
+            except Exception as failed:
+                played.failures.append(
+                    f"afterwards {party.name} met {type(failed).__name__}: {failed}"
+                )
+    return played
+
+
+def _told(scene: Scene, stage: Stage, party: Party, played: _Played) -> list[str]:
+    """Compare what the step says with what it did, and let the next run finish what it left."""
+    failures = []
+    outcome, error = played.outcome, played.error
+    if outcome and not scene.unsure:
+        failures += _untrue(scene, stage, outcome)
+    left = _objects(scene)
+    if left and outcome and not (outcome.error or outcome.report.warnings):
+        failures.append(f"the step left {', '.join(left)} and says nothing")
+    if left and not (error or party.interrupts):
+        failures.append(f"left over: {', '.join(left)}")
+    if error or left or party.child or played.failures or failures:
+        failures += _again(scene)
+    return failures
 
 
 @contextmanager
@@ -252,7 +275,7 @@ def _left_over(scene: Scene) -> list[str]:
         f"AND application_name LIKE '{OURS}'"
     )
     try:
-        wait_until("a session of ours is left", lambda: scene.ask(ours) == [(0,)], 15)
+        wait_until(lambda: scene.ask(ours) == [(0,)], 15, "a session of ours is left")
     except AssertionError as left:
         failures.append(str(left))
     locks = scene.ask(

@@ -14,7 +14,7 @@ from maintenance import SmallDisk
 from prefect_maintenance.errors import Busy
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS
+from prefect_maintenance.run.line import STEPS
 
 from lab.postgres import PASSWORD
 

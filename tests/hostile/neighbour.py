@@ -13,8 +13,9 @@ from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
+from maintenance import GivenUp, wait_until
 
-from .scene import GivenUp, Scene, wait_until
+from .scene import LIMIT, Scene
 
 # The first and the second time that a statement comes: between two pieces is not before all.
 _OCCURRENCES = 2
@@ -124,7 +125,7 @@ def visiting(scene: Scene, place: Place, act: Callable[[Scene], None]) -> Iterat
         def may_go_on() -> bool:
             return not thread.is_alive() or scene.polled.is_set() or bool(_blockers(scene))
 
-        wait_until("the party neither ended nor waited for us", may_go_on)
+        wait_until(may_go_on, LIMIT, "the party neither ended nor waited for us")
         # The swap's own session is at the place, and a watcher cannot watch while it is held.
         if thread.is_alive() and threading.current_thread() is step:
             until = time.monotonic() + _GIVE_WAY

@@ -6,12 +6,13 @@ import subprocess
 import threading
 import uuid
 
+from maintenance import wait_until
 from psycopg2.extensions import connection as Connection
 
 from lab.postgres import PASSWORD
 
 from .parties import Party
-from .scene import LOG, OTHERS, Scene, new_log, run, wait_until
+from .scene import LIMIT, LOG, OTHERS, Scene, new_log, run
 
 _OLD = "2025-01-01 00:00:00+00"
 
@@ -172,10 +173,7 @@ def _behind_the_gate(scene: Scene, sql: str, who: str) -> None:
 
     reading = threading.Thread(target=read, daemon=True)
     reading.start()
-    wait_until(
-        f"{who} did not come to its gate",
-        lambda: bool(failed or _at_the_gate(gate)),
-    )
+    wait_until(lambda: bool(failed or _at_the_gate(gate)), LIMIT, f"{who} did not come to its gate")
 
     def open_gate() -> None:
         run(gate, "SELECT pg_advisory_unlock(%s)", [_GATE])

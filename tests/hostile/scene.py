@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,23 +25,6 @@ LOG = "id::text, level::text, message, timestamp::text, flow_run_id::text"
 COUNTED = ("flow_run", "task_run", "artifact", "log", "events", "event_resources")
 
 Rows = dict[str, tuple[str | None, ...]]
-
-
-class GivenUp(AssertionError):
-    """Something that should have come about did not within the limit."""
-
-
-def wait_until(told: str, condition: Callable[[], bool], limit: float = LIMIT) -> None:
-    """Wait for a condition.
-
-    Raises:
-        GivenUp: it did not come about.
-    """
-    until = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > until:
-            raise GivenUp(f"after {limit:g} s: {told}")
-        time.sleep(0.02)
 
 
 @dataclass

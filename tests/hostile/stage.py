@@ -9,26 +9,26 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import prefect_maintenance
-from maintenance import FLOW, clear, engine_for
-from prefect_maintenance.execute import rewrite
+from maintenance import FLOW, clear, engine_for, request, wait_until
+from oracle import survivors
+from prefect_maintenance.execute import copy
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run import STEPS, Outcome
-from world import TABLES, Policy, dump, insert, make_world, survivors
+from prefect_maintenance.run.line import STEPS
+from prefect_maintenance.run.outcome import Outcome
+from world import POLICY, TABLES, dump, insert, make_world
 
 from lab.postgres import PASSWORD, Postgres
 
 from .neighbour import Place, listening
-from .scene import OURS, Rows, Scene, wait_until
+from .scene import LIMIT, OURS, Rows, Scene
 
 OPTIONS = {"max_prepared_transactions": "20", "autovacuum": "off"}
-_DAYS = dict.fromkeys(("flow_runs", "task_runs", "artifacts", "logs", "events"), 15)
-POLICY = Policy(datetime(2026, 6, 30, 12, 0, tzinfo=UTC), _DAYS)
 # So small that the logs are copied in several pieces.
 PIECE = 500
 TEMPLATE = "hostile_filled"
@@ -242,30 +242,30 @@ class Theatre:
 def asked(stage: str, url: str) -> tuple[str, dict[str, Any]]:
     """Return the engine's step and its request."""
     step, more = STAGES[stage]
-    return step, {"db_url": url, **POLICY.request(), "lock_timeout": 0.5, **more}
+    return step, request(url, **{"lock_timeout": 0.5, **more})
 
 
-def carry_out(step: str, request: Mapping[str, Any]) -> Outcome:
+def carry_out(step: str, asked: Mapping[str, Any]) -> Outcome:
     """Carry out a step; what keeps it from beginning is raised."""
-    return STEPS[step](Settings.parse(request, check=False), Pace())
+    return STEPS[step](Settings.parse(asked, check=False), Pace())
 
 
 @contextmanager
 def small_pieces() -> Iterator[None]:
     """Let a rewrite copy in pieces of some hundred rows."""
-    usual = rewrite._PIECE
-    rewrite._PIECE = PIECE
+    usual = copy._PIECE
+    copy._PIECE = PIECE
     try:
         yield
     finally:
-        rewrite._PIECE = usual
+        copy._PIECE = usual
 
 
 def kill_at(scene: Scene, place: Place) -> bool:
     """Carry out the step in a process that is killed at a place; tells whether it got there."""
     root = Path(__file__).parents[2]
     engine = str(Path(prefect_maintenance.__file__).parents[1])
-    tests = str(root / "tests" / "integration")
+    tests = str(root / "tests" / "helpers")
     code = (
         f"import sys; sys.path[:0] = {[str(root), engine, tests]!r}; "
         "from tests.hostile.stage import child; child()"
@@ -282,11 +282,11 @@ def kill_at(scene: Scene, place: Place) -> bool:
         process.stdin.flush()
         came = process.stdout.readline() == "here\n"
         process.kill()
-    ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-    wait_until(
-        "the session of a killed process lives on",
-        lambda: scene.ask(f"{ours} AND application_name LIKE '{OURS}'") == [(0,)],
+    ours = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+        f"AND application_name LIKE '{OURS}'"
     )
+    wait_until(lambda: not scene.ask(ours), LIMIT, "the session of a killed process lives on")
     return came
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
+from maintenance import clear, engine_for, fill
 
 from lab import environments, seeds
 
@@ -35,6 +38,22 @@ def seeded() -> None:
     """Let every cluster begin as a copy of one that was migrated once."""
     if os.environ.get("LAB_PREFECT", environments.NEWEST) == environments.NEWEST:
         seeds.make(os.environ.get("LAB_POSTGRES", environments.POSTGRES))
+
+
+@pytest.fixture(params=["database", "sqlite_database"])
+def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
+    """An empty database without a server."""
+    engine = engine_for(str(request.getfixturevalue(request.param)))
+    clear(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    """A database with a world of which some must go, without a server."""
+    fill(database, seed=11)
+    return database
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from lab.environments import ROOT
 
 FILTERS = "roles/prefect_maintenance/filter_plugins/prefect_maintenance_fleet.py"
 
 
 @pytest.fixture(scope="session")
 def fleet() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / FILTERS
+    path = ROOT / FILTERS
     spec = importlib.util.spec_from_file_location("fleet_filters", path)
     assert spec is not None
     assert spec.loader is not None

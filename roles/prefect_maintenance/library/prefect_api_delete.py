@@ -33,65 +33,10 @@ attributes:
     platforms: posix
     support: full
     description: The platforms on which the module runs.
+# Written by make docs from request/options.
 options:
-  db_url:
-    description:
-      - URL of Prefect's database in any SQLAlchemy form, for PostgreSQL 14 and newer or SQLite.
-      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own
-        setting.
-    type: str
-  retention_days:
-    description: Days for which every entity is kept that O(retention) does not name; 1 or more.
-    type: int
-    default: 15
-  retention:
-    description:
-      - Days per entity; the keys are V(flow_runs), V(task_runs), V(artifacts), V(logs),
-        V(events).
-    type: dict
-    default: {}
-  states:
-    description:
-      - Terminal states whose flow runs may go; known are V(COMPLETED), V(FAILED), V(CANCELLED),
-        V(CRASHED).
-    type: list
-    elements: str
-    default: [COMPLETED, FAILED, CANCELLED]
-  reference_time:
-    description:
-      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
-        UTC.
-      - When it is not set, the one in O(report) is used, else the present.
-    type: str
-  report:
-    description:
-      - The RV(report) of the steps before in the same run, which this step continues.
-      - In check mode it tells this step what those steps would have deleted.
-    type: dict
-    default: {}
-  lock_timeout:
-    description: Seconds to wait for a lock in the database before giving up.
-    type: float
-    default: 5.0
-  max_runtime:
-    description: Seconds after which the step stops between two batches and fails; V(0) is no
-      limit.
-    type: int
-    default: 0
-  stop_file:
-    description:
-      - A file on the target; while it exists, the step does not begin, and one that is at work
-        stops between two batches and fails.
-    type: path
-  per_cluster:
-    description:
-      - How many databases of one PostgreSQL cluster are worked on at a time; a step waits until
-        it is its turn. V(0) is any number.
-    type: int
-    default: 1
   api_url:
-    description:
-      - URL of the Prefect API; it ends in V(/api).
+    description: URL of the Prefect API as the target sees it; it ends in V(/api).
     type: str
     default: http://127.0.0.1:4200/api
   api_auth_string:
@@ -110,26 +55,94 @@ options:
     description: Whether the server's certificate is checked.
     type: bool
     default: true
+  db_url:
+    description:
+      - URL of Prefect's database in any SQLAlchemy form; when it is not set, E(PREFECT_DB_URL_SYNC)
+        of the target is used, else Prefect's own setting there.
+      - The database is PostgreSQL 14 or newer, or SQLite.
+    type: str
+  retention_days:
+    description:
+      - Days for which everything is kept.
+      - O(retention) may name other days for an entity.
+      - It is 1 or more, at most 36500.
+    type: int
+    default: 15
+  retention:
+    description:
+      - Days per entity, where they differ.
+      - Its keys may be V(flow_runs), V(task_runs), V(artifacts), V(logs), V(events).
+      - Each is 1 or more, at most 36500.
+    type: dict
+    default: {}
+  states:
+    description:
+      - Terminal states whose flow runs may go.
+      - Known are V(COMPLETED), V(FAILED), V(CANCELLED), V(CRASHED).
+    type: list
+    elements: str
+    default: [COMPLETED, FAILED, CANCELLED]
   run_delete_via:
     description:
+      - Whether runs and artifacts are deleted by the server or in the database.
       - V(api) has the Prefect server delete the flow runs that its API can guard, which are those
-        with an end time and without task runs or subflows, on Prefect 3.6.16 and newer. All else
-        is deleted in the database as with V(sql), because the API would delete it even in use.
+        with an end time and without task runs or subflows, on Prefect 3.6.16 and newer. All else is
+        deleted in the database as with V(sql), because the API would delete it even in use.
       - V(sql) deletes the same rows in the database, many times faster, under row locks that ask
         for state and age once more; what another session holds is left for the next run.
-        O(api_url) may then be empty.
+      - With V(sql) O(api_url) may be empty.
     type: str
     choices: [api, sql]
     default: api
   batch_size:
-    description: Objects in one batch of O(run_delete_via=api), 1 to 50; the API's bulk endpoint
-      takes no more.
+    description:
+      - Objects in one batch of O(run_delete_via=api).
+      - The API's bulk endpoint takes at most 50.
     type: int
     default: 50
+  lock_timeout:
+    description:
+      - Seconds to wait for a lock in the database before giving up.
+      - It is more than 0 and less than 86400.
+    type: float
+    default: 5.0
+  max_runtime:
+    description:
+      - Seconds after which a step stops between two batches and fails; V(0) is no limit.
+      - It is 0 or more, at most 31536000.
+    type: int
+    default: 0
+  stop_file:
+    description:
+      - A file on the target that stops the maintenance between two batches while it exists.
+      - A step that is stopped fails, and one that is not at work yet does not begin.
+    type: path
+  per_cluster:
+    description:
+      - Databases of one PostgreSQL cluster worked on at a time; V(0) is no limit.
+      - A step waits until it is its turn, whoever started the others.
+      - It is 0 or more, at most 10000.
+    type: int
+    default: 1
   concurrency:
-    description: Kept for compatibility. Nothing is deleted one by one any more.
+    description:
+      - Kept for compatibility.
+      - Nothing is deleted one by one any more.
+      - It is 1 or more, at most 100.
     type: int
     default: 4
+  reference_time:
+    description:
+      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
+        UTC.
+      - When it is not set, the one in O(report) is used, else the present.
+    type: str
+  report:
+    description:
+      - The RV(report) of the steps before in the same run, which this step continues.
+      - In check mode it tells this step what those steps would have deleted.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -190,7 +203,14 @@ from ansible.module_utils.prefect_maintenance_door import answer
 
 def main() -> None:
     module = AnsibleModule(
+        # Written by make docs from request/options.
         argument_spec={
+            "api_url": {"type": "str", "default": "http://127.0.0.1:4200/api"},
+            "api_auth_string": {"type": "str", "no_log": True},
+            "api_key": {"type": "str", "no_log": True},
+            "api_headers": {"type": "dict", "no_log": True},
+            "api_ca_cert": {"type": "path"},
+            "api_validate_certs": {"type": "bool", "default": True},
             "db_url": {"type": "str", "no_log": True},
             "retention_days": {"type": "int", "default": 15},
             "retention": {"type": "dict", "default": {}},
@@ -199,21 +219,15 @@ def main() -> None:
                 "elements": "str",
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
-            "reference_time": {"type": "str"},
-            "report": {"type": "dict", "default": {}},
+            "run_delete_via": {"type": "str", "choices": ["api", "sql"], "default": "api"},
+            "batch_size": {"type": "int", "default": 50},
             "lock_timeout": {"type": "float", "default": 5.0},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},
-            "api_url": {"type": "str", "default": "http://127.0.0.1:4200/api"},
-            "api_auth_string": {"type": "str", "no_log": True},
-            "api_key": {"type": "str", "no_log": True},
-            "api_headers": {"type": "dict", "no_log": True},
-            "api_ca_cert": {"type": "path"},
-            "api_validate_certs": {"type": "bool", "default": True},
-            "run_delete_via": {"type": "str", "choices": ["api", "sql"], "default": "api"},
-            "batch_size": {"type": "int", "default": 50},
             "concurrency": {"type": "int", "default": 4},
+            "reference_time": {"type": "str"},
+            "report": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -32,49 +32,11 @@ attributes:
     platforms: posix
     support: full
     description: The platforms on which the module runs.
+# Written by make docs from request/options.
 options:
-  db_url:
-    description:
-      - URL of Prefect's database in any SQLAlchemy form, for PostgreSQL 14 and newer or SQLite.
-      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own
-        setting.
-    type: str
-  retention_days:
-    description: Days for which every entity is kept that O(retention) does not name; 1 or more.
-    type: int
-    default: 15
-  retention:
-    description:
-      - Days per entity; the keys are V(flow_runs), V(task_runs), V(artifacts), V(logs),
-        V(events).
-    type: dict
-    default: {}
-  states:
-    description:
-      - Terminal states whose flow runs may go; known are V(COMPLETED), V(FAILED), V(CANCELLED),
-        V(CRASHED).
-    type: list
-    elements: str
-    default: [COMPLETED, FAILED, CANCELLED]
-  reference_time:
-    description:
-      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
-        UTC.
-      - When it is not set, the one in O(report) is used, else the present.
-    type: str
-  report:
-    description:
-      - The RV(report) of the steps before in the same run, which this step continues.
-      - In check mode it tells this step what those steps would have deleted.
-    type: dict
-    default: {}
-  lock_timeout:
-    description: Seconds to wait for a lock in the database before giving up.
-    type: float
-    default: 5.0
   api_url:
     description:
-      - URL of the Prefect API; it ends in V(/api).
+      - URL of the Prefect API as the target sees it; it ends in V(/api).
       - When it is set, the module first proves that the API and the database belong to the same
         server.
     type: str
@@ -94,14 +56,59 @@ options:
     description: Whether the server's certificate is checked.
     type: bool
     default: true
+  db_url:
+    description:
+      - URL of Prefect's database in any SQLAlchemy form; when it is not set, E(PREFECT_DB_URL_SYNC)
+        of the target is used, else Prefect's own setting there.
+      - The database is PostgreSQL 14 or newer, or SQLite.
+    type: str
+  retention_days:
+    description:
+      - Days for which everything is kept.
+      - O(retention) may name other days for an entity.
+      - It is 1 or more, at most 36500.
+    type: int
+    default: 15
+  retention:
+    description:
+      - Days per entity, where they differ.
+      - Its keys may be V(flow_runs), V(task_runs), V(artifacts), V(logs), V(events).
+      - Each is 1 or more, at most 36500.
+    type: dict
+    default: {}
+  states:
+    description:
+      - Terminal states whose flow runs may go.
+      - Known are V(COMPLETED), V(FAILED), V(CANCELLED), V(CRASHED).
+    type: list
+    elements: str
+    default: [COMPLETED, FAILED, CANCELLED]
+  lock_timeout:
+    description:
+      - Seconds to wait for a lock in the database before giving up.
+      - It is more than 0 and less than 86400.
+    type: float
+    default: 5.0
+  reference_time:
+    description:
+      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
+        UTC.
+      - When it is not set, the one in O(report) is used, else the present.
+    type: str
+  report:
+    description:
+      - The RV(report) of the steps before in the same run, which this step continues.
+      - In check mode it tells this step what those steps would have deleted.
+    type: dict
+    default: {}
   growth_drivers:
     description: Also say which deployments and flows made the most rows since the flow runs'
       cutoff.
     type: bool
     default: false
   before:
-    description: Steps that are to follow; what the role in O(db_url) lacks for any of them is
-      said now, before anything is changed.
+    description: Steps that are to follow; what the role in O(db_url) lacks for any of them is said
+      now, before anything is changed.
     type: list
     elements: str
     choices: [purge, delete, vacuum]
@@ -180,7 +187,14 @@ from ansible.module_utils.prefect_maintenance_door import answer
 
 def main() -> None:
     module = AnsibleModule(
+        # Written by make docs from request/options.
         argument_spec={
+            "api_url": {"type": "str"},
+            "api_auth_string": {"type": "str", "no_log": True},
+            "api_key": {"type": "str", "no_log": True},
+            "api_headers": {"type": "dict", "no_log": True},
+            "api_ca_cert": {"type": "path"},
+            "api_validate_certs": {"type": "bool", "default": True},
             "db_url": {"type": "str", "no_log": True},
             "retention_days": {"type": "int", "default": 15},
             "retention": {"type": "dict", "default": {}},
@@ -189,15 +203,9 @@ def main() -> None:
                 "elements": "str",
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
+            "lock_timeout": {"type": "float", "default": 5.0},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
-            "lock_timeout": {"type": "float", "default": 5.0},
-            "api_url": {"type": "str"},
-            "api_auth_string": {"type": "str", "no_log": True},
-            "api_key": {"type": "str", "no_log": True},
-            "api_headers": {"type": "dict", "no_log": True},
-            "api_ca_cert": {"type": "path"},
-            "api_validate_certs": {"type": "bool", "default": True},
             "growth_drivers": {"type": "bool", "default": False},
             "before": {
                 "type": "list",

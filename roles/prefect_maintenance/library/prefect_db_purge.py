@@ -34,65 +34,11 @@ attributes:
     platforms: posix
     support: full
     description: The platforms on which the module runs.
+# Written by make docs from request/options.
 options:
-  db_url:
-    description:
-      - URL of Prefect's database in any SQLAlchemy form, for PostgreSQL 14 and newer or SQLite.
-      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own
-        setting.
-    type: str
-  retention_days:
-    description: Days for which every entity is kept that O(retention) does not name; 1 or more.
-    type: int
-    default: 15
-  retention:
-    description:
-      - Days per entity; the keys are V(flow_runs), V(task_runs), V(artifacts), V(logs),
-        V(events).
-    type: dict
-    default: {}
-  states:
-    description:
-      - Terminal states whose flow runs may go; known are V(COMPLETED), V(FAILED), V(CANCELLED),
-        V(CRASHED).
-    type: list
-    elements: str
-    default: [COMPLETED, FAILED, CANCELLED]
-  reference_time:
-    description:
-      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
-        UTC.
-      - When it is not set, the one in O(report) is used, else the present.
-    type: str
-  report:
-    description:
-      - The RV(report) of the steps before in the same run, which this step continues.
-      - In check mode it tells this step what those steps would have deleted.
-    type: dict
-    default: {}
-  lock_timeout:
-    description: Seconds to wait for a lock in the database before giving up.
-    type: float
-    default: 5.0
-  max_runtime:
-    description: Seconds after which the step stops between two batches and fails; V(0) is no
-      limit.
-    type: int
-    default: 0
-  stop_file:
-    description:
-      - A file on the target; while it exists, the step does not begin, and one that is at work
-        stops between two batches and fails.
-    type: path
-  per_cluster:
-    description:
-      - How many databases of one PostgreSQL cluster are worked on at a time; a step waits until
-        it is its turn. V(0) is any number.
-    type: int
-    default: 1
   api_url:
     description:
-      - URL of the Prefect API; it ends in V(/api).
+      - URL of the Prefect API as the target sees it; it ends in V(/api).
       - When it is set, the module first proves that the API and the database belong to the same
         server.
     type: str
@@ -112,37 +58,109 @@ options:
     description: Whether the server's certificate is checked.
     type: bool
     default: true
+  db_url:
+    description:
+      - URL of Prefect's database in any SQLAlchemy form; when it is not set, E(PREFECT_DB_URL_SYNC)
+        of the target is used, else Prefect's own setting there.
+      - The database is PostgreSQL 14 or newer, or SQLite.
+    type: str
+  retention_days:
+    description:
+      - Days for which everything is kept.
+      - O(retention) may name other days for an entity.
+      - It is 1 or more, at most 36500.
+    type: int
+    default: 15
+  retention:
+    description:
+      - Days per entity, where they differ.
+      - Its keys may be V(flow_runs), V(task_runs), V(artifacts), V(logs), V(events).
+      - Each is 1 or more, at most 36500.
+    type: dict
+    default: {}
+  states:
+    description:
+      - Terminal states whose flow runs may go.
+      - Known are V(COMPLETED), V(FAILED), V(CANCELLED), V(CRASHED).
+    type: list
+    elements: str
+    default: [COMPLETED, FAILED, CANCELLED]
   purge_strategy:
     description:
+      - How logs and events go; V(auto) takes for each table whichever way costs less.
       - V(delete) deletes in bounded transactions.
       - V(rewrite) copies the rows that are kept beside the table, follows what changes meanwhile,
         and swaps the two under a lock of milliseconds; the disk space comes back at once. A table
         with something that a swap would lose, such as a view or a foreign key, is purged by
         deletes, and a warning says why. On SQLite it means V(delete).
-      - V(auto) chooses for each table what costs less, the reclaim that follows included. The
-        report says which, why, and what each way was estimated to take.
+      - V(auto) counts the cost of the reclaim that follows too. The report says which way was
+        taken, why, and what each way was estimated to take.
     type: str
     choices: [auto, delete, rewrite]
     default: auto
   vacuum:
     description:
-      - What will become of the space afterwards, as for C(prefect_db_vacuum); V(auto) of
-        O(purge_strategy) rewrites what would be rewritten anyhow.
+      - What will become of the space afterwards, as for C(prefect_db_vacuum).
+      - V(auto) of O(purge_strategy) rewrites what would be rewritten anyhow.
     type: str
     choices: [auto, none, plain, full, rewrite, repack]
     default: auto
   vacuum_min_bytes:
-    description: A table's space comes back only when it is at least so many bytes,
+    description:
+      - A table is rewritten only when at least so many bytes come back.
+      - It is 0 or more, at most 9007199254740991.
     type: int
     default: 104857600
   vacuum_min_percent:
-    description: and at least this percentage of the table.
+    description:
+      - A table is rewritten only when at least so many percent come back.
+      - O(vacuum_min_bytes) must be met as well.
+      - It is 0 or more, at most 100.
     type: int
     default: 20
   batch_size:
-    description: Rows in one transaction; on SQLite at most 2000, because it has one writer.
+    description:
+      - Rows in one transaction.
+      - On SQLite it is at most 2000, because it has one writer.
+      - It is 1 or more, at most 10000000.
     type: int
     default: 20000
+  lock_timeout:
+    description:
+      - Seconds to wait for a lock in the database before giving up.
+      - It is more than 0 and less than 86400.
+    type: float
+    default: 5.0
+  max_runtime:
+    description:
+      - Seconds after which a step stops between two batches and fails; V(0) is no limit.
+      - It is 0 or more, at most 31536000.
+    type: int
+    default: 0
+  stop_file:
+    description:
+      - A file on the target that stops the maintenance between two batches while it exists.
+      - A step that is stopped fails, and one that is not at work yet does not begin.
+    type: path
+  per_cluster:
+    description:
+      - Databases of one PostgreSQL cluster worked on at a time; V(0) is no limit.
+      - A step waits until it is its turn, whoever started the others.
+      - It is 0 or more, at most 10000.
+    type: int
+    default: 1
+  reference_time:
+    description:
+      - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
+        UTC.
+      - When it is not set, the one in O(report) is used, else the present.
+    type: str
+  report:
+    description:
+      - The RV(report) of the steps before in the same run, which this step continues.
+      - In check mode it tells this step what those steps would have deleted.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -202,7 +220,14 @@ from ansible.module_utils.prefect_maintenance_door import answer
 
 def main() -> None:
     module = AnsibleModule(
+        # Written by make docs from request/options.
         argument_spec={
+            "api_url": {"type": "str"},
+            "api_auth_string": {"type": "str", "no_log": True},
+            "api_key": {"type": "str", "no_log": True},
+            "api_headers": {"type": "dict", "no_log": True},
+            "api_ca_cert": {"type": "path"},
+            "api_validate_certs": {"type": "bool", "default": True},
             "db_url": {"type": "str", "no_log": True},
             "retention_days": {"type": "int", "default": 15},
             "retention": {"type": "dict", "default": {}},
@@ -211,18 +236,6 @@ def main() -> None:
                 "elements": "str",
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
-            "reference_time": {"type": "str"},
-            "report": {"type": "dict", "default": {}},
-            "lock_timeout": {"type": "float", "default": 5.0},
-            "max_runtime": {"type": "int", "default": 0},
-            "stop_file": {"type": "path"},
-            "per_cluster": {"type": "int", "default": 1},
-            "api_url": {"type": "str"},
-            "api_auth_string": {"type": "str", "no_log": True},
-            "api_key": {"type": "str", "no_log": True},
-            "api_headers": {"type": "dict", "no_log": True},
-            "api_ca_cert": {"type": "path"},
-            "api_validate_certs": {"type": "bool", "default": True},
             "purge_strategy": {
                 "type": "str",
                 "choices": ["auto", "delete", "rewrite"],
@@ -236,6 +249,12 @@ def main() -> None:
             "vacuum_min_bytes": {"type": "int", "default": 104857600},
             "vacuum_min_percent": {"type": "int", "default": 20},
             "batch_size": {"type": "int", "default": 20000},
+            "lock_timeout": {"type": "float", "default": 5.0},
+            "max_runtime": {"type": "int", "default": 0},
+            "stop_file": {"type": "path"},
+            "per_cluster": {"type": "int", "default": 1},
+            "reference_time": {"type": "str"},
+            "report": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -33,14 +33,8 @@ attributes:
     platforms: posix
     support: full
     description: The platforms on which the module runs.
+# Written by make docs from request/options.
 options:
-  db_url:
-    description:
-      - URL of Prefect's PostgreSQL database in any SQLAlchemy form, with a user who owns the
-        tables and may make roles, or a superuser.
-      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own
-        setting.
-    type: str
   role:
     description: Name of the role, at most 63 bytes; every character means itself.
     type: str
@@ -51,9 +45,16 @@ options:
   own:
     description:
       - Make the role a member of the owner of the tables, and let it make tables beside them.
-        VACUUM needs that before PostgreSQL 17, and the rewrite of tables always.
+      - VACUUM needs that before PostgreSQL 17, and the rewrite of tables always.
     type: bool
     default: false
+  db_url:
+    description:
+      - URL of Prefect's PostgreSQL database in any SQLAlchemy form, with a user who owns the tables
+        and may make roles, or a superuser.
+      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own setting
+        there.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -90,11 +91,12 @@ from ansible.module_utils.prefect_maintenance_door import answer
 
 def main() -> None:
     module = AnsibleModule(
+        # Written by make docs from request/options.
         argument_spec={
-            "db_url": {"type": "str", "no_log": True},
             "role": {"type": "str", "required": True},
             "password": {"type": "str", "no_log": True},
             "own": {"type": "bool", "default": False},
+            "db_url": {"type": "str", "no_log": True},
         },
         supports_check_mode=True,
     )

@@ -35,30 +35,88 @@ attributes:
     platforms: posix
     support: full
     description: The platforms on which the module runs.
+# Written by make docs from request/options.
 options:
   db_url:
     description:
-      - URL of Prefect's database in any SQLAlchemy form, for PostgreSQL 14 and newer or SQLite.
-      - When it is not set, E(PREFECT_DB_URL_SYNC) of the target is used, else Prefect's own
-        setting.
+      - URL of Prefect's database in any SQLAlchemy form; when it is not set, E(PREFECT_DB_URL_SYNC)
+        of the target is used, else Prefect's own setting there.
+      - The database is PostgreSQL 14 or newer, or SQLite.
     type: str
   retention_days:
-    description: Days for which every entity is kept that O(retention) does not name; 1 or more.
+    description:
+      - Days for which everything is kept.
+      - O(retention) may name other days for an entity.
+      - It is 1 or more, at most 36500.
     type: int
     default: 15
   retention:
     description:
-      - Days per entity; the keys are V(flow_runs), V(task_runs), V(artifacts), V(logs),
-        V(events).
+      - Days per entity, where they differ.
+      - Its keys may be V(flow_runs), V(task_runs), V(artifacts), V(logs), V(events).
+      - Each is 1 or more, at most 36500.
     type: dict
     default: {}
   states:
     description:
-      - Terminal states whose flow runs may go; known are V(COMPLETED), V(FAILED), V(CANCELLED),
-        V(CRASHED).
+      - Terminal states whose flow runs may go.
+      - Known are V(COMPLETED), V(FAILED), V(CANCELLED), V(CRASHED).
     type: list
     elements: str
     default: [COMPLETED, FAILED, CANCELLED]
+  vacuum:
+    description:
+      - How space is given back; V(auto) rewrites the tables that pass both thresholds.
+      - Every mode but V(none) vacuums and analyses every table of the catalogue.
+      - V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of
+        milliseconds, and the tables that others refer to with C(VACUUM FULL), which keeps everybody
+        out of one table for its time.
+      - V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long lock, and
+        V(plain) rewrites nothing.
+      - V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where the extension
+        and its program are there, C(pg_repack) in place of C(VACUUM FULL).
+      - An SQLite file is rewritten as a whole in V(auto) and V(full).
+      - Whatever the thresholds, nothing is rewritten for less than its measurement may be wrong by.
+    type: str
+    choices: [auto, none, plain, full, rewrite, repack]
+    default: auto
+  vacuum_min_bytes:
+    description:
+      - A table is rewritten only when at least so many bytes come back.
+      - It is 0 or more, at most 9007199254740991.
+    type: int
+    default: 104857600
+  vacuum_min_percent:
+    description:
+      - A table is rewritten only when at least so many percent come back.
+      - O(vacuum_min_bytes) must be met as well.
+      - It is 0 or more, at most 100.
+    type: int
+    default: 20
+  lock_timeout:
+    description:
+      - Seconds to wait for a lock in the database before giving up.
+      - It is more than 0 and less than 86400.
+    type: float
+    default: 5.0
+  max_runtime:
+    description:
+      - Seconds after which a step stops between two batches and fails; V(0) is no limit.
+      - It is 0 or more, at most 31536000.
+    type: int
+    default: 0
+  stop_file:
+    description:
+      - A file on the target that stops the maintenance between two batches while it exists.
+      - A step that is stopped fails, and one that is not at work yet does not begin.
+    type: path
+  per_cluster:
+    description:
+      - Databases of one PostgreSQL cluster worked on at a time; V(0) is no limit.
+      - A step waits until it is its turn, whoever started the others.
+      - It is 0 or more, at most 10000.
+    type: int
+    default: 1
   reference_time:
     description:
       - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
@@ -71,49 +129,6 @@ options:
       - In check mode it tells this step what those steps would have deleted.
     type: dict
     default: {}
-  lock_timeout:
-    description: Seconds to wait for a lock in the database before giving up.
-    type: float
-    default: 5.0
-  max_runtime:
-    description: Seconds after which the step stops between two batches and fails; V(0) is no
-      limit.
-    type: int
-    default: 0
-  stop_file:
-    description:
-      - A file on the target; while it exists, the step does not begin, and one that is at work
-        stops between two batches and fails.
-    type: path
-  per_cluster:
-    description:
-      - How many databases of one PostgreSQL cluster are worked on at a time; a step waits until
-        it is its turn. V(0) is any number.
-    type: int
-    default: 1
-  vacuum:
-    description:
-      - Every mode but V(none) vacuums and analyses every table of the catalogue.
-      - V(auto) also rewrites what passes both thresholds, V(log), V(events) and
-        V(event_resources) online under a lock of milliseconds, the tables that others refer to
-        with C(VACUUM FULL), which keeps everybody out of one table for its time.
-      - V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long lock.
-      - V(repack) is V(auto) with C(REPACK (CONCURRENTLY)) of PostgreSQL 19 or, where the
-        extension and its program are there, C(pg_repack) in place of C(VACUUM FULL).
-      - An SQLite file is rewritten as a whole in V(auto) and V(full).
-      - Whatever the thresholds, nothing is rewritten for less than its measurement may be wrong
-        by.
-    type: str
-    choices: [auto, none, plain, full, rewrite, repack]
-    default: auto
-  vacuum_min_bytes:
-    description: A table is rewritten only when at least so many bytes come back.
-    type: int
-    default: 104857600
-  vacuum_min_percent:
-    description: A table is rewritten only when at least this share of it comes back, in percent.
-    type: int
-    default: 20
 """
 
 EXAMPLES = r"""
@@ -157,6 +172,7 @@ from ansible.module_utils.prefect_maintenance_door import answer
 
 def main() -> None:
     module = AnsibleModule(
+        # Written by make docs from request/options.
         argument_spec={
             "db_url": {"type": "str", "no_log": True},
             "retention_days": {"type": "int", "default": 15},
@@ -166,12 +182,6 @@ def main() -> None:
                 "elements": "str",
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
-            "reference_time": {"type": "str"},
-            "report": {"type": "dict", "default": {}},
-            "lock_timeout": {"type": "float", "default": 5.0},
-            "max_runtime": {"type": "int", "default": 0},
-            "stop_file": {"type": "path"},
-            "per_cluster": {"type": "int", "default": 1},
             "vacuum": {
                 "type": "str",
                 "choices": ["auto", "none", "plain", "full", "rewrite", "repack"],
@@ -179,6 +189,12 @@ def main() -> None:
             },
             "vacuum_min_bytes": {"type": "int", "default": 104857600},
             "vacuum_min_percent": {"type": "int", "default": 20},
+            "lock_timeout": {"type": "float", "default": 5.0},
+            "max_runtime": {"type": "int", "default": 0},
+            "stop_file": {"type": "path"},
+            "per_cluster": {"type": "int", "default": 1},
+            "reference_time": {"type": "str"},
+            "report": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -33,6 +33,7 @@ attributes:
     platforms: posix
     support: full
     description: The platforms on which the module runs.
+# Written by make docs from request/options.
 options:
   name:
     description: Name of the deployment.
@@ -49,12 +50,10 @@ options:
   path:
     description: Folder of the flow on the worker's machine; required unless it is to be absent.
     type: path
-  work_pool:
-    description: The pool whose workers run it.
-    type: str
-    default: process-pool
   parameters:
-    description: Parameters of the flow. Whoever reaches the API can read them.
+    description:
+      - Parameters of the flow.
+      - Whoever reaches the API can read them.
     type: dict
     default: {}
   schema:
@@ -62,7 +61,9 @@ options:
       flow is known.
     type: dict
   environment:
-    description: Variables of the run. Whoever reaches the API can read them, so no secrets.
+    description:
+      - Variables of the run.
+      - Whoever reaches the API can read them, so no secrets.
     type: dict
     default: {}
   cron:
@@ -90,8 +91,7 @@ options:
     choices: [present, absent]
     default: present
   api_url:
-    description:
-      - URL of the Prefect API; it ends in V(/api).
+    description: URL of the Prefect API as the target sees it; it ends in V(/api).
     type: str
     default: http://127.0.0.1:4200/api
   api_auth_string:
@@ -110,6 +110,10 @@ options:
     description: Whether the server's certificate is checked.
     type: bool
     default: true
+  work_pool:
+    description: The work pool whose workers run the deployment.
+    type: str
+    default: process-pool
 """
 
 EXAMPLES = r"""
@@ -152,12 +156,12 @@ from ansible.module_utils.prefect_maintenance_door import change
 
 def main() -> None:
     module = AnsibleModule(
+        # Written by make docs from request/options.
         argument_spec={
             "name": {"type": "str", "required": True},
             "flow": {"type": "str", "default": "prefect-maintenance"},
             "entrypoint": {"type": "str", "default": "maintenance.py:maintenance"},
             "path": {"type": "path"},
-            "work_pool": {"type": "str", "default": "process-pool"},
             "parameters": {"type": "dict", "default": {}},
             "schema": {"type": "dict"},
             "environment": {"type": "dict", "default": {}},
@@ -173,6 +177,7 @@ def main() -> None:
             "api_headers": {"type": "dict", "no_log": True},
             "api_ca_cert": {"type": "path"},
             "api_validate_certs": {"type": "bool", "default": True},
+            "work_pool": {"type": "str", "default": "process-pool"},
         },
         supports_check_mode=True,
     )

@@ -29,6 +29,7 @@ attributes:
     platforms: posix
     support: full
     description: The platforms on which the module runs.
+# Written by make docs from request/options.
 options:
   name:
     description: Name of the pool.
@@ -46,15 +47,16 @@ options:
     type: int
   only_environment:
     description:
-      - Names of the environment variables that a run may set. A run of the pool can then replace
-        nothing else, neither its command nor its working folder. This applies to a pool that the
-        module creates; a pool that exists already keeps its template, and a warning says so.
+      - Names of the environment variables that a run may set.
+      - A run of the pool can then replace nothing else, neither its command nor its working folder.
+        This applies to a pool that the module creates; a pool that exists already keeps its
+        template, and a warning says so.
     type: list
     elements: str
   worker:
     description:
-      - Name of a worker of the pool. The module waits for its heartbeat, and fails when none comes
-        within two minutes. It reads only, and a check does not wait.
+      - Name of a worker of the pool, for whose heartbeat the module waits.
+      - It fails when none comes within two minutes. It reads only, and a check does not wait.
     type: str
   worker_is_new:
     description: The worker was started just now, so that what was heard of it earlier does not
@@ -67,8 +69,7 @@ options:
     choices: [present, absent]
     default: present
   api_url:
-    description:
-      - URL of the Prefect API; it ends in V(/api).
+    description: URL of the Prefect API as the target sees it; it ends in V(/api).
     type: str
     default: http://127.0.0.1:4200/api
   api_auth_string:
@@ -118,6 +119,7 @@ from ansible.module_utils.prefect_maintenance_door import change
 
 def main() -> None:
     module = AnsibleModule(
+        # Written by make docs from request/options.
         argument_spec={
             "name": {"type": "str", "required": True},
             "type": {"type": "str", "default": "process"},

@@ -22,54 +22,36 @@ def answer(module: AnsibleModule, step: str) -> None:
     A failure is one line; what was done until then stands in the result beside it.
     """
     try:
-        from ansible.module_utils.prefect_maintenance import run
-        from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
-        from ansible.module_utils.prefect_maintenance.pace.pace import Pace, unread
-        from ansible.module_utils.prefect_maintenance.report.report import failed
-        from ansible.module_utils.prefect_maintenance.request.masking import Mask
-        from ansible.module_utils.prefect_maintenance.request.secrets import secrets_of
-        from ansible.module_utils.prefect_maintenance.request.settings import Settings
+        from ansible.module_utils.prefect_maintenance.pace.parent import Parent
+        from ansible.module_utils.prefect_maintenance.pace.signals import Signals
+        from ansible.module_utils.prefect_maintenance.run.line import carry_out
     except ImportError as error:
         module.fail_json(
             msg=missing_required_lib(error.name or "sqlalchemy"), exception=traceback.format_exc()
         )
-    report: dict[str, Any] = module.params.get("report") or {}
-    secrets = _silence(module)
-    try:
-        settings = Settings.parse(module.params, check=module.check_mode)
-    except MaintenanceError as error:
-        told = {"report": failed(report, f"{step}: {error}"), "summary": []}
-        _end(module, Mask.of(secrets), str(error), changed=False, **told)
-    mask = Mask.of({*secrets, *secrets_of(settings)})
-    limits = settings.limits
-    pace = Pace(
-        max_runtime=limits.max_runtime,
-        stop_file=limits.stop_file,
-        abandoned=lambda: unread(sys.__stdout__.fileno()) if sys.__stdout__ else False,
-    )
-    try:
-        with pace.heeding_signals():
-            outcome = run.STEPS[step](settings, pace)
-    except MaintenanceError as error:
-        told = {"report": failed(report, f"{step}: {error}"), "summary": []}
-        _end(module, mask, str(error), changed=False, **told)
-    except Exception as error:
-        # A fault of this tool: its text and its traceback may quote anything.
-        fault = f"{type(error).__name__}: {' '.join(str(error).split())}; report this fault"
-        told = {"report": failed(report, f"{step}: {fault}"), "summary": []}
-        _end(module, mask, fault, changed=False, exception=traceback.format_exc(), **told)
+    signals = Signals()
+    parent = [Parent(sys.__stdout__.fileno())] if sys.__stdout__ else []
+    with signals.heeded():
+        done = carry_out(
+            step,
+            module.params,
+            check=module.check_mode,
+            governors=[signals, *parent],
+            secrets=_silence(module),
+        )
     result: dict[str, Any] = {
-        "changed": outcome.changed,
-        "report": outcome.report.as_json(),
-        "summary": outcome.summary,
-        **outcome.answers,
+        "changed": done.changed,
+        "report": done.report,
+        "summary": done.summary,
+        **done.answers,
     }
-    if module._diff:
-        result["diff"] = {"before": outcome.before, "after": outcome.after}
-    for warning in outcome.report.warnings:
-        if warning not in report.get("warnings", ()):
-            module.warn(mask.text(warning))
-    _end(module, mask, str(outcome.error) if outcome.error else None, **result)
+    if done.fault:
+        result["exception"] = done.fault
+    if module._diff and (done.failure is None or done.before):
+        result["diff"] = {"before": dict(done.before), "after": dict(done.after)}
+    for warning in done.warnings:
+        module.warn(warning)
+    _end(module, done.mask, done.failure, **result)
 
 
 def change(module: AnsibleModule, what: str) -> None:

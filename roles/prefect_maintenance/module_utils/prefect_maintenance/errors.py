@@ -37,6 +37,10 @@ class LockTimeout(MaintenanceError):
     """A lock could not be had in the time allowed."""
 
 
+class GaveWay(LockTimeout):
+    """Somebody waits for a lock that this run holds; the run has ended what held it."""
+
+
 class DiskFull(MaintenanceError):
     """The disk of the database server is full."""
 
@@ -46,7 +50,19 @@ class PrivilegeError(MaintenanceError):
 
 
 class ApiError(MaintenanceError):
-    """The Prefect API answered with an error, or kept failing."""
+    """The Prefect API answered with an error, or kept failing.
+
+    Attributes:
+        status: HTTP status of the answer that was an error; None where that is not the matter.
+    """
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Conflict(MaintenanceError):
+    """Something of the same name is there and is something else."""
 
 
 class Stopped(MaintenanceError):

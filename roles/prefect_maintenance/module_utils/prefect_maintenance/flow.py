@@ -11,7 +11,6 @@ import os
 import socket
 import stat
 import time
-import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,17 +26,14 @@ from prefect.artifacts import (
 from prefect.utilities.callables import parameter_schema as schema_of
 from pydantic import BaseModel, Field
 
-from . import run
 from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
-from .pace.pace import Pace, Progress
+from .events import Event, Progress
 from .report.markdown import markdown
 from .report.report import failed
-from .request.masking import Mask
 from .request.run_name import RUN_NAME, fill_in
-from .request.secrets import secrets_of
-from .request.settings import BULK_LIMIT, Settings
 from .request.values import BOUNDS
+from .run.line import LINE, carry_out, privileges_for
 
 # Where the environment of a run names the file with the credentials, and the stop file.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
@@ -105,15 +101,15 @@ def maintenance(
     Args:
         retention_days: Days for which everything is kept.
         retention: Days per entity, where they differ.
-        states: Final states whose flow runs may go.
-        purge_strategy: How logs and events go; auto takes whichever way costs less.
+        states: Terminal states whose flow runs may go.
+        purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
-        vacuum: What to reclaim; auto rewrites the tables that pass both thresholds.
-        vacuum_min_bytes: A table is rewritten only when at least so many bytes come back,
-        vacuum_min_percent: and at least this share of it.
+        vacuum: How space is given back; auto rewrites the tables that pass both thresholds.
+        vacuum_min_bytes: A table is rewritten only when at least so many bytes come back.
+        vacuum_min_percent: A table is rewritten only when at least so many percent come back.
         batch_size: Rows in one transaction.
-        lock_timeout: Seconds to wait for a lock.
-        max_runtime: Seconds after which a step stops between two batches; 0 is no limit.
+        lock_timeout: Seconds to wait for a lock in the database before giving up.
+        max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.
 
@@ -137,8 +133,6 @@ def maintenance(
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }
-    # Looked for before anything is changed, as the role does it.
-    privileges_for = ["purge", "delete", *(["vacuum"] if vacuum != "none" else [])]
     held = read_credentials()
     report: dict[str, Any] = {"host": socket.gethostname()}
     shown = _Shown()
@@ -146,7 +140,7 @@ def maintenance(
         with sign_of_life(held.get("db_url")):
             for number, (name, step) in enumerate(_STEPS.items()):
                 shown.part = (number, len(_STEPS), name)
-                more = {} if number else {"before": privileges_for}
+                more = {} if number else {"before": privileges_for(vacuum)}
                 report, failure = step({**asked, **more}, report, dry_run=dry_run, shown=shown)
                 if failure:
                     raise MaintenanceError(failure)
@@ -204,17 +198,19 @@ class _Shown:
         self._artifact: UUID | None = None
         self._shown = self._logged = 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, Progress):
+            return
         now = time.monotonic()
         number, of, name = self.part
-        share = min(1.0, progress.rows / progress.of) if progress.of else 0.5
+        share = min(1.0, event.done / event.total) if event.total else 0.5
         if now - self._shown > _SHOW_EVERY:
             self._shown = now
             self._set(100 * (number + share) / of)
-        if progress.rows and now - self._logged > _LOG_EVERY:
+        if event.done and now - self._logged > _LOG_EVERY:
             self._logged = now
-            total = f" of {progress.of:,}" if progress.of else ""
-            get_run_logger().info("%s: %s, %s%s", name, progress.table, f"{progress.rows:,}", total)
+            total = f" of {event.total:,}" if event.total else ""
+            get_run_logger().info("%s: %s, %s%s", name, event.table, f"{event.done:,}", total)
 
     def done(self) -> None:
         """Show the whole."""
@@ -231,61 +227,28 @@ class _Shown:
             update_progress_artifact(self._artifact, progress=percent)
 
 
-def _carry_out(
-    step: str, asked: Mapping[str, Any], report: dict[str, Any], dry_run: bool, shown: _Shown
-) -> tuple[dict[str, Any], str | None]:
-    """Carry out a step of the engine; returns the report continued, and why it failed."""
-    logger = get_run_logger()
-    batch = min(asked["batch_size"], BULK_LIMIT) if step == "delete" else asked["batch_size"]
-    request = {**asked, **read_credentials(), "batch_size": batch, "report": report}
-    stop_file = os.environ.get(STOP_FILE)
-    pace = Pace(
-        max_runtime=asked["max_runtime"],
-        stop_file=Path(stop_file) if stop_file else None,
-        show=shown,
-    )
-    try:
-        settings = Settings.parse(request, check=dry_run)
-    except MaintenanceError as error:
-        return failed(report, f"{step}: {error}"), str(error)
-    mask = Mask.of(secrets_of(settings))
-    try:
-        outcome = run.STEPS[step](settings, pace)
-    except MaintenanceError as error:
-        return failed(report, mask.text(f"{step}: {error}")), mask.text(str(error))
-    except Exception as error:
-        # A fault of this tool: its text and its traceback may quote anything.
-        logger.error("%s", mask.text(traceback.format_exc()))
-        fault = mask.text(f"{type(error).__name__}: {' '.join(str(error).split())}")
-        return failed(report, f"{step}: {fault}; report this fault"), f"{fault}; report this fault"
-    for warning in outcome.report.warnings:
-        if warning not in report.get("warnings", ()):
-            logger.warning("%s", mask.text(warning))
-    for line in outcome.summary[-1:]:
-        logger.info("%s", mask.text(line.strip()))
-    reported: dict[str, Any] = mask.sentences(outcome.report.as_json())
-    return reported, mask.text(str(outcome.error)) if outcome.error else None
-
-
-def _as_task(name: str, step: str) -> Any:
+def _as_task(step: str, name: str) -> Any:
     @task(name=name, task_run_name=name, persist_result=False)
-    def carry_out(
+    def carry_out_step(
         asked: Mapping[str, Any], report: dict[str, Any], *, dry_run: bool, shown: _Shown
     ) -> tuple[dict[str, Any], str | None]:
-        return _carry_out(step, asked, report, dry_run, shown)
+        """Carry out a step; returns the report continued, and why it failed."""
+        logger = get_run_logger()
+        stop_file = {"stop_file": os.environ.get(STOP_FILE)}
+        request = {**asked, **read_credentials(), **stop_file, "report": report}
+        done = carry_out(step, request, check=dry_run, listener=shown)
+        if done.fault:
+            logger.error("%s", done.fault)
+        for warning in done.warnings:
+            logger.warning("%s", warning)
+        for line in done.summary[-1:]:
+            logger.info("%s", line.strip())
+        return done.report, done.failure
 
-    return carry_out
+    return carry_out_step
 
 
-_STEPS = {
-    name: _as_task(name, step)
-    for name, step in (
-        ("Measure the database", "bloat_info"),
-        ("Purge logs, events and orphans", "purge"),
-        ("Delete runs and artifacts", "delete"),
-        ("Give the space back", "vacuum"),
-    )
-}
+_STEPS = {name: _as_task(step, name) for step, name in LINE.items()}
 
 
 def parameter_schema() -> dict[str, Any]:

@@ -7,18 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from .database.alive import has_process, require_none_alive
-from .database.connection import connect, only_runner
+from .database.connection import connect
+from .database.one_runner import only_runner
 from .errors import SettingsError
 from .request.run_name import RUN_NAME, check_run_name
 from .request.settings import Api, parse_api
-from .server.deployments import (
-    Change,
-    Deployment,
-    WorkPool,
-    ensure_deployment,
-    ensure_work_pool,
-)
+from .server.change import Change
+from .server.deployments import Deployment, ensure_deployment
 from .server.pool_workers import wait_for_worker
+from .server.work_pools import WorkPool, ensure_work_pool
 
 OWN_FLOW = "prefect-maintenance"
 # Seconds for which a lock of the database is waited for.

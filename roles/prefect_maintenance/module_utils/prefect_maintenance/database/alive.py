@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import Busy, LockTimeout
-from .connection import LOCK_KEY, Database, connect
+from .connection import Database, connect
+from .one_runner import LOCK_KEY
 
 # Beside the locks of the one runner and of the places in a cluster.
 ALIVE_KEY = LOCK_KEY + 2

@@ -1,33 +1,14 @@
-"""What a role in PostgreSQL needs for each step, what it lacks, and the grants that give it."""
+"""What a role in PostgreSQL needs for each step, and what it lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from psycopg2.extensions import encrypt_password
-
 from ..catalogue import TABLES
-from ..errors import PrivilegeError, SettingsError
-from . import visibility
+from ..errors import PrivilegeError
 from .connection import Database
-from .visibility import ABSENT, current_role, sees_all_sessions, sees_settings
-
-__all__ = [
-    "STEPS",
-    "MissingPrivilege",
-    "Provided",
-    "current_role",
-    "grants",
-    "knows_maintain",
-    "may_vacuum",
-    "missing_on_rows",
-    "missing_privileges",
-    "provide",
-    "refuse",
-    "sees_all_sessions",
-    "sees_settings",
-]
+from .visibility import ABSENT, current_role, judged_as
 
 PURGED = ("log", "events", "event_resources", "artifact_collection")
 # Read beside the tables that are kept lean: whose database this is, and what makes the rows.
@@ -42,7 +23,6 @@ READ = {
 # Their rows are locked before they are deleted.
 LOCKED = ("flow_run", "task_run", "artifact")
 _ANY_COLUMN = "updated"
-_NAME_BYTES = 63
 STEPS = ("measure", "purge", "delete", "vacuum")
 
 _ON_TABLE = "SELECT has_table_privilege(CAST(:role AS name), CAST(:on AS text), :privilege)"
@@ -69,8 +49,6 @@ FROM pg_class WHERE relname = 'log' AND relkind IN ('r', 'p')
 ORDER BY pg_table_is_visible(oid) DESC LIMIT 1
 """
 _ON_SCHEMA = "SELECT has_schema_privilege(CAST(:role AS name), CAST(:on AS oid), :privilege)"
-_MEMBER = "SELECT pg_has_role(CAST(:role AS name), CAST(:owner AS name), 'USAGE')"
-_KNOWN = "SELECT count(*) FROM pg_roles WHERE rolname = :role"
 _TEMPORARY = "SELECT has_database_privilege(CAST(:role AS name), current_database(), 'TEMPORARY')"
 
 
@@ -88,9 +66,29 @@ class MissingPrivilege:
     on: str
 
 
+@dataclass(frozen=True)
+class Place:
+    """The schema that Prefect's tables are in, quoted, and who owns them."""
+
+    oid: int
+    schema: str
+    owner: str
+
+
+def place_of_tables(database: Database) -> Place | None:
+    """Find Prefect's tables, also where they may not be looked at; None where there are none."""
+    found = database.rows(_PLACE)
+    return Place(*found[0]) if found else None
+
+
+def may_in(database: Database, place: Place, role: str, privilege: str) -> bool:
+    """Tell whether a role has a privilege on the schema of Prefect's tables."""
+    return bool(database.scalar(_ON_SCHEMA, role=role, on=place.oid, privilege=privilege))
+
+
 def knows_maintain(database: Database) -> bool:
     """Tell whether this PostgreSQL has MAINTAIN, the right to vacuum without owning."""
-    return int(database.scalar("SHOW server_version_num")) >= 170000
+    return database.version >= 170000
 
 
 def may_vacuum(database: Database, table: str, role: str | None = None) -> bool:
@@ -130,14 +128,13 @@ def missing_privileges(
     Of a database without Prefect's tables, or one that may not be looked into, it is not all.
     A role that does not exist has what everybody has.
     """
-    who = current_role(database) if role is None else _judged_as(database, role)
-    place = database.rows(_PLACE)
-    if not place:
+    who = current_role(database) if role is None else judged_as(database, role)
+    place = place_of_tables(database)
+    if place is None:
         return []
-    oid, schema, _ = place[0]
     found: list[MissingPrivilege] = []
-    if not database.scalar(_ON_SCHEMA, role=who, on=oid, privilege="USAGE"):
-        found.append(MissingPrivilege("measure", "USAGE", f"SCHEMA {schema}"))
+    if not may_in(database, place, who, "USAGE"):
+        found.append(MissingPrivilege("measure", "USAGE", f"SCHEMA {place.schema}"))
     every = [table.name for table in TABLES]
     for step in steps:
         if step == "measure":
@@ -168,7 +165,7 @@ def refuse(database: Database, missing: Sequence[MissingPrivilege]) -> None:
         own = [each for each in missing if each.step == step]
         rights = "; ".join(
             f"{maintain if privilege == 'MAINTAIN' else privilege} on {', '.join(objects)}"
-            for privilege, objects in _by_privilege(own).items()
+            for privilege, objects in by_privilege(own).items()
         )
         told.append(f"to {step}: {rights}")
     raise PrivilegeError(
@@ -177,135 +174,6 @@ def refuse(database: Database, missing: Sequence[MissingPrivilege]) -> None:
         + ("; or leave the step out with vacuum none" if "vacuum" in {m.step for m in missing}
            else "")
     )  # fmt: skip
-
-
-def grants(
-    database: Database, role: str, missing: Sequence[MissingPrivilege], *, own: bool
-) -> list[str]:
-    """Return the statements that give a role what it lacks.
-
-    Args:
-        database: where the tables are.
-        role: who gets it.
-        missing: what `missing_privileges` found.
-        own: make the role a member of the tables' owner, which allows everything that the owner
-            may: VACUUM before PostgreSQL 17, and the rewrite of tables.
-    """
-    quoted = str(database.scalar("SELECT quote_ident(:role)", role=role))
-    who = _judged_as(database, role)
-    statements = []
-    if own:
-        oid, schema, owner = database.rows(_PLACE)[0]
-        if who == ABSENT or not database.scalar(_MEMBER, role=who, owner=owner):
-            shown = database.scalar("SELECT quote_ident(:owner)", owner=owner)
-            statements.append(f"GRANT {shown} TO {quoted}")
-        if not database.scalar(_ON_SCHEMA, role=who, on=oid, privilege="CREATE"):
-            statements.append(f"GRANT CREATE ON SCHEMA {schema} TO {quoted}")
-    for privilege, objects in _by_privilege(missing).items():
-        if privilege == "MAINTAIN" and (own or not knows_maintain(database)):
-            continue
-        kinds = [thing for thing in objects if " " in thing]
-        tables = [thing for thing in objects if " " not in thing]
-        for thing in (*kinds, *([", ".join(tables)] if tables else [])):
-            statements.append(f"GRANT {privilege} ON {thing} TO {quoted}")
-    return statements
-
-
-@dataclass(frozen=True)
-class Provided:
-    """The statements that were carried out, or would be; and what the role still may not do."""
-
-    statements: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-def provide(
-    database: Database, role: str, password: str | None, *, own: bool, check: bool
-) -> Provided:
-    """Make a role unless it is there, and grant it what it lacks for every step.
-
-    Args:
-        database: open as the owner of the tables, or as one who may grant them.
-        role: its name.
-        password: what a new role gets; it is sent as a verifier, so that no log can hold it.
-        own: make it a member of the tables' owner, see `grants`.
-        check: change nothing.
-
-    Raises:
-        MaintenanceError: the role may not be made or granted to.
-    """
-    _require_possible(role)
-    quoted = str(database.scalar("SELECT quote_ident(:role)", role=role))
-    known = database.scalar(_KNOWN, role=role)
-    made = [] if known else [f"CREATE ROLE {quoted} LOGIN"]
-    missing = missing_privileges(database, STEPS, role)
-    blind = visibility.unseen(database, _judged_as(database, role))
-    let = [seen for seen in blind if visibility.may_let(database, seen)]
-    granted = grants(database, role, missing, own=own)
-    if let:
-        granted.append(visibility.grant(database, role, let))
-    if check:
-        newest = own or knows_maintain(database)
-        left = [each for each in missing if each.privilege == "MAINTAIN" and not newest]
-        blind = [seen for seen in blind if seen not in let]
-    else:
-        with database.transaction():
-            for statement in made:
-                database.ddl(statement)
-            if made and password:
-                verifier = _verifier(database, role, password)
-                database.ddl(f"ALTER ROLE {quoted} PASSWORD '{verifier}'")
-            for statement in granted:
-                database.ddl(statement)
-        left, blind = missing_privileges(database, STEPS, role), visibility.unseen(database, role)
-    warnings = _told(left)
-    if blind:
-        warnings.append(visibility.advice(database, role, blind))
-    return Provided((*made, *granted), tuple(warnings))
-
-
-def _told(left: Sequence[MissingPrivilege]) -> list[str]:
-    """Say what a role still may not do after it was granted what could be."""
-    told = []
-    if any(each.privilege == "MAINTAIN" for each in left):
-        told.append(
-            "before PostgreSQL 17 only the owner may vacuum: use vacuum none and leave it to "
-            "autovacuum, or set own"
-        )
-    others = _by_privilege(each for each in left if each.privilege != "MAINTAIN")
-    if others:
-        rights = "; ".join(f"{right} on {', '.join(on)}" for right, on in others.items())
-        told.append(f"the user in db_url may not grant {rights}: the owner of the tables can")
-    return told
-
-
-def _require_possible(role: str) -> None:
-    """Refuse a name that PostgreSQL would cut off or keeps for itself.
-
-    Raises:
-        SettingsError: no role can have it.
-    """
-    if len(role.encode()) > _NAME_BYTES:
-        raise SettingsError(
-            f"role is longer than {_NAME_BYTES} bytes, PostgreSQL would cut it off; name another"
-        )
-    if "\0" in role:
-        raise SettingsError(
-            "role has a NUL character, which no name in PostgreSQL can have; name another"
-        )
-    if role in (ABSENT, "none") or role.startswith("pg_"):
-        raise SettingsError(f"role {role} is reserved by PostgreSQL; name another")
-
-
-def _judged_as(database: Database, role: str) -> str:
-    """Return the name as which PostgreSQL tells what a role may, also before it exists."""
-    return role if database.scalar(_KNOWN, role=role) else ABSENT
-
-
-def _verifier(database: Database, role: str, password: str) -> str:
-    """Return what PostgreSQL stores of a password (RFC 5803), made on this side."""
-    raw = database.connection.connection.driver_connection
-    return str(encrypt_password(password, role, raw, "scram-sha-256"))
 
 
 def _missing_on_tables(
@@ -343,7 +211,8 @@ def _missing_temporary(database: Database, step: str, role: str) -> list[Missing
     return [MissingPrivilege(step, "TEMPORARY", f"DATABASE {name}")]
 
 
-def _by_privilege(missing: Iterable[MissingPrivilege]) -> dict[str, list[str]]:
+def by_privilege(missing: Iterable[MissingPrivilege]) -> dict[str, list[str]]:
+    """Group what is missing as GRANT takes it: by privilege, the objects."""
     found: dict[str, list[str]] = {}
     for each in missing:
         found.setdefault(each.privilege, []).append(each.on)

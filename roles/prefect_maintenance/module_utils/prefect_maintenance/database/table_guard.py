@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg2
 
-from ..errors import LockTimeout, MaintenanceError
+from ..errors import GaveWay, LockTimeout, MaintenanceError
 from .connection import Database
 from .lock_attempts import ATTEMPT_MS, repeat
 
@@ -33,10 +33,6 @@ _WHO = """
 SELECT COALESCE(NULLIF(application_name, ''), 'a session') || COALESCE(' as ' || usename, '')
 FROM pg_stat_activity WHERE pid = :pid
 """
-
-
-class GaveWay(LockTimeout):
-    """Somebody waits for a lock that this run holds; the run has ended what held it."""
 
 
 class Guard:

@@ -16,12 +16,13 @@ SHOWN = {
     SETTINGS: "where the server's files lie, and with that the free disk",
 }
 
+_KNOWN = "SELECT count(*) FROM pg_roles WHERE rolname = :role"
 _MEMBER = "SELECT pg_has_role(CAST(:role AS name), CAST(:seen AS name), 'USAGE')"
 # Before PostgreSQL 16 whoever may make roles may also grant every role but a superuser.
 _MAY_LET = """
 SELECT pg_has_role(current_user, CAST(:seen AS name), 'MEMBER WITH ADMIN OPTION')
     OR EXISTS (SELECT 1 FROM pg_roles WHERE rolname = current_user AND (rolsuper
-       OR (rolcreaterole AND CAST(current_setting('server_version_num') AS int) < 160000)))
+       OR (rolcreaterole AND :before_16)))
 """
 # The rows are there for everybody, what stands in them only for who may see it.
 _UNSEEN_STANDBYS = "SELECT count(*) FROM pg_stat_replication WHERE state IS NULL"
@@ -46,6 +47,16 @@ def current_role(database: Database) -> str:
     return str(database.scalar("SELECT current_user"))
 
 
+def exists(database: Database, role: str) -> bool:
+    """Tell whether there is a role of that name."""
+    return bool(database.scalar(_KNOWN, role=role))
+
+
+def judged_as(database: Database, role: str) -> str:
+    """Return the name as which PostgreSQL tells what a role may, also before it exists."""
+    return role if exists(database, role) else ABSENT
+
+
 def unseen(database: Database, role: str, asked: Sequence[str] = tuple(SHOWN)) -> list[str]:
     """Return those of the predefined roles that see whose rights a role does not have."""
     return [
@@ -57,7 +68,7 @@ def unseen(database: Database, role: str, asked: Sequence[str] = tuple(SHOWN)) -
 
 def may_let(database: Database, seen: str) -> bool:
     """Tell whether the role of this connection may grant a predefined role."""
-    return bool(database.scalar(_MAY_LET, seen=seen))
+    return bool(database.scalar(_MAY_LET, seen=seen, before_16=database.version < 160000))
 
 
 def grant(database: Database, role: str, missing: Sequence[str]) -> str:

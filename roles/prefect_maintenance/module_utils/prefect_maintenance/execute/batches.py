@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..database.connection import Database
 from ..measure import relations
-from ..plan import queries
 
 # From this share on, reading the whole heap once in order is cheaper than walking the index.
 HEAP_SHARE = 0.25
@@ -19,9 +16,26 @@ HEAP_SHARE = 0.25
 # So many pages of a heap tell how many rows it holds to a few percent.
 SAMPLE_PAGES = 1000
 
-# SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there
-# and followed by a pause as long as the batch.
+# SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there,
+# and the pace makes a pause as long as each.
 SQLITE_BATCH = 2000
+
+_POSTGRESQL_INDEXED = """
+SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+                                                   AND a.attnum = i.indkey[0]
+WHERE i.indrelid = to_regclass(:t) AND i.indisvalid AND i.indpred IS NULL AND a.attname = :c
+"""
+_SQLITE_INDEXED = """
+SELECT count(*) FROM sqlite_master m JOIN pragma_index_info(m.name) i
+WHERE m.type = 'index' AND m.tbl_name = :t AND i.seqno = 0 AND i.name = :c
+  AND COALESCE(m.sql, '') NOT LIKE '% WHERE %'
+"""
+
+_HEAP_PAGES = "SELECT pg_relation_size(to_regclass(:t)) / current_setting('block_size')::int"
+_HEAP_SAMPLE = """
+SELECT count(*), count(DISTINCT (x.ctid::text::point)[0])
+FROM {table} x TABLESAMPLE SYSTEM (:percent) REPEATABLE (0)
+"""
 
 
 def run_batch(database: Database, sql: str, **bound: Any) -> int:
@@ -35,11 +49,7 @@ def run_batch(database: Database, sql: str, **bound: Any) -> int:
         with database.transaction():
             return database.run(sql, **bound)
 
-    started = time.monotonic()
-    rows = database.retry_on_lock(once)
-    if not database.is_postgresql:
-        time.sleep(time.monotonic() - started)
-    return rows
+    return database.retry_on_lock(once)
 
 
 def in_parts(database: Database, table: str, where: str, rows: int, **bound: Any) -> Iterator[int]:
@@ -66,7 +76,7 @@ def delete_some(database: Database, table: str, where: str, rows: int) -> str:
 
 def indexed(database: Database, table: str, column: str) -> bool:
     """Tell whether a valid index begins with the column: without it every batch would search."""
-    sql = queries.POSTGRESQL_INDEXED if database.is_postgresql else queries.SQLITE_INDEXED
+    sql = _POSTGRESQL_INDEXED if database.is_postgresql else _SQLITE_INDEXED
     return bool(database.scalar(sql, t=table, c=column))
 
 
@@ -89,9 +99,9 @@ class Heap:
 
 def sample(database: Database, table: str) -> Heap:
     """Look at some pages of a table's heap."""
-    pages = database.scalar(queries.HEAP_PAGES, t=table)
+    pages = database.scalar(_HEAP_PAGES, t=table)
     percent = min(100.0, 100.0 * SAMPLE_PAGES / max(pages, 1))
-    rows, filled = database.rows(queries.HEAP_SAMPLE.format(table=table), percent=percent)[0]
+    rows, filled = database.rows(_HEAP_SAMPLE.format(table=table), percent=percent)[0]
     return Heap(pages, rows * 100 / percent, rows / filled if filled else 1.0)
 
 
@@ -145,29 +155,3 @@ def time_slices(
             )
         yield first, database.instant(cutoff) if last is None else last, crowded
         first = last
-
-
-@contextmanager
-def worklist(database: Database, sql: str, **bound: Any) -> Iterator[None]:
-    """Lay down what is to be deleted in a temporary table, and remove that afterwards."""
-    database.run(queries.DROP_WORKLIST)
-    database.run(sql, **bound)
-    database.run(queries.INDEX_WORKLIST)
-    if database.is_postgresql:
-        database.run("ANALYZE prefect_maintenance_worklist")
-    try:
-        yield
-    finally:
-        if not database.connection.invalidated:
-            database.run(queries.DROP_WORKLIST)
-
-
-def worklist_length(database: Database) -> int:
-    """Return how many rows the temporary table holds."""
-    return database.scalar("SELECT max(position) FROM prefect_maintenance_worklist") or 0
-
-
-def positions(database: Database, step: int) -> Iterator[tuple[int, int]]:
-    """Cut the temporary table into ranges of positions, first and last included."""
-    for first in range(1, worklist_length(database) + 1, step):
-        yield first, first + step - 1

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..database.connection import Database
 from ..errors import ApiError
-from ..pace.pace import Pace, Progress
-from ..plan import candidates, queries
+from ..events import FellBack, Progress
+from ..pace.pace import Pace
+from ..plan import candidates
 from ..plan.plan import Plan
-from ..plan.queries import Rules
+from ..plan.rules import Rules
 from ..request.policy import Cutoffs
-from .batches import positions, worklist, worklist_length
+from .artifact_collections import (
+    COLLECTIONS_OF_KEYS,
+    DROP_KEYS,
+    KEYS_OF_WORKLIST,
+    settle_collections,
+)
 from .ledger import Ledger
-from .purge import purge_logs_of_gone_tasks, settle_collections
+from .purge import purge_logs_of_gone_tasks
 from .row_guards import cut, pieces, trees
 from .ways import LOGGING, ByApi, BySql, Deleted
+from .worklist import (
+    INDEX_WORKLIST_TOP,
+    WORKLIST_LEFT,
+    WORKLIST_OF_ROWS,
+    WORKLIST_OF_RUNS,
+    positions,
+    worklist,
+    worklist_length,
+)
 
 # A server that fails this many batches in a row will not come round by being asked more.
 FAILURES_IN_A_ROW = 3
@@ -31,13 +46,11 @@ _OLD_SERVER = "the API has no guard for these before Prefect 3.6.16"
 
 @dataclass(frozen=True)
 class Delete:
-    """One deletion: in which ways, in which database, by which rules; and what it met.
+    """One deletion: in which ways, in which database, by which rules.
 
     Attributes:
         by_sql: deletes whatever it is given.
         by_api: deletes flow runs that the API can guard; None when all is deleted by SQL.
-        why: why the rows of a table did not all go through the API although that was asked for.
-        warnings: what a person should know.
     """
 
     by_sql: BySql
@@ -48,8 +61,6 @@ class Delete:
     plan: Plan
     pace: Pace
     ledger: Ledger
-    why: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
 
 
 def delete(job: Delete) -> None:
@@ -78,8 +89,8 @@ def delete(job: Delete) -> None:
 def _flow_runs(job: Delete) -> None:
     database, bound = job.database, {"flow_runs": job.cutoffs.flow_runs}
     candidates.find_trees(database)
-    with worklist(database, queries.WORKLIST_OF_RUNS):
-        database.run(queries.INDEX_WORKLIST_TOP)
+    with worklist(database, WORKLIST_OF_RUNS):
+        database.run(INDEX_WORKLIST_TOP)
         total, failures = worklist_length(database), _Failures()
         ways: set[str] = set()
         step = job.by_api.batch_size if job.by_api else job.by_sql.runs_a_batch
@@ -91,7 +102,8 @@ def _flow_runs(job: Delete) -> None:
                 failures.note(done.errors)
         _tell(job, "flow_run")
         if job.by_api and "sql" in ways:
-            job.why["flow_run"] = _SINGLE_RUNS if job.by_api.guarded else _OLD_SERVER
+            why = _SINGLE_RUNS if job.by_api.guarded else _OLD_SERVER
+            job.ledger.events(FellBack("flow_run", why))
         failures.raise_any()
 
 
@@ -116,7 +128,7 @@ def _trees(
 def _task_runs(job: Delete) -> None:
     goes = job.rules.task_run_goes(after_runs=False)
     bound = {"task_runs": job.cutoffs.task_runs}
-    lay_down = queries.WORKLIST_OF_ROWS.format(
+    lay_down = WORKLIST_OF_ROWS.format(
         ctes="", table="task_run", alias="t", order="end_time", goes=goes
     )
     with worklist(job.database, lay_down, **bound):
@@ -126,20 +138,20 @@ def _task_runs(job: Delete) -> None:
 def _artifacts(job: Delete) -> None:
     goes = f"x.created < :artifacts AND {job.rules.not_live('x')}"
     bound = {"artifacts": job.cutoffs.artifacts}
-    lay_down = queries.WORKLIST_OF_ROWS.format(
+    lay_down = WORKLIST_OF_ROWS.format(
         ctes="", table="artifact", alias="x", order="created", goes=goes
     )
     with worklist(job.database, lay_down, **bound):
-        job.database.run(queries.DROP_KEYS)
-        job.database.run(queries.KEYS_OF_WORKLIST)
-        collections = job.database.scalar(queries.COLLECTIONS_OF_KEYS)
+        job.database.run(DROP_KEYS)
+        job.database.run(KEYS_OF_WORKLIST)
+        collections = job.database.scalar(COLLECTIONS_OF_KEYS)
         try:
             _rows(job, "artifact", "x", goes, bound)
         finally:
             settle_collections(job.database, job.cutoffs)
-            gone = collections - job.database.scalar(queries.COLLECTIONS_OF_KEYS)
+            gone = collections - job.database.scalar(COLLECTIONS_OF_KEYS)
             job.ledger.add("artifact_collection", gone, job.by_sql.name)
-            job.database.run(queries.DROP_KEYS)
+            job.database.run(DROP_KEYS)
 
 
 def _rows(job: Delete, table: str, alias: str, goes: str, bound: Mapping[str, object]) -> None:
@@ -158,7 +170,7 @@ def _rows(job: Delete, table: str, alias: str, goes: str, bound: Mapping[str, ob
             done = job.by_sql.rows(table, alias, goes, {**bound, "first": first, "last": last})
             _note(job, table, job.by_sql.name, done, total)
     if job.by_api:
-        job.why[table] = _NO_GUARD
+        job.ledger.events(FellBack(table, _NO_GUARD))
     _tell(job, table)
 
 
@@ -174,9 +186,9 @@ def _note(job: Delete, table: str, way: str, done: Deleted, total: int) -> None:
 
 def _tell(job: Delete, table: str) -> None:
     """Say how many rows of a table stay that the list of this run had."""
-    left = job.database.scalar(queries.WORKLIST_LEFT.format(table=table))
+    left = job.database.scalar(WORKLIST_LEFT.format(table=table))
     if left:
-        job.warnings.append(
+        job.ledger.warn(
             f"{table}: {left} rows stay that were to go: they, or a run that they belong to, were "
             "in use or changed meanwhile; the next run looks at them again"
         )

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..errors import ConnectionFailed, MaintenanceError, StepFailed, Stopped
+from ..events import Events, TableDone, Warned
 
-
-@dataclass(frozen=True)
-class TableResult:
-    """What became of one table: rows that left it, how, at what price, or why not.
-
-    Attributes:
-        ways: rows that went in each way; they add up to `rows`.
-        wal_bytes: WAL that the whole server wrote meanwhile.
-    """
-
-    table: str
-    rows: int
-    ways: Mapping[str, int]
-    seconds: float
-    wal_bytes: int
-    error: str | None
+_FILE = "the whole file"
 
 
 @dataclass
 class Ledger:
-    """Rows that left each table in this step; one entry a table.
+    """Rows that left each table in this step, and what the work on each took.
 
     Attributes:
         wal: says how much WAL the server has ever written.
+        events: takes what becomes of each table.
+        rows: that left each table so far.
     """
 
     wal: Callable[[], int]
+    events: Events = field(default_factory=Events)
     rows: dict[str, int] = field(default_factory=dict)
     _ways: dict[str, dict[str, int]] = field(default_factory=dict)
-    _seconds: dict[str, float] = field(default_factory=dict)
-    _wal: dict[str, int] = field(default_factory=dict)
-    _errors: dict[str, str] = field(default_factory=dict)
+    _errors: dict[str | None, str] = field(default_factory=dict)
 
     def add(self, table: str, rows: int, way: str) -> None:
         """Count rows that left a table, and the way in which they went."""
@@ -49,45 +36,49 @@ class Ledger:
             ways = self._ways.setdefault(table, {})
             ways[way] = ways.get(way, 0) + rows
 
+    def warn(self, text: str) -> None:
+        """Tell a person something."""
+        self.events(Warned(text))
+
+    def failed(self, table: str | None) -> bool:
+        """Tell whether the work on a table has failed."""
+        return table in self._errors
+
     @contextmanager
-    def working_on(self, table: str) -> Iterator[None]:
+    def working_on(self, table: str | None) -> Iterator[None]:
         """Time the work on a table, and keep its failure from ending the work on the others.
+
+        Args:
+            table: its name; None for the file of an SQLite database.
 
         Raises:
             Stopped: as the work did; it ends the whole step.
             ConnectionFailed: likewise.
         """
         started, written = time.monotonic(), self.wal()
-        self.add(table, 0, "")
+        if table is not None:
+            self.add(table, 0, "")
+        error = None
         try:
-            try:
-                yield
-            finally:
-                spent = time.monotonic() - started
-                self._seconds[table] = self._seconds.get(table, 0.0) + spent
+            yield
         except ConnectionFailed:
+            self._done(table, started, 0)
             raise
-        except MaintenanceError as error:
-            self._wal[table] = self._wal.get(table, 0) + self.wal() - written
-            if isinstance(error, Stopped):
-                raise
-            self._errors[table] = str(error)
-        else:
-            self._wal[table] = self._wal.get(table, 0) + self.wal() - written
+        except Stopped:
+            self._done(table, started, self.wal() - written)
+            raise
+        except MaintenanceError as failed:
+            error = self._errors[table] = str(failed)
+        except BaseException:
+            self._done(table, started, 0)
+            raise
+        self._done(table, started, self.wal() - written, error)
 
-    def results(self) -> tuple[TableResult, ...]:
-        """Return one result a table, in the order in which they were worked on."""
-        return tuple(
-            TableResult(
-                table=table,
-                rows=rows,
-                ways=dict(self._ways.get(table, {})),
-                seconds=round(self._seconds.get(table, 0.0), 3),
-                wal_bytes=self._wal.get(table, 0),
-                error=self._errors.get(table),
-            )
-            for table, rows in self.rows.items()
-        )
+    def close(self) -> None:
+        """Tell of the rows that left tables which the step did not work on by themselves."""
+        for table in tuple(self._ways):
+            if self._ways[table]:
+                self._done(table, time.monotonic(), 0)
 
     def raise_failures(self) -> None:
         """Fail when a table failed, after the others were done.
@@ -96,4 +87,11 @@ class Ledger:
             StepFailed: the text names each table and its reason.
         """
         if self._errors:
-            raise StepFailed("; ".join(f"{table}: {why}" for table, why in self._errors.items()))
+            raise StepFailed(
+                "; ".join(f"{table or _FILE}: {why}" for table, why in self._errors.items())
+            )
+
+    def _done(self, table: str | None, started: float, wal: int, error: str | None = None) -> None:
+        ways = self._ways.pop(table, {}) if table is not None else {}
+        spent = round(time.monotonic() - started, 3)
+        self.events(TableDone(table, sum(ways.values()), ways, spent, wal, error))

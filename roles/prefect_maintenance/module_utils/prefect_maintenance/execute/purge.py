@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
+from .. import events
 from ..catalogue import BY_NAME
 from ..database.connection import Database
 from ..errors import DiskFull, LockTimeout
+from ..events import FellBack, Progress
 from ..measure import disk_space
-from ..measure.sizes import Server, measure, ordered
-from ..pace.pace import Pace, Progress
-from ..plan import queries
-from ..plan.choices import Decision, Situation, decide
-from ..plan.plan import AGED, Plan
-from ..plan.queries import Rules
+from ..measure.examine import Server
+from ..pace.pace import Pace
+from ..plan.plan import Plan
+from ..plan.purge import AGED
+from ..plan.rules import Rules, gone_runs, orphaned_rows
 from ..request.policy import Cutoffs
-from ..request.settings import Reclaim
+from .artifact_collections import settle_collections
 from .batches import (
     HEAP_SHARE,
     SQLITE_BATCH,
     heap_slices,
     in_parts,
     indexed,
-    positions,
     run_batch,
     sample,
     time_slices,
-    worklist,
 )
 from .ledger import Ledger
-from .rewrite import AMONG_REVIVED, LostAfterSwap, Refused, Rewrite, Rewritten, obstacles, rewrite
+from .rewrite import LostAfterSwap, Rewritten, rewrite
+from .rewrite_job import AMONG_REVIVED, Refused, Rewrite
+from .worklist import DELETE_LISTED, GONE_LOGS, WORKLIST_OF_ROWS, positions, worklist
 
 # Parents of orphans whose rows go in one transaction.
 PARENTS_A_BATCH = 100
@@ -39,12 +39,10 @@ PARENTS_A_BATCH = 100
 
 @dataclass(frozen=True)
 class Purge:
-    """One purge: where, by which rules, how and how much at a time; and what it met.
+    """One purge: where, by which rules, how and how much at a time.
 
     Attributes:
-        decisions: how the rows of each table go.
-        rewritten: what the rewrites did, by table.
-        warnings: what a person should know.
+        plan: what goes, and how the rows of each table go.
     """
 
     database: Database
@@ -52,38 +50,10 @@ class Purge:
     rules: Rules
     cutoffs: Cutoffs
     plan: Plan
-    decisions: Mapping[str, Decision]
     batch_size: int
     lock_timeout: float
     pace: Pace
     ledger: Ledger
-    rewritten: dict[str, Rewritten] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
-def decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) -> dict[str, Decision]:
-    """Decide for each table that is purged by age how its rows go; writes nothing.
-
-    Args:
-        database: where.
-        plan: the rows that go.
-        asked: "auto", "delete" or "rewrite".
-        wanted: what becomes of the space afterwards.
-    """
-    decided = {}
-    for table in AGED if database.is_postgresql else ():
-        if not plan.rows[table]:
-            continue
-        found = Situation(
-            size=measure(database, only=table, count=False)[0],
-            goes=plan.rows[table],
-            ordered=ordered(database, table),
-            obstacles=(),
-        )
-        if asked != "delete":
-            found = replace(found, obstacles=obstacles(database, table, found.kept_bytes))
-        decided[table] = decide(found, asked, wanted)
-    return decided
 
 
 def purge(job: Purge) -> None:
@@ -160,27 +130,29 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
 
 def _rewritten(job: Purge, table: str) -> bool:
     """Purge a table by an online rewrite; false when it has to be done by deletes."""
-    decided = job.decisions.get(table)
+    decided = job.plan.decisions.get(table)
     if decided is None or decided.strategy != "rewrite":
         return False
     try:
         done = rewrite(_rewrite(job, table))
     except (Refused, LockTimeout, DiskFull) as error:
-        job.warnings.append(f"{error}; {table} was purged by deletes")
+        job.ledger.events(FellBack(table, "but it could not be rewritten"))
+        job.ledger.warn(f"{error}; {table} was purged by deletes")
         return False
     except LostAfterSwap as error:
         _note_rewrite(job, table, error.done)
         raise
     _note_rewrite(job, table, done)
     if unknown := disk_space.unknown(job.database):
-        job.warnings.append(unknown)
+        job.ledger.warn(unknown)
     job.pace(Progress(table, done.rows, job.plan.rows[table]))
     return True
 
 
 def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
-    job.warnings.extend(done.warnings)
-    job.rewritten[table] = done
+    for warning in done.warnings:
+        job.ledger.warn(warning)
+    job.ledger.events(events.Rewritten(table, done.locked, done.copied))
     job.ledger.add(table, done.rows, "rewrite")
 
 
@@ -212,7 +184,7 @@ def _logs(job: Purge) -> None:
             _aged(job, "log")
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-            _parts(job, "log", "delete by run", queries.GONE_LOGS["flow_run_id"], **bound)
+            _parts(job, "log", "delete by run", GONE_LOGS["flow_run_id"], **bound)
     purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _batch_size(job))
 
 
@@ -220,7 +192,7 @@ def purge_logs_of_gone_tasks(
     database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger, batch_size: int
 ) -> None:
     """Purge the logs of task runs that had no flow run and are gone."""
-    goes = queries.GONE_LOGS["task_run_id"]
+    goes = GONE_LOGS["task_run_id"]
     with worklist(database, _gone_runs("task_run_id")):
         for first, last in positions(database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
@@ -230,8 +202,8 @@ def purge_logs_of_gone_tasks(
 
 
 def _gone_runs(column: str) -> str:
-    return queries.WORKLIST_OF_ROWS.format(
-        ctes=f"WITH RECURSIVE {queries.gone_runs(column)}",
+    return WORKLIST_OF_ROWS.format(
+        ctes=f"WITH RECURSIVE {gone_runs(column)}",
         table="gone_run",
         alias="x",
         order="id",
@@ -240,15 +212,15 @@ def _gone_runs(column: str) -> str:
 
 
 def _orphaned_resources(job: Purge) -> None:
-    orphaned = queries.orphaned(BY_NAME["event_resources"])
-    lay_down = queries.WORKLIST_OF_ROWS.format(
+    orphaned = orphaned_rows(BY_NAME["event_resources"])
+    lay_down = WORKLIST_OF_ROWS.format(
         ctes="",
         table="event_resources",
         alias="x",
         order="occurred",
         goes=orphaned,
     )
-    sql = queries.DELETE_LISTED.format(table="event_resources", goes=orphaned)
+    sql = DELETE_LISTED.format(table="event_resources", goes=orphaned)
     with worklist(job.database, lay_down):
         for first, last in positions(job.database, _batch_size(job)):
             _batch(job, "event_resources", "delete by id", sql, first=first, last=last)
@@ -258,24 +230,10 @@ def _unforced(job: Purge, table: str) -> None:
     """Delete children whose parent is gone and no foreign key took them along."""
     if not job.plan.rows[table]:
         return
-    goes = queries.orphaned(BY_NAME[table])
+    goes = orphaned_rows(BY_NAME[table])
     for where in heap_slices(job.database, table, _batch_size(job)):
         sql = f"DELETE FROM {table} AS x WHERE {where} AND {goes}"
         _batch(job, table, "delete by heap range", sql)
-
-
-def settle_collections(database: Database, cutoffs: Cutoffs) -> int:
-    """Re-point or remove stale artifact collections; returns how many were removed."""
-
-    def once() -> int:
-        with database.transaction():
-            if database.is_postgresql:
-                # Locked first, so that the statements that follow see what their holder wrote.
-                database.rows(queries.LOCK_STALE_COLLECTIONS)
-            database.run(queries.REPOINT_COLLECTIONS, now=cutoffs.reference)
-            return database.run(queries.DELETE_COLLECTIONS)
-
-    return database.retry_on_lock(once)
 
 
 def _batch_size(job: Purge) -> int:

@@ -35,7 +35,7 @@ def require(database: Database) -> None:
     """
     if not database.is_postgresql:
         raise Unsupported("vacuum repack is for PostgreSQL; use auto")
-    if own_command(_version(database), "t"):
+    if own_command(database.version, "t"):
         return
     there = database.scalar(_EXTENSION)
     if there is None:
@@ -68,7 +68,7 @@ def repack(database: Database, table: str, lock_timeout: float) -> tuple[str, ..
     Raises:
         MaintenanceError: it was not rewritten; pg_repack's last line says why.
     """
-    if command := own_command(_version(database), table):
+    if command := own_command(database.version, table):
         database.run(command)
         return ()
     before = relations.files(database, table)
@@ -88,7 +88,7 @@ def repack(database: Database, table: str, lock_timeout: float) -> tuple[str, ..
 
 
 def own_command(version: int, table: str) -> str | None:
-    """Return PostgreSQL's own statement; None before version 19 (as server_version_num)."""
+    """Return PostgreSQL's own statement; None before version 19 (as in Database.version)."""
     return f"REPACK (CONCURRENTLY) {table}" if version >= _OWN_COMMAND_FROM else None
 
 
@@ -114,10 +114,6 @@ def _complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
     elif not any(_LEFT_TRIGGER in line for line in said):
         return said
     return [*said[:-1], f"{said[-1]}; {_TIDY}"]
-
-
-def _version(database: Database) -> int:
-    return int(database.scalar("SHOW server_version_num"))
 
 
 def _environment(database: Database) -> dict[str, str]:

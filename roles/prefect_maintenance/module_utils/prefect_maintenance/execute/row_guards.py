@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..database.connection import Database
-from ..plan.queries import Rules, listed
+from ..plan.rules import Rules, listed
 
 # Trees that begin among these positions, and the rows that leave with each but its logs.
 _TREES = """

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..database.connection import Database
 from ..errors import ApiError
-from ..plan import queries
-from ..plan.queries import Rules
+from ..plan.rules import Rules, listed
 from .batches import SQLITE_BATCH, delete_some, in_parts
+from .leaving import count_leaving
 from .row_guards import free_singles, lock_rows, lock_trees
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 # Flow runs and other objects that are looked at together, and rows that one transaction deletes.
 _RUNS, _ROWS, _BOUND = 200, 1000, 10_000
 
+_SURVIVORS = "SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN {ids}"
+_DELETE_BY_ID = "DELETE FROM {table} WHERE id IN {ids}"
+_LOGS_OF_GONE = (
+    "x.{table}_id IN {ids} AND NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = x.{table}_id)"
+)
 
 # Tables whose rows logs name.
 LOGGING = ("flow_run", "task_run")
@@ -96,7 +101,7 @@ class ByApi:
                 return None
         except ApiError as error:
             errors.append(str(error))
-        sql = queries.SURVIVORS.format(table="flow_run", ids=queries.listed(asked))
+        sql = _SURVIVORS.format(table="flow_run", ids=listed(asked))
         left = {row[0] for row in self.database.rows(sql)}
         after = _leaving(self.database, "flow_run", left) if left else {}
         gone = {table: rows - after.get(table, 0) for table, rows in before.items()}
@@ -156,7 +161,7 @@ class BySql:
 
         A flow run that is retried after its old task runs went keeps their logs.
         """
-        goes = queries.LOGS_OF_GONE.format(table=table, ids=queries.listed(ids))
+        goes = _LOGS_OF_GONE.format(table=table, ids=listed(ids))
         return f"{goes} AND {self.rules.not_live('x')}" if table == "task_run" else goes
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
@@ -166,7 +171,7 @@ class BySql:
                 if not ids:
                     return Deleted({})
                 gone = _leaving(self.database, table, ids, but=("log",))
-                sql = queries.DELETE_BY_ID.format(table=table, ids=queries.listed(ids))
+                sql = _DELETE_BY_ID.format(table=table, ids=listed(ids))
                 self.database.run(sql)
                 left = self.most - sum(gone.values())
                 if table in LOGGING and left > 0:
@@ -181,5 +186,5 @@ def _leaving(
     database: Database, table: str, ids: Sequence[str] | set[str], but: Sequence[str] = ()
 ) -> dict[str, int]:
     """Count by table what leaves the database with objects of a table."""
-    row = database.rows(queries.count_leaving(table, ids, but=but))[0]
+    row = database.rows(count_leaving(table, ids, but=but))[0]
     return dict(row._asdict())

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import humanize
-
 from ..database import visibility
 from ..database.connection import Database
 from ..errors import MaintenanceError
+from ..units import size
 
 # A rewrite writes the survivors once into the new files and once into the WAL.
 COPIES = 2.0
@@ -115,8 +114,8 @@ def scarce(database: Database) -> list[str]:
     if free >= grows:
         return []
     return [
-        f"the disk of the WAL, {folder}, has {_shown(free)} free and the WAL may grow by "
-        f"{_shown(grows)} (max_wal_size): free some disk before much is deleted"
+        f"the disk of the WAL, {folder}, has {size(free)} free and the WAL may grow by "
+        f"{size(grows)} (max_wal_size): free some disk before much is deleted"
     ]
 
 
@@ -154,7 +153,7 @@ def _lacking(needs: Iterable[_Need]) -> str | None:
             what = ", ".join(dict.fromkeys(need.what for need in there))
             folder = there[0].folder.resolve()
             return (
-                f"no room for the copy: {_shown(needed)} needed, {_shown(free)} free "
+                f"no room for the copy: {size(needed)} needed, {size(free)} free "
                 f"on the disk of {folder} ({what})"
             )
     return None
@@ -166,10 +165,6 @@ def _size(entry: Path) -> int:
         return entry.stat().st_size if entry.is_file() else 0
     except FileNotFoundError:
         return 0
-
-
-def _shown(value: int) -> str:
-    return str(humanize.naturalsize(value, binary=True))
 
 
 def _data_directory(database: Database) -> Path | str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..catalogue import TABLES
 from ..database.connection import Database
-from ..database.table_guard import GaveWay, take
-from ..errors import MaintenanceError
+from ..database.table_guard import take
+from ..errors import GaveWay, MaintenanceError
 from . import relations
 
 _COPY, _OLD = "__maintenance_new", "__maintenance_old"

@@ -6,10 +6,13 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from ..database.connection import LOCK_KEY, Database
+from ..database.connection import Database
+from ..database.one_runner import LOCK_KEY
 from ..errors import Stopped
-from .pace import Pace, Progress
+from .governors import Answer, Moment, Stop, Wait
+from .pace import Pace
 
 # Beside the lock of the one runner on a database.
 PLACE_KEY = LOCK_KEY + 1
@@ -35,7 +38,7 @@ _HERE = _TAKEN.replace(
     "a.application_name LIKE 'prefect-maintenance %'",
     "l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
 )
-_WAIT = Progress("the wait for other databases of the cluster", 0, None)
+_WAIT = "the wait for other databases of the cluster"
 
 
 @contextmanager
@@ -45,7 +48,7 @@ def place_in_cluster(database: Database, places: int, pace: Pace) -> Iterator[No
     Args:
         database: an open connection; the place is held by its session.
         places: how many databases may be worked on at a time; 0 is any number.
-        pace: asked again and again while waiting.
+        pace: waits.
 
     Raises:
         Stopped: the pace ended the wait, or it took an hour; the text says who holds the places.
@@ -53,25 +56,53 @@ def place_in_cluster(database: Database, places: int, pace: Pace) -> Iterator[No
     if not places or not database.is_postgresql:
         yield
         return
-    until = time.monotonic() + WAIT_SECONDS
-    while others := _others(database, places):
+    place = _Place(database, places)
+    try:
         try:
-            pace(_WAIT)
+            with pace.also(place):
+                pace.ask(_WAIT)
         except Stopped as stopped:
-            raise Stopped(f"{stopped}; at work are {'; '.join(others)}") from None
-        if time.monotonic() > until:
-            raise Stopped(
-                f"no place in the cluster in {WAIT_SECONDS:g} s: at work are {'; '.join(others)}; "
+            at_work = "; ".join(place.others)
+            if not at_work or at_work in str(stopped):
+                raise
+            raise Stopped(f"{stopped}; at work are {at_work}") from None
+        yield
+    finally:
+        place.give_back()
+
+
+@dataclass
+class _Place:
+    """Takes a place as soon as one is free."""
+
+    database: Database
+    places: int
+    others: list[str] = field(default_factory=list)
+    _until: float = field(default_factory=lambda: time.monotonic() + WAIT_SECONDS)
+    _taken: bool = False
+
+    def __call__(self, moment: Moment) -> Answer:
+        if self._taken:
+            return None
+        self.others = _others(self.database, self.places)
+        if not self.others:
+            self._taken = True
+            return None
+        at_work = "; ".join(self.others)
+        if time.monotonic() > self._until:
+            return Stop(
+                f"no place in the cluster in {WAIT_SECONDS:g} s: at work are {at_work}; "
                 "wait for them, end a session that should not be there, or allow more at a time "
                 "with per_cluster"
             )
         # Those that came at once must not come at once again.
-        time.sleep(random.uniform(0.5, 1.5))
-    try:
-        yield
-    finally:
-        if not database.connection.closed and not database.connection.invalidated:
-            database.scalar(f"SELECT pg_advisory_unlock({PLACE_KEY})")
+        return Wait(f"other databases of the cluster: {at_work}", random.uniform(0.5, 1.5))
+
+    def give_back(self) -> None:
+        """Let somebody else have the place; a session that is gone has given it back."""
+        connection = self.database.connection
+        if self._taken and not connection.closed and not connection.invalidated:
+            self.database.scalar(f"SELECT pg_advisory_unlock({PLACE_KEY})")
 
 
 def _others(database: Database, places: int) -> list[str]:

@@ -1,100 +1,76 @@
-"""Between two batches one place decides: go on, or stop and say why."""
+"""Between two batches one place decides: go on, wait, or stop and say why."""
 
 from __future__ import annotations
 
-import select
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
 
 from ..errors import Stopped
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a step has done so far: rows of a table, of how many in all when that is known."""
-
-    table: str
-    rows: int
-    of: int | None
-
-
-def silently(progress: Progress) -> None:
-    """Show nothing of the progress: the default of every door."""
+from ..events import Events, Progress, Waiting
+from ..events import Stopped as StoppedEvent
+from .governors import Governor, Moment, Stop, Wait
 
 
 @dataclass
 class Pace:
-    """Called between two batches, never inside one.
+    """Called between two batches, never inside one; the only place that waits there.
 
     Attributes:
-        max_runtime: seconds after which the step stops; 0 is no limit.
-        stop_file: as long as this file exists, nothing begins or goes on.
-        abandoned: tells that whoever started the step is gone, so that nobody could stop it.
-        show: told of the progress.
+        events: takes the progress, and why the work waits or stops.
+        governors: each is asked; the first that wants the end gets it, the longest wait is waited.
     """
 
-    max_runtime: int = 0
-    stop_file: Path | None = None
-    abandoned: Callable[[], bool] | None = None
-    show: Callable[[Progress], None] = silently
-    _started: float = field(default_factory=time.monotonic)
-    _asked: str | None = None
+    events: Events = field(default_factory=Events)
+    governors: tuple[Governor, ...] = ()
+    _let_go: float = field(default_factory=time.monotonic)
 
     def __call__(self, progress: Progress) -> None:
-        """Show the progress, then go on.
+        """Tell the progress, then go on when every governor lets the work.
 
         Raises:
-            Stopped: the time budget is used up, somebody asked to stop, by a signal or by the
-                stop file, or whoever started the step is gone.
+            Stopped: a governor ends the step; the text says which and how to go on.
         """
-        self.show(progress)
-        if self._asked:
-            raise Stopped(f"stopped by {self._asked} while at {progress.table}; run again to go on")
-        if self.stop_file and self.stop_file.exists():
-            raise Stopped(
-                f"stopped by the file {self.stop_file} while at {progress.table}; remove it "
-                "(playbooks/stop.yml -e prefect_maintenance_stop=false) and run again"
-            )
-        if self.abandoned and self.abandoned():
-            raise Stopped(
-                f"whoever started the run was gone while at {progress.table}; run again to go on"
-            )
-        if self.max_runtime and time.monotonic() - self._started >= self.max_runtime:
-            raise Stopped(
-                f"the time budget of {self.max_runtime} s was used up while at "
-                f"{progress.table}; run again to go on"
-            )
+        self.events(progress)
+        self.ask(progress.table)
 
-    def stop(self, reason: str) -> None:
-        """Ask for a stop before the next batch."""
-        self._asked = reason
+    def ask(self, at: str) -> None:
+        """Go on when every governor lets the work.
+
+        Args:
+            at: what is worked on, for texts.
+
+        Raises:
+            Stopped: a governor ends the step; the text says which and how to go on.
+        """
+        began = time.monotonic()
+        worked = began - self._let_go
+        while wait := self._longest(Moment(at, worked, time.monotonic() - began)):
+            self.events(Waiting(at, wait.why, wait.seconds))
+            time.sleep(wait.seconds)
+        self._let_go = time.monotonic()
+
+    def begin(self) -> None:
+        """Let the work begin: what came before counts for no batch."""
+        self._let_go = time.monotonic()
 
     @contextmanager
-    def heeding_signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT end the run at the next batch instead of in the middle."""
-
-        def heed(number: int, _frame: FrameType | None) -> None:
-            self.stop(signal.Signals(number).name)
-
-        before = {n: signal.signal(n, heed) for n in (signal.SIGTERM, signal.SIGINT)}
+    def also(self, *governors: Governor) -> Iterator[None]:
+        """Ask more governors until the end of the block."""
+        before, self.governors = self.governors, (*self.governors, *governors)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            self.governors = before
 
-
-def unread(descriptor: int) -> bool:
-    """Tell whether nobody reads any more what is written to a pipe or socket.
-
-    sshd closes the pipe when the controller dies or its job is cancelled; a file, and a
-    pipe that is still read, are never unread.
-    """
-    watch = select.poll()
-    watch.register(descriptor, 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
+    def _longest(self, moment: Moment) -> Wait | None:
+        longest: Wait | None = None
+        for governor in self.governors:
+            answer = governor(moment)
+            if isinstance(answer, Stop):
+                self.events(StoppedEvent(answer.why))
+                raise Stopped(answer.why)
+            if answer and (longest is None or answer.seconds > longest.seconds):
+                longest = answer
+        return longest

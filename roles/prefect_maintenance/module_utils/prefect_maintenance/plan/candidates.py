@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from ..database.connection import Database
-from .queries import Rules
+from .rules import Rules
 
 # `relative` is the parent of `run` where `above` is 1, a child of it where it is 0.
 _TABLES = {

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import humanize
-
+from .. import units
 from ..measure.sizes import TableSize
 from ..request.settings import Reclaim
 
@@ -36,9 +35,12 @@ _SWAP_SECONDS, _SWAP_LOCK = 0.4, 0.01
 
 @dataclass(frozen=True)
 class Choice:
-    """How the space of one table comes back, how much that should be, and why, in one sentence."""
+    """How the space of one table comes back, how much that should be, and why, in one sentence.
 
-    table: str
+    `table` is nothing for the file of an SQLite database as a whole.
+    """
+
+    table: str | None
     action: str
     gives_back: int
     why: str
@@ -90,12 +92,13 @@ class Situation:
 
 @dataclass(frozen=True)
 class Decision:
-    """How the rows of a table go, why, and what each way would have cost."""
+    """How the rows of a table go, why, what each way would cost, and the bytes that come back."""
 
     table: str
     strategy: str
     why: str
     costs: Mapping[str, Cost]
+    gives_back: int = 0
 
 
 def decide(found: Situation, asked: str, wanted: Reclaim) -> Decision:
@@ -108,7 +111,8 @@ def decide(found: Situation, asked: str, wanted: Reclaim) -> Decision:
     """
     costs = {"delete": _by_deletes(found, wanted), "rewrite": _by_rewrite(found)}
     strategy, why = _choose_strategy(found, asked, wanted, costs)
-    return Decision(found.size.name, strategy, why, costs)
+    gives_back = found.size.bytes - found.kept_bytes if strategy == "rewrite" else 0
+    return Decision(found.size.name, strategy, why, costs, gives_back)
 
 
 def choose(
@@ -137,7 +141,7 @@ def choose(
     if wanted.mode in ("none", "plain"):
         return Choice(size.name, wanted.mode, 0, f"vacuum is {wanted.mode}")
     if unmet := _unmet(free, percent, wanted):
-        would = f"a rewrite would give back {_bytes(free)}, {percent:.0f} % of it"
+        would = f"a rewrite would give back {units.size(free)}, {percent:.0f} % of it"
         return Choice(size.name, "plain", 0, f"{would}: less than {unmet}")
     unsure = _LEAST if exact else _unsure(size, size.bytes - free)
     if free < unsure:
@@ -145,10 +149,10 @@ def choose(
             size.name,
             "plain",
             0,
-            f"a rewrite would give back {_bytes(free)}: no more than the measurement may be "
-            f"wrong by ({_bytes(unsure)})",
+            f"a rewrite would give back {units.size(free)}: no more than the measurement may be "
+            f"wrong by ({units.size(unsure)})",
         )
-    gives = f"a rewrite gives back {_bytes(free)}, {percent:.0f} % of it"
+    gives = f"a rewrite gives back {units.size(free)}, {percent:.0f} % of it"
     if wanted.mode != "full" and not obstacles:
         return Choice(size.name, "rewrite", free, gives)
     if wanted.mode == "rewrite":
@@ -164,7 +168,7 @@ def _unmet(free: int, percent: float, wanted: Reclaim) -> str:
     """Name the thresholds that a rewrite would not reach; empty when it reaches both."""
     unmet = []
     if free < wanted.min_bytes:
-        unmet.append(f"vacuum_min_bytes ({_bytes(wanted.min_bytes)})")
+        unmet.append(f"vacuum_min_bytes ({units.size(wanted.min_bytes)})")
     if percent < wanted.min_percent:
         unmet.append(f"vacuum_min_percent ({wanted.min_percent} %)")
     return " and ".join(unmet)
@@ -232,7 +236,3 @@ def _by_rewrite(found: Situation) -> Cost:
         extra_bytes=kept,
         lock_seconds=_SWAP_LOCK,
     )
-
-
-def _bytes(value: int) -> str:
-    return str(humanize.naturalsize(value, binary=True))

@@ -13,7 +13,7 @@ from typing import Any
 from ..catalogue import TABLES
 from ..database.connection import Database
 from ..request.policy import Cutoffs
-from .queries import Rules
+from .rules import Rules
 
 _AGE = "COALESCE({r}.end_time, {r}.state_timestamp, {r}.start_time, {r}.expected_start_time)"
 # Infinity and the years before Christ are no dates in Python.

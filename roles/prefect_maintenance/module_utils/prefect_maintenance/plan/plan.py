@@ -1,16 +1,14 @@
-"""What would go: exact counts, taken in one snapshot, without a write to Prefect's tables."""
+"""What a run does to the database, decided before it does it and able to be written down."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..catalogue import BY_NAME, TABLES
-from ..database.connection import Database
-from ..request.policy import Cutoffs
-from . import candidates, queries
-from .queries import Rules
+from .choices import Choice, Cost, Decision
 
 
 @dataclass(frozen=True)
@@ -24,143 +22,89 @@ class Kept:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows that go, per table, cascades included.
+    """What goes, how it goes, and how the space comes back; of one step, or of several joined.
 
     Attributes:
-        rows: by table.
+        rows: that go, by table, cascades included.
         kept: what stays although it is old enough.
         orphaned: those of `rows` whose parent is gone and whose age alone would keep them.
+        decisions: how the rows of the tables that are purged by age go.
+        reclaim: how the space of each table comes back, or of an SQLite file as a whole.
     """
 
-    rows: Mapping[str, int]
-    kept: tuple[Kept, ...]
-    orphaned: Mapping[str, int]
+    rows: Mapping[str, int] = field(default_factory=dict)
+    kept: tuple[Kept, ...] = ()
+    orphaned: Mapping[str, int] = field(default_factory=dict)
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    reclaim: tuple[Choice, ...] = ()
 
+    def joined(self, later: Plan) -> Plan:
+        """Return the plan of this step and of a later one, which adds to it."""
+        return Plan(
+            rows=_added(self.rows, later.rows),
+            kept=tuple(dict.fromkeys((*self.kept, *later.kept))),
+            orphaned=_added(self.orphaned, later.orphaned),
+            decisions={**self.decisions, **later.decisions},
+            reclaim=later.reclaim or self.reclaim,
+        )
 
-def plan_purge(database: Database, rules: Rules, cutoffs: Cutoffs, unforced: set[str]) -> Plan:
-    """Count what the purge by SQL removes: rows by age, and orphans.
-
-    Args:
-        database: where to count.
-        rules: the policy as SQL.
-        cutoffs: the instants to count from.
-        unforced: tables whose foreign keys the database does not enforce.
-    """
-    bound = _bound(cutoffs)
-    with database.snapshot():
-        rows, live = {}, 0
-        for name in AGED:
-            old, spared = _aged(database, rules, name, cutoffs)
-            rows[name] = old - spared
-            live += spared
-        orphaned = {
-            "log": sum(
-                database.scalar(
-                    f"WITH RECURSIVE {queries.gone_runs(column)} "
-                    + queries.COUNT_GONE_LOGS.format(
-                        column=column,
-                        only="AND x.flow_run_id IS NULL" if column == "task_run_id" else "",
-                    ),
-                    orphans=bound["orphans"],
-                    logs=bound["logs"],
-                )
-                for column in ("flow_run_id", "task_run_id")
-            ),
-            "event_resources": database.scalar(
-                queries.COUNT_GONE_RESOURCES, events=bound["events"]
-            ),
+    @property
+    def bytes_back(self) -> dict[str | None, int]:
+        """Bytes that come back, by table; None is an SQLite file as a whole."""
+        found: dict[str | None, int] = {
+            table: decision.gives_back
+            for table, decision in self.decisions.items()
+            if decision.gives_back
         }
-        for table, count in orphaned.items():
-            rows[table] += count
-        for table in sorted(unforced):
-            rows[table] = database.scalar(
-                queries.COUNT_UNFORCED.format(
-                    table=table, orphaned=queries.orphaned(BY_NAME[table])
+        for choice in self.reclaim:
+            if choice.gives_back:
+                found[choice.table] = found.get(choice.table, 0) + choice.gives_back
+        return found
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that is the same for the same plan and differs for any other."""
+        told = json.dumps(self._contents(), sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain data, its forecast and its fingerprint beside it."""
+        return {
+            **self._contents(),
+            "bytes_back": sum(self.bytes_back.values()),
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> Plan:
+        """Read a plan that `as_json` returned."""
+        return cls(
+            rows=dict(told.get("rows", {})),
+            kept=tuple(Kept(**kept) for kept in told.get("kept", ())),
+            orphaned=dict(told.get("orphaned", {})),
+            decisions={
+                table: Decision(
+                    **{
+                        **decision,
+                        "costs": {way: Cost(**cost) for way, cost in decision["costs"].items()},
+                    }
                 )
-            )
-        rows["artifact_collection"] = database.scalar(queries.COUNT_EMPTY_COLLECTIONS)
-    return Plan(rows=rows, kept=_kept({"log": live}), orphaned=orphaned)
-
-
-def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: bool) -> Plan:
-    """Count what the deletion through the API removes, and what hangs on it.
-
-    Args:
-        database: where to count.
-        rules: the policy as SQL.
-        cutoffs: the instants to count from.
-        purged: logs older than their own cutoff count as gone already.
-
-    The flow runs that go stay listed in the session, for `delete`.
-    """
-    bound = _bound(cutoffs)
-    goes = rules.task_run_goes(after_runs=True)
-    candidates.make_tables(database)
-    with database.snapshot():
-        candidates.find(database, rules, cutoffs.flow_runs)
-        counted = database.rows(queries.COUNT_RUNS)[0]
-        rows = dict(zip(queries.RUN_TABLES, counted, strict=True))
-        rows["log"] = database.scalar(queries.COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
-        rows["log"] += database.scalar(
-            queries.COUNT_TASK_LOGS.format(goes=goes),
-            **{name: bound[name] for name in ("task_runs", "logs")},
-            purged=purged,
+                for table, decision in told.get("decisions", {}).items()
+            },
+            reclaim=tuple(Choice(**choice) for choice in told.get("reclaim", ())),
         )
-        rows["log"] += database.scalar(
-            queries.COUNT_STRAY_LOGS,
-            **{name: bound[name] for name in ("logs", "orphans")},
-            purged=purged,
-        )
-        alone, states = database.rows(
-            queries.COUNT_TASK_RUNS.format(goes=goes),
-            task_runs=bound["task_runs"],
-        )[0]
-        rows["task_run"] += alone
-        rows["task_run_state"] += states
-        artifacts = {"artifacts": bound["artifacts"]}
-        not_live = rules.not_live("x")
-        rows["artifact"] = database.scalar(
-            queries.COUNT_ARTIFACTS.format(not_live=not_live), **artifacts
-        )
-        rows["artifact_collection"] = database.scalar(
-            queries.COUNT_COLLECTIONS.format(not_live=not_live), **artifacts
-        )
-        kept = [
-            Kept("flow_run", count, why)
-            for why, count in database.rows(queries.kept_runs(rules), flow_runs=bound["flow_runs"])
-        ]
-        live = database.scalar(
-            queries.COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts
-        )
-    return Plan(rows=rows, kept=(*kept, *_kept({"artifact": live})), orphaned={})
+
+    def _contents(self) -> dict[str, Any]:
+        return {
+            "rows": dict(self.rows),
+            "kept": [asdict(kept) for kept in self.kept],
+            "orphaned": dict(self.orphaned),
+            "decisions": {table: asdict(decision) for table, decision in self.decisions.items()},
+            "reclaim": [asdict(choice) for choice in self.reclaim],
+        }
 
 
-AGED = tuple(table.name for table in TABLES if table.deleted_by == "sql")
-
-
-def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tuple[int, int]:
-    """Count the rows of a table older than the cutoff, and those of them that stay.
-
-    Both are cheap by themselves: the first reads in order, the second follows the few
-    unfinished runs; asking every old row for its run would be neither.
-    """
-    cutoff = getattr(cutoffs, str(BY_NAME[table].entity))
-    young, *spared = rules.keeps(BY_NAME[table])
-    old = queries.COUNT_ROWS.format(table=table, condition=f"NOT {young}")
-    return database.scalar(old, cutoff=cutoff), sum(
-        database.scalar(queries.COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
-        for keep in spared
-    )
-
-
-def _kept(live: Mapping[str, int]) -> tuple[Kept, ...]:
-    return tuple(
-        Kept(table, rows, "their flow run is not finished") for table, rows in live.items() if rows
-    )
-
-
-def _bound(cutoffs: Cutoffs) -> dict[str, Any]:
+def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {
-        name: getattr(cutoffs, name)
-        for name in ("flow_runs", "task_runs", "artifacts", "logs", "events", "orphans")
+        table: one.get(table, 0) + other.get(table, 0) for table in dict.fromkeys((*one, *other))
     }

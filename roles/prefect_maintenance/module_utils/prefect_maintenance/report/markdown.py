@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import humanize
-
+from ..units import count, size
 from .text import how
 
 # Bars of the chart: pixels.
@@ -38,9 +37,9 @@ def markdown(report: Mapping[str, Any]) -> str:
             "|:--|--:|--:|--:|--:|:--|",
         ]
         lines += [
-            f"| {t['name']} | {_count(t['rows_before'])} "
-            f"| {_count(report['deleted'].get(t['name'], 0))} | {_size(t['bytes_before'])} "
-            f"| {_size(t['bytes_after'])} | {how(t, check=checked)} |"
+            f"| {t['name']} | {count(t['rows_before'])} "
+            f"| {count(report['deleted'].get(t['name'], 0))} | {size(t['bytes_before'])} "
+            f"| {size(t['bytes_after'])} | {how(t, check=checked)} |"
             for t in tables
         ]
         lines.append("")
@@ -66,10 +65,10 @@ def markdown(report: Mapping[str, Any]) -> str:
 def _outcome(database: Mapping[str, Any], *, checked: bool) -> str:
     before, after = database["bytes_before"], database["bytes_after"]
     if checked:
-        return f"would go; nothing was changed. The database has {_size(after)}."
+        return f"would go; nothing was changed. The database has {size(after)}."
     return (
-        f"deleted, **{_size(max(0, before - after))}** given back. "
-        f"The database has {_size(after)}; it had {_size(before)}."
+        f"deleted, **{size(max(0, before - after))}** given back. "
+        f"The database has {size(after)}; it had {size(before)}."
     )
 
 
@@ -92,7 +91,7 @@ def chart(tables: Sequence[Mapping[str, Any]]) -> str:
             f'<rect x="{_LABEL}" y="{top}" width="{before}" height="{_BAR}" fill="#d5d9e0"/>',
             f'<rect x="{_LABEL}" y="{top}" width="{after}" height="{_BAR}" fill="#2f8f6f"/>',
             f'<text x="{_LABEL + before + 8}" y="{top + 13}">'
-            f"{_size(t['bytes_before'])} to {_size(t['bytes_after'])}</text>",
+            f"{size(t['bytes_before'])} to {size(t['bytes_after'])}</text>",
         ]
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -110,14 +109,6 @@ def _of_the_file(database: Mapping[str, Any]) -> list[str]:
     if database.get("error"):
         return [f"the whole file: FAILED, {database['error']}"]
     return [f"the whole file: {database['reclaim_why']}"] if database.get("reclaim_why") else []
-
-
-def _count(value: int | None) -> str:
-    return "?" if value is None else f"{value:,}"
-
-
-def _size(value: int | None) -> str:
-    return "?" if value is None else str(humanize.naturalsize(value, binary=True))
 
 
 def _plain(text: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import humanize
-
 from ..plan.choices import REWRITING
-from .report import PLANNED, Report, TableReport
+from ..units import count, size
+from .report import Report
+from .tables import PLANNED, TableReport
 
 _RECLAIMED = {
     "plain": "VACUUM",
@@ -29,7 +29,7 @@ def render(report: Report) -> list[str]:
         lines += ["", f"  also {_would(report)}: {others}"]
     if report.kept:
         lines += ["", "  kept although older than the cutoff:"]
-        lines += [f"    {humanize.intcomma(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
+        lines += [f"    {count(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
     if ways := [line for table in report.tables for line in _way(table, report)]:
         lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
     rewritten = [
@@ -88,13 +88,13 @@ def _table(report: Report) -> list[str]:
     for table in report.tables:
         deleted = report.deleted.get(table.name, 0)
         lines.append(
-            f"  {table.name:<20}{_count(table.rows_before):>13}{_count(deleted):>13}"
-            f"{_size(table.bytes_before):>13}{_size(table.bytes_after):>11}"
-            f"{_count(table.dead_after):>13}  {how(asdict(table), check=report.check_mode)}"
+            f"  {table.name:<20}{count(table.rows_before):>13}{count(deleted):>13}"
+            f"{size(table.bytes_before):>13}{size(table.bytes_after):>11}"
+            f"{count(table.dead_after):>13}  {how(asdict(table), check=report.check_mode)}"
         )
     before, after = report.database.get("bytes_before"), report.database.get("bytes_after")
     if before is not None and after is not None:
-        lines.append(f"  {'whole database':<46}{_size(before):>13}{_size(after):>11}")
+        lines.append(f"  {'whole database':<46}{size(before):>13}{size(after):>11}")
     return lines
 
 
@@ -117,7 +117,7 @@ def how(table: Mapping[str, Any], *, check: bool) -> str:
 def _ways(strategy: str, ways: Mapping[str, int]) -> str:
     if len(ways) < 2:
         return strategy
-    return ", ".join(f"{way} {humanize.intcomma(rows)}" for way, rows in ways.items())
+    return ", ".join(f"{way} {count(rows)}" for way, rows in ways.items())
 
 
 def _way(table: TableReport, report: Report) -> list[str]:
@@ -128,7 +128,9 @@ def _way(table: TableReport, report: Report) -> list[str]:
     told = "nothing went" if table.strategy == "none" else chosen
     if len(table.ways) > 1:
         told = _ways("", table.ways)
-    lines = [f"    {table.name}: {told}; {table.strategy_why}"]
+    back = report.plan.bytes_back.get(table.name, 0) if report.check_mode else 0
+    given = f"; {size(back)} would come back" if back else ""
+    lines = [f"    {table.name}: {told}; {table.strategy_why}{given}"]
     for way in sorted(table.estimates, key=lambda way: way != chosen):
         cost = table.estimates[way]
         lines.append(
@@ -142,7 +144,7 @@ def _way(table: TableReport, report: Report) -> list[str]:
 
 def _cost(seconds: float, wal_bytes: int, extra_bytes: int, lock_ms: int) -> str:
     return (
-        f"{seconds:,.1f} s, WAL {_size(wal_bytes)}, extra disk {_size(extra_bytes)}, "
+        f"{seconds:,.1f} s, WAL {size(wal_bytes)}, extra disk {size(extra_bytes)}, "
         f"lock {lock_ms:,} ms"
     )
 
@@ -150,7 +152,7 @@ def _cost(seconds: float, wal_bytes: int, extra_bytes: int, lock_ms: int) -> str
 def _others(report: Report) -> str:
     shown = {table.name for table in report.tables}
     return ", ".join(
-        f"{humanize.intcomma(rows)} {table}"
+        f"{count(rows)} {table}"
         for table, rows in report.deleted.items()
         if rows and table not in shown
     )
@@ -166,20 +168,14 @@ def _locked(milliseconds: int) -> str:
 
 def _verdict(report: Report) -> str:
     total = sum(report.deleted.values())
-    rows = humanize.intcomma(total)
+    rows = count(total)
     if report.check_mode:
-        return f"check: {rows} rows would go; status {report.status}"
-    given = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
-    disk = f"{_size(max(0, given))} given back to the operating system"
+        back = size(sum(report.plan.bytes_back.values()))
+        given = f", {back} would come back" if "vacuum" in report.steps else ""
+        return f"check: {rows} rows would go{given}; status {report.status}"
+    freed = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
+    disk = f"{size(max(0, freed))} given back to the operating system"
     return f"{rows} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
-
-
-def _count(value: int | None) -> str:
-    return "?" if value is None else str(humanize.intcomma(value))
-
-
-def _size(value: int | None) -> str:
-    return "?" if value is None else str(humanize.naturalsize(value, binary=True))
 
 
 def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[str]:
@@ -195,11 +191,11 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
     ]
     for t in report.tables:
         lines.append(
-            f"  {t.name:<20}{_count(t.rows_before):>13}{_size(t.heap_bytes):>11}"
-            f"{_size(t.toast_bytes):>11}{_size(t.index_bytes):>11}{_count(t.dead_before):>13}"
-            f"{_size(t.bloat_bytes):>11}{t.bloat_percent or 0:>6.0f}  {_age(t)}"
+            f"  {t.name:<20}{count(t.rows_before):>13}{size(t.heap_bytes):>11}"
+            f"{size(t.toast_bytes):>11}{size(t.index_bytes):>11}{count(t.dead_before):>13}"
+            f"{size(t.bloat_bytes):>11}{t.bloat_percent or 0:>6.0f}  {_age(t)}"
         )
-    lines.append(f"  whole database: {_size(report.database.get('bytes_before'))}")
+    lines.append(f"  whole database: {size(report.database.get('bytes_before'))}")
     lines += _bloat_notes(report)
     if any(t.rows_method == "estimate" for t in report.tables):
         lines.append("  rows of tables above 2 GiB are the planner's estimate")
@@ -207,8 +203,8 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
         lines += ["", "  what makes the rows (since the flow runs' cutoff):"]
         lines += [
             f"    {g['flow']!s:<28}{g['deployment'] or 'no deployment'!s:<24}"
-            f"{_count(int(str(g['flow_runs']))):>9} runs {_count(int(str(g['task_runs']))):>11} "
-            f"task runs {_count(int(str(g['logs']))):>11} logs"
+            f"{count(int(str(g['flow_runs']))):>9} runs {count(int(str(g['task_runs']))):>11} "
+            f"task runs {count(int(str(g['logs']))):>11} logs"
             for g in growth
         ]
     lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []

@@ -9,12 +9,12 @@ from typing import Any
 
 from ..errors import SettingsError
 from .instants import iso
-from .values import BOUNDS, given, integer, short
+from .options import REQUEST
+from .values import given, integer, short
 
-ENTITIES = ("flow_runs", "task_runs", "artifacts", "logs", "events")
-
-# Prefect: StateType in prefect.client.schemas.objects; TERMINAL_STATES beside it.
-TERMINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+ENTITIES = REQUEST["retention"].known
+TERMINAL_STATES = REQUEST["states"].known
+# Prefect: the other types of StateType in prefect.client.schemas.objects.
 UNFINISHED_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 
 # An orphaned log younger than this may belong to a run whose row is still on its way.
@@ -63,8 +63,8 @@ def parse_policy(request: Mapping[str, Any]) -> Policy:
         SettingsError: retention is not a whole number of days from 1, its entity is unknown,
             or a state is unknown or not terminal.
     """
-    everywhere = integer(given(request, "retention_days", 15), "retention_days", unit="days")
-    own = given(request, "retention", {})
+    everywhere = integer(given(request, "retention_days"), "retention_days", unit="days")
+    own = given(request, "retention")
     if not isinstance(own, Mapping):
         raise SettingsError(
             f"retention must map entities to days, e.g. {{logs: 7}}, not {short(own)}"
@@ -75,13 +75,14 @@ def parse_policy(request: Mapping[str, Any]) -> Policy:
             f"retention names an unknown entity: {', '.join(map(str, unknown))}; "
             f"known are {', '.join(ENTITIES)}"
         )
+    bounds = REQUEST["retention"].bounds
     days = {
-        entity: integer(own[entity], f"retention.{entity}", BOUNDS["retention_days"], unit="days")
+        entity: integer(own[entity], f"retention.{entity}", bounds, unit="days")
         if entity in own
         else everywhere
         for entity in ENTITIES
     }
-    return Policy(days=days, states=_states(request.get("states")))
+    return Policy(days=days, states=_states(given(request, "states")))
 
 
 def cutoffs_of(policy: Policy, reference: datetime) -> Cutoffs:
@@ -98,8 +99,7 @@ def cutoffs_of(policy: Policy, reference: datetime) -> Cutoffs:
         ) from None
 
 
-def _states(value: Any) -> tuple[str, ...]:
-    names = ["COMPLETED", "FAILED", "CANCELLED"] if value is None else value
+def _states(names: Any) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise SettingsError("states must be a list of terminal states, e.g. [COMPLETED, FAILED]")
     for name in names:

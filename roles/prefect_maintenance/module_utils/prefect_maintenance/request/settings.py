@@ -14,17 +14,7 @@ from . import instants
 from .api_address import check_api_url, check_headers
 from .instants import parse_instant
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
-from .values import given, number, one_of, seconds
-
-VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "repack")
-RUN_DELETE_WAYS = ("api", "sql")
-PURGE_STRATEGIES = ("auto", "delete", "rewrite")
-
-# The steps that a measurement may come before.
-STEPS_AFTER = ("purge", "delete", "vacuum")
-
-# POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
-BULK_LIMIT = 50
+from .values import given, number, one_of, seconds, word
 
 
 @dataclass(frozen=True)
@@ -118,28 +108,22 @@ class Settings:
             policy=policy,
             cutoffs=cutoffs_of(policy, reference),
             limits=Limits(
-                batch_size=number(request, "batch_size", 20000),
-                concurrency=number(request, "concurrency", 4),
-                lock_timeout=seconds(given(request, "lock_timeout", 5.0)),
-                max_runtime=number(request, "max_runtime", 0),
-                per_cluster=number(request, "per_cluster", 1),
+                batch_size=number(request, "batch_size"),
+                concurrency=number(request, "concurrency"),
+                lock_timeout=seconds(request, "lock_timeout"),
+                max_runtime=number(request, "max_runtime"),
+                per_cluster=number(request, "per_cluster"),
                 stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
             ),
             reclaim=Reclaim(
-                mode=one_of(given(request, "vacuum", "auto"), VACUUM_MODES, "vacuum"),
-                min_bytes=number(request, "vacuum_min_bytes", 100 * 2**20),
-                min_percent=number(request, "vacuum_min_percent", 20),
+                mode=word(request, "vacuum"),
+                min_bytes=number(request, "vacuum_min_bytes"),
+                min_percent=number(request, "vacuum_min_percent"),
             ),
-            purge_strategy=one_of(
-                given(request, "purge_strategy", "auto"), PURGE_STRATEGIES, "purge_strategy"
-            ),
-            run_delete_via=one_of(
-                given(request, "run_delete_via", "api"), RUN_DELETE_WAYS, "run_delete_via"
-            ),
-            growth_drivers=bool(request.get("growth_drivers")),
-            before=tuple(
-                one_of(step, STEPS_AFTER, "before") for step in request.get("before") or ()
-            ),
+            purge_strategy=word(request, "purge_strategy"),
+            run_delete_via=word(request, "run_delete_via"),
+            growth_drivers=bool(given(request, "growth_drivers")),
+            before=tuple(one_of(step, "before") for step in request.get("before") or ()),
             role=_parse_role(request),
             check=check,
             own_flow_run=os.environ.get("PREFECT__FLOW_RUN_ID") or None,
@@ -153,7 +137,9 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
     Raises:
         SettingsError: the address is none, or holds a password.
     """
-    headers = given(request, "api_headers", {})
+    headers = given(request, "api_headers")
+    if headers is None:
+        headers = {}
     if not isinstance(headers, Mapping):
         raise SettingsError("api_headers must map names to values, e.g. {X-Tenant: a}")
     check_headers({"Authorization": str(request.get("api_key") or "")}, "api_key")

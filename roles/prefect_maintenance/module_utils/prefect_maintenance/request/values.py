@@ -9,32 +9,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import SettingsError
+from .options import REQUEST
 
-# The least and the most of every number. A hundred years of days reach back before any computer.
+# The least and the most of every whole number.
 BOUNDS = {
-    "retention_days": (1, 36500),
-    "batch_size": (1, 10_000_000),
-    "concurrency": (1, 100),
-    "max_runtime": (0, 31_536_000),
-    "per_cluster": (0, 10_000),
-    "vacuum_min_bytes": (0, 2**53 - 1),
-    "vacuum_min_percent": (0, 100),
+    name: option.bounds
+    for name, option in REQUEST.items()
+    if option.type == "int" and option.bounds
 }
 
 
-def given(request: Mapping[str, Any], name: str, default: Any) -> Any:
-    """Return what was asked for; 0 and an empty text are answers, which may be refused."""
+def given(request: Mapping[str, Any], name: str) -> Any:
+    """Return what was asked for, or the option's default.
+
+    0 and an empty text are answers, which may be refused.
+    """
     value = request.get(name)
-    return default if value is None else value
+    return REQUEST[name].default if value is None else value
 
 
-def number(request: Mapping[str, Any], name: str, default: int) -> int:
+def number(request: Mapping[str, Any], name: str) -> int:
     """Return a whole number that was asked for, or its default.
 
     Raises:
         SettingsError: it is no whole number, or out of its bounds.
     """
-    return integer(given(request, name, default), name)
+    return integer(given(request, name), name)
 
 
 def integer(value: Any, name: str, bounds: tuple[int, int] | None = None, *, unit: str = "") -> int:
@@ -52,18 +52,20 @@ def integer(value: Any, name: str, bounds: tuple[int, int] | None = None, *, uni
     return value
 
 
-def seconds(value: Any) -> float:
-    """Return a lock_timeout in seconds.
+def seconds(request: Mapping[str, Any], name: str) -> float:
+    """Return the seconds that were asked for, or their default; the bounds themselves are out.
 
     Raises:
         SettingsError: it is no number, or out of its bounds.
     """
-    wanted = "lock_timeout must be seconds, more than 0 and less than 86400, not"
+    value = given(request, name)
+    least, most = REQUEST[name].bounds or (0, math.inf)
+    wanted = f"{name} must be seconds, more than {least} and less than {most}, not"
     try:
         told = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         raise SettingsError(f"{wanted} {short(value)}") from None
-    if not 0 < told < 86400:
+    if not least < told < most:
         raise SettingsError(f"{wanted} {short(value)}")
     return told
 
@@ -73,12 +75,22 @@ def short(value: Any) -> str:
     return reprlib.repr(value)
 
 
-def one_of(value: Any, choices: tuple[str, ...], name: str) -> str:
-    """Return a word that was asked for.
+def word(request: Mapping[str, Any], name: str) -> str:
+    """Return a word that was asked for, or its default.
 
     Raises:
         SettingsError: it is none of the choices.
     """
+    return one_of(given(request, name), name)
+
+
+def one_of(value: Any, name: str) -> str:
+    """Return one of the words from which the option may choose.
+
+    Raises:
+        SettingsError: it is none of the choices.
+    """
+    choices = REQUEST[name].choices
     if value not in choices:
         raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
     return str(value)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
-from ..database.connection import Database
-from ..errors import ApiError, ConnectionFailed, Mismatch, Unsupported
+from ..errors import ApiError, ConnectionFailed, Unsupported
 from ..request.instants import iso
 from ..request.settings import Api
 from .profile import keeper, profile_of
-
-_PROOF = "prefect_maintenance_proof"
-_MARK_LIVES = timedelta(hours=1)
 
 
 @dataclass
@@ -77,7 +71,7 @@ class PrefectApi:
         try:
             return self.ask("GET", path)
         except ApiError as error:
-            if error.args[-1] != 404:
+            if error.status != 404:
                 raise
             return None
 
@@ -114,7 +108,7 @@ class PrefectApi:
             body = {"flow_runs": guard, "limit": len(ids)}
             self.ask("POST", "/flow_runs/bulk_delete", json=body)
         except ApiError as error:
-            if error.args[-1] not in (404, 405):
+            if error.status not in (404, 405):
                 raise
             self.bulk = False
         return self.bulk
@@ -124,7 +118,7 @@ class PrefectApi:
         try:
             self.ask("DELETE", f"/{kind}/{row}")
         except ApiError as error:
-            if error.args[-1] != 404:
+            if error.status != 404:
                 raise
 
     def _refused(self, answer: httpx.Response) -> ApiError | ConnectionFailed:
@@ -134,19 +128,12 @@ class PrefectApi:
                 f"the Prefect API at {self.url} asks for credentials ({status}); "
                 "set api_auth_string, api_key or api_headers"
             )
-        return _ApiStatus(
+        return ApiError(
             f"the Prefect API answered {status} to {answer.request.method} "
             f"{answer.request.url.raw_path.decode()}; "
             + ("look at the server's log" if status >= 500 else "check api_url, it ends in /api"),
             status,
         )
-
-
-class _ApiStatus(ApiError):
-    """An error answer that remembers its status, for those who can go on without."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @contextmanager
@@ -172,45 +159,3 @@ def open_api(api: Api) -> Iterator[PrefectApi]:
             ) from None
         with opened as client:
             yield PrefectApi(client=client, url=api.url)
-
-
-def prove_same_server(api: PrefectApi, database: Database, *, write: bool) -> None:
-    """Make sure that the API speaks for this very database.
-
-    Block types get random ids when a database is made, so two databases never share them,
-    except copies of each other. Only a mark left through the API and read in the database
-    tells a copy; it is removed at once, and not left in check mode. Each proof has a mark of its
-    own. With `write`, the caller holds the lock of the one runner.
-
-    Raises:
-        Mismatch: the two belong to different servers.
-    """
-    differ = Mismatch(
-        f"the API at {api.url} and the database {database.url.database!r} belong to different "
-        "servers; nothing was deleted; check api_url and db_url"
-    )
-    shown = {row["id"] for row in api.ask("POST", "/block_types/filter", json={"limit": 200})}
-    there = {str(row[0]) for row in database.rows("SELECT id FROM block_type")}
-    # A server may be set to register none; then only the mark can tell.
-    if not shown <= there or (there and not shown):
-        raise differ
-    if not write:
-        return
-    name = f"{_PROOF}_{uuid4().hex}"
-    mark = api.ask("POST", "/variables/", json={"name": name, "value": api.url, "tags": []})
-    try:
-        if not database.scalar("SELECT count(*) FROM variable WHERE id = :id", id=mark["id"]):
-            raise differ
-        _remove_left_marks(api, mark)
-    finally:
-        api.delete("variables", mark["id"])
-
-
-def _remove_left_marks(api: PrefectApi, mark: Mapping[str, Any]) -> None:
-    """Remove the marks that killed runs left more than an hour before this one."""
-    before = datetime.fromisoformat(mark["created"]) - _MARK_LIVES
-    asked = {"variables": {"name": {"like_": _PROOF}}, "limit": 200}
-    for left in api.ask("POST", "/variables/filter", json=asked):
-        ours = re.fullmatch(rf"{_PROOF}(_[0-9a-f]{{32}})?", left["name"])
-        if ours and datetime.fromisoformat(left["created"]) < before:
-            api.delete("variables", left["id"])

@@ -1,4 +1,4 @@
-"""Work pools and deployments as they should be: read, compare, write only what differs.
+"""Deployments as they should be: read, compare, write only what differs.
 
 Prefect's own ways of deploying replace the schedule and touch the deployment every time; the
 plain routes used here do not, and are the same from Prefect 3.4 on.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -16,39 +16,16 @@ from zoneinfo import ZoneInfo
 
 from prefect.client.schemas.schedules import CronSchedule
 
-from ..errors import ApiError, MaintenanceError, SettingsError
+from ..errors import ApiError, Conflict, SettingsError
 from .api import PrefectApi
-from .pool_template import closed, replaceable
+from .change import Change
 from .pool_workers import without_worker
+from .work_pools import route_of
 
 # The scheduler makes at least so many runs ahead (Prefect: scheduler.min_runs).
 _SCHEDULED = 3
 # Seconds: twice the longest sleep of the scheduler (Prefect: scheduler.loop_seconds is 60).
 _SCHEDULER_TIMEOUT = 130
-
-
-class Conflict(MaintenanceError):
-    """Something of the same name is there and is something else."""
-
-
-@dataclass(frozen=True)
-class WorkPool:
-    """A work pool; None leaves a property as it is.
-
-    Attributes:
-        name: of the pool.
-        type: of its workers.
-        description: for people.
-        concurrency_limit: runs at a time.
-        only_environment: variables that a run may set; it may then replace nothing else. Of a
-            pool that is there already this is left as it is, with a warning.
-    """
-
-    name: str
-    type: str = "process"
-    description: str | None = None
-    concurrency_limit: int | None = None
-    only_environment: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,71 +87,6 @@ class Deployment:
         return told
 
 
-@dataclass(frozen=True)
-class Change:
-    """What differed, before and after; and what the door should say."""
-
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    answers: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything differed."""
-        return self.before != self.after
-
-
-def ensure_work_pool(api: PrefectApi, desired: WorkPool, *, present: bool, check: bool) -> Change:
-    """Create or update a work pool, or remove it.
-
-    Raises:
-        Conflict: a pool of that name is of another type.
-    """
-    route = f"/work_pools/{quote(desired.name, safe='')}"
-    there = api.find(route)
-    if there is not None and there["type"] != desired.type:
-        raise Conflict(
-            f"work pool {desired.name} is of type {there['type']}, not {desired.type}; "
-            "name another pool, or remove that one"
-        )
-    if not present:
-        return _remove_pool(api, desired, route, there, check=check)
-    wanted = {
-        name: value
-        for name, value in (
-            ("description", desired.description),
-            ("concurrency_limit", desired.concurrency_limit),
-        )
-        if value is not None
-    }
-    if there is None:
-        body = {"name": desired.name, "type": desired.type, **wanted}
-        if not check:
-            views = api.ask("GET", "/collections/views/aggregate-worker-metadata")
-            known = {kind: each for group in views.values() for kind, each in group.items()}
-            if desired.type not in known:
-                raise SettingsError(
-                    f"the server knows no work pools of type {desired.type}; name another type"
-                )
-            template = known[desired.type]["default_base_job_configuration"]
-            if desired.only_environment is not None:
-                template = closed(template, desired.only_environment)
-            api.ask("POST", "/work_pools/", json={**body, "base_job_template": template})
-        return Change({}, body)
-    differing = {name: value for name, value in wanted.items() if there.get(name) != value}
-    if differing and not check:
-        api.ask("PATCH", route, json=differing)
-    warnings: tuple[str, ...] = ()
-    if desired.only_environment is not None and replaceable(there["base_job_template"]):
-        warnings = (
-            f"work pool {desired.name} was there already and lets a run replace its "
-            f"{', '.join(replaceable(there['base_job_template']))}; remove the pool and run again "
-            "to have it without, or name another",
-        )
-    return Change({name: there.get(name) for name in differing}, differing, warnings=warnings)
-
-
 def ensure_deployment(
     api: PrefectApi, desired: Deployment, *, present: bool, check: bool, wait: bool = True
 ) -> Change:
@@ -198,7 +110,7 @@ def ensure_deployment(
             api.ask("DELETE", f"/deployments/{there['id']}")
         return Change({"name": desired.name} if there else {}, {})
     schedule = _schedule(desired)
-    pool = api.find(f"/work_pools/{quote(desired.work_pool, safe='')}")
+    pool = api.find(route_of(desired.work_pool))
     if pool is None and not check:
         raise Conflict(f"there is no work pool {desired.work_pool}; make it first")
     if pool is not None and pool["is_paused"]:
@@ -231,24 +143,6 @@ def ensure_deployment(
     answers["next_runs_local"] = [_local(at, desired.timezone) for at in answers["next_runs"]]
     unpolled = without_worker(api, pool) if pool else ""
     return Change(before, after, answers, (unpolled,) if unpolled else ())
-
-
-def _remove_pool(
-    api: PrefectApi, desired: WorkPool, route: str, there: Mapping[str, Any] | None, *, check: bool
-) -> Change:
-    if there is None:
-        return Change({}, {})
-    using = api.ask(
-        "POST",
-        "/deployments/filter",
-        json={"work_pools": {"name": {"any_": [desired.name]}}, "limit": 200},
-    )
-    if using:
-        names = ", ".join(sorted(str(deployment["name"]) for deployment in using)[:3])
-        return Change({}, {}, warnings=(f"work pool {desired.name} stays: it is used by {names}",))
-    if not check:
-        api.ask("DELETE", route)
-    return Change({"name": desired.name, "type": desired.type}, {})
 
 
 def _schedule(desired: Deployment) -> dict[str, Any] | None:

@@ -1,0 +1,145 @@
+"""What happens while a step is at work, told to whoever listens and kept for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """A step has begun."""
+
+    step: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work on a table is.
+
+    Attributes:
+        table: its name, or what else is worked on.
+        done: what is done so far.
+        total: of how much, where that is known.
+        unit: what is counted.
+        bytes: what was written or freed meanwhile, where that is known.
+    """
+
+    table: str
+    done: int
+    total: int | None
+    unit: str = "rows"
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The work on a table goes on later; `seconds` is how long it waits before it looks again."""
+
+    table: str
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TableDone:
+    """The work on a table has ended.
+
+    Attributes:
+        table: its name; nothing stands for the file of an SQLite database as a whole.
+        rows: that left it in this step.
+        ways: rows that went in each way; they add up to `rows`.
+        seconds: that it took.
+        wal_bytes: WAL that the whole server wrote meanwhile.
+        error: why it failed.
+    """
+
+    table: str | None
+    rows: int
+    ways: Mapping[str, int]
+    seconds: float
+    wal_bytes: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The rows of a table, or a file, were written anew.
+
+    Attributes:
+        table: its name; nothing stands for the file of an SQLite database as a whole.
+        lock_seconds: for which everybody was kept out.
+        extra_bytes: disk that was needed meanwhile.
+    """
+
+    table: str | None
+    lock_seconds: float
+    extra_bytes: int
+
+
+@dataclass(frozen=True)
+class Reclaimed:
+    """What was done to give the space of a table back, and why that.
+
+    `table` is nothing for the file of an SQLite database as a whole.
+    """
+
+    table: str | None
+    action: str
+    why: str
+
+
+@dataclass(frozen=True)
+class FellBack:
+    """Rows of a table did not go in the way that was planned, and why."""
+
+    table: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that a person should know."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The step ends before its work is done."""
+
+    why: str
+
+
+Event = (
+    StepStarted
+    | Progress
+    | Waiting
+    | TableDone
+    | Rewritten
+    | Reclaimed
+    | FellBack
+    | Warned
+    | Stopped
+)
+Listener = Callable[[Event], None]
+
+
+@dataclass
+class Events:
+    """Takes what happens: tells it to a listener, and keeps what the report is made of.
+
+    Attributes:
+        listener: told of everything at once; what it raises ends the step.
+        kept: all but progress, of which there is one a batch.
+    """
+
+    listener: Listener | None = None
+    kept: list[Event] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        if not isinstance(event, Progress | Waiting):
+            self.kept.append(event)
+        if self.listener:
+            self.listener(event)

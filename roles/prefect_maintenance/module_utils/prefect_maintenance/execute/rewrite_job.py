@@ -1,0 +1,73 @@
+"""One rewrite: what is to be done, and the sessions that are at work for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..database.connection import Database
+from ..database.table_guard import Guard
+from ..errors import MaintenanceError
+from ..events import Progress
+from ..measure import obstacles
+from ..measure.leftovers import Names
+from ..pace.pace import Pace
+
+# Joins a condition on an unfinished flow run `f`.
+AMONG_REVIVED = "AND f.id IN (SELECT v.id FROM prefect_maintenance_revived v)"
+
+
+class Refused(MaintenanceError):
+    """The table has something that a swap would not carry over; it is purged by deletes."""
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One rewrite.
+
+    Attributes:
+        keeps: conditions on `x`, exclusive of each other; a row that meets one is kept. The
+            first is the one that most rows meet.
+        bound: values of the conditions.
+        age: the column that dates the rows.
+        lock_timeout: seconds in which each lock must be had, in attempts of some milliseconds.
+        pace: asked between two pieces of the copy whether to go on.
+        expected: rows that are to go, as planned.
+        live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
+        revived: the keeps after the first, for the runs in `prefect_maintenance_revived` only.
+    """
+
+    database: Database
+    table: str
+    keeps: tuple[str, ...]
+    bound: dict[str, object]
+    age: str
+    lock_timeout: float
+    pace: Pace
+    expected: int = 0
+    live: str = ""
+    revived: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A rewrite at work: its names, the session that copies, and who holds the table."""
+
+    job: Rewrite
+    names: Names
+    copier: Database
+    guard: Guard
+
+    def go_on(self, done: int, total: int | None, unit: str = "rows") -> None:
+        """Tell how far the rewrite is; ask the pace, and whether the table is still held."""
+        self.job.pace(Progress(self.job.table, done, total, unit))
+        self.guard.check()
+
+
+def require_whole(job: Rewrite, table: str | None = None) -> None:
+    """Make sure that a swap would carry everything over.
+
+    Raises:
+        Refused: it would not.
+    """
+    if reasons := obstacles.refusals(job.database, table or job.table):
+        raise Refused(f"{job.table} cannot be swapped: {', '.join(reasons)}")

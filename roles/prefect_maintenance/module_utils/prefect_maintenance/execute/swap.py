@@ -1,0 +1,92 @@
+"""The instant in which the copy takes the place of the table, and all is looked at once more."""
+
+from __future__ import annotations
+
+import time
+
+from ..measure import leftovers, relations
+from .copy import insert, settle
+from .rewrite_job import Refused, Work, require_whole
+
+# Flow runs `f` that were unfinished when the rows of theirs that stay were looked for; and those
+# that have become so since.
+_LIVE = """
+CREATE TEMPORARY TABLE prefect_maintenance_live ON COMMIT DROP AS
+SELECT f.id FROM flow_run f WHERE {live}
+"""
+_REVIVED = """
+CREATE TEMPORARY TABLE prefect_maintenance_revived ON COMMIT DROP AS
+SELECT f.id FROM flow_run f WHERE {live}
+AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_live l WHERE l.id = f.id)
+"""
+
+
+def swap(work: Work, file: int) -> tuple[float, int]:
+    """Let the copy take the place of the table, in the transaction that holds it.
+
+    Args:
+        work: the rewrite.
+        file: of the table when the copy began.
+
+    Returns:
+        When the strong lock was had (monotonic seconds), and by how many rows the copy grew.
+    """
+    job, names, database = work.job, work.names, work.job.database
+    indexes = relations.indexes(database, job.table)
+    grown = _missed(work)
+    work.guard.lock("ACCESS EXCLUSIVE")
+    began = time.monotonic()
+    if relations.files(database, job.table) != file:
+        raise Refused(f"the rows of {job.table} were moved meanwhile")
+    if relations.followed(database, job.table) != len(names.triggers):
+        raise Refused(f"the triggers that follow {job.table} were switched off meanwhile")
+    grown += settle(work, database).copied
+    grown += _revived(work)
+    leftovers.drop_triggers(database, names)
+    database.ddl(f"ALTER TABLE {names.table} RENAME TO {names.old_name}")
+    for index in indexes:
+        database.ddl(f"ALTER INDEX {names.schema}.{index.name} RENAME TO {index.beside}")
+    database.ddl(f"ALTER TABLE {names.copy} RENAME TO {names.bare}")
+    for index in indexes:
+        database.ddl(f"ALTER INDEX {names.schema}.{index.temporary} RENAME TO {index.name}")
+    # Only now: a GRANT takes no lock on the table, but none can change a row of the catalog
+    # that this transaction has changed.
+    require_whole(job, names.old)
+    if changed := _differences(work):
+        raise Refused(f"the copy of {job.table} differs from it in {', '.join(changed)}")
+    return began, grown
+
+
+def _missed(work: Work) -> int:
+    """Copy rows whose run came to life since they were left out; returns their number."""
+    job, database = work.job, work.job.database
+    if not job.live:
+        return 0
+    database.run(_LIVE.format(live=job.live))
+    return _copied_late(work, job.keeps[1:])
+
+
+def _revived(work: Work) -> int:
+    """The same under the lock, and only for runs that came to life since `_missed`."""
+    job, database = work.job, work.job.database
+    if not job.live or not database.run(_REVIVED.format(live=job.live)):
+        return 0
+    return _copied_late(work, job.revived)
+
+
+def _copied_late(work: Work, keeps: tuple[str, ...]) -> int:
+    rows = 0
+    for keep in keeps:
+        late = (
+            f"{keep} AND NOT EXISTS (SELECT 1 FROM {work.job.table}__maintenance_new c "
+            "WHERE c.id = x.id)"
+        )
+        rows += work.job.database.run(insert(work, late), **work.job.bound)
+    return rows
+
+
+def _differences(work: Work) -> list[str]:
+    """Name what of the old table the new one does not have or has otherwise."""
+    there = relations.shape(work.job.database, work.names.old)
+    made = relations.shape(work.job.database, work.names.table)
+    return sorted(key for key in made if there.get(key) != made[key])

@@ -1,0 +1,85 @@
+"""What is to be deleted, laid down in a temporary table in the order of deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..database.connection import Database
+
+WORKLIST_OF_RUNS = """
+CREATE TEMPORARY TABLE prefect_maintenance_worklist AS
+SELECT row_number() OVER (
+           ORDER BY COALESCE(top.end_time, top.state_timestamp, top.start_time,
+                             top.expected_start_time), COALESCE(o.top, d.id), d.id) AS position,
+       d.id AS id, COALESCE(o.top, d.id) AS top,
+       r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
+           AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = d.id) AS single
+FROM prefect_maintenance_candidate d
+JOIN flow_run r ON r.id = d.id
+LEFT JOIN prefect_maintenance_tree o ON o.id = d.id
+LEFT JOIN flow_run top ON top.id = COALESCE(o.top, d.id)
+"""
+
+WORKLIST_OF_ROWS = """
+CREATE TEMPORARY TABLE prefect_maintenance_worklist AS
+{ctes}
+SELECT row_number() OVER (ORDER BY {alias}.{order}) AS position, {alias}.id AS id
+FROM {table} {alias} WHERE {goes}
+"""
+
+_INDEX_WORKLIST = (
+    "CREATE UNIQUE INDEX prefect_maintenance_at ON prefect_maintenance_worklist (position)"
+)
+INDEX_WORKLIST_TOP = "CREATE INDEX prefect_maintenance_top ON prefect_maintenance_worklist (top)"
+_DROP_WORKLIST = "DROP TABLE IF EXISTS prefect_maintenance_worklist"
+
+WORKLIST_LEFT = "SELECT count(*) FROM prefect_maintenance_worklist d JOIN {table} x ON x.id = d.id"
+_LENGTH = "SELECT max(position) FROM prefect_maintenance_worklist"
+
+DELETE_LISTED = """
+DELETE FROM {table} AS x WHERE x.id IN (
+    SELECT d.id FROM prefect_maintenance_worklist d WHERE d.position BETWEEN :first AND :last)
+AND {goes}
+"""
+
+_GONE_LOGS = """
+x.{column} IN (
+    SELECT d.id FROM prefect_maintenance_worklist d WHERE d.position BETWEEN :first AND :last)
+AND x.timestamp < :orphans {only}
+AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})
+"""
+# Logs `x` of the gone runs of a batch.
+GONE_LOGS = {
+    "flow_run_id": _GONE_LOGS.format(column="flow_run_id", parent="flow_run", only=""),
+    "task_run_id": _GONE_LOGS.format(
+        column="task_run_id", parent="task_run", only="AND x.flow_run_id IS NULL"
+    ),
+}
+
+
+@contextmanager
+def worklist(database: Database, sql: str, **bound: Any) -> Iterator[None]:
+    """Lay down what is to be deleted in a temporary table, and remove that afterwards."""
+    database.run(_DROP_WORKLIST)
+    database.run(sql, **bound)
+    database.run(_INDEX_WORKLIST)
+    if database.is_postgresql:
+        database.run("ANALYZE prefect_maintenance_worklist")
+    try:
+        yield
+    finally:
+        if not database.connection.invalidated:
+            database.run(_DROP_WORKLIST)
+
+
+def worklist_length(database: Database) -> int:
+    """Return how many rows the temporary table holds."""
+    return database.scalar(_LENGTH) or 0
+
+
+def positions(database: Database, step: int) -> Iterator[tuple[int, int]]:
+    """Cut the temporary table into ranges of positions, first and last included."""
+    for first in range(1, worklist_length(database) + 1, step):
+        yield first, first + step - 1

@@ -1,0 +1,46 @@
+"""What a governor is: it says whether the work may go on, waits, or ends, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The moment between two batches at which governors are asked.
+
+    Attributes:
+        at: what is worked on, for texts.
+        worked: seconds since the pace last let the work go on.
+        waited: seconds that it has waited since.
+    """
+
+    at: str
+    worked: float
+    waited: float
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Look again after so many seconds, and say why."""
+
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the step; `why` is a whole sentence that says how to go on."""
+
+    why: str
+
+
+Answer = Wait | Stop | None
+
+
+class Governor(Protocol):
+    """Asked between two batches; None lets the work go on."""
+
+    def __call__(self, moment: Moment) -> Answer:
+        """Answer for this moment."""

@@ -1,0 +1,108 @@
+"""The statements that count what goes and what stays, for the plan.
+
+All of it runs on PostgreSQL and SQLite. `prefect_maintenance_candidate` has the flow runs that go,
+as `candidates.find` found them.
+"""
+
+from __future__ import annotations
+
+from .rules import Rules, old, words
+
+COUNT_RUNS = """
+SELECT
+    (SELECT count(*) FROM prefect_maintenance_candidate),
+    (SELECT count(*) FROM flow_run_state s
+     JOIN prefect_maintenance_candidate d ON d.id = s.flow_run_id),
+    (SELECT count(*) FROM flow_run_input i
+     JOIN prefect_maintenance_candidate d ON d.id = i.flow_run_id),
+    (SELECT count(*) FROM task_run t JOIN prefect_maintenance_candidate d ON d.id = t.flow_run_id),
+    (SELECT count(*) FROM task_run_state s JOIN task_run t ON t.id = s.task_run_id
+     JOIN prefect_maintenance_candidate d ON d.id = t.flow_run_id)
+"""
+
+RUN_TABLES = ("flow_run", "flow_run_state", "flow_run_input", "task_run", "task_run_state")
+
+# Logs of runs that go now, apart from those that go by their own age before the runs do.
+COUNT_RUN_LOGS = """
+SELECT count(*) FROM log x JOIN prefect_maintenance_candidate d ON d.id = x.flow_run_id
+WHERE NOT (:purged AND x.timestamp < :logs)
+"""
+
+# Logs of task runs that go by themselves.
+COUNT_TASK_LOGS = """
+SELECT count(*) FROM task_run t JOIN log x ON x.task_run_id = t.id
+WHERE {goes} AND NOT (:purged AND x.timestamp < :logs)
+  AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = x.flow_run_id)
+"""
+
+# Logs that name no flow run, once their task run has gone with its own.
+COUNT_STRAY_LOGS = """
+SELECT count(*) FROM log x LEFT JOIN task_run t ON t.id = x.task_run_id
+WHERE x.flow_run_id IS NULL AND x.task_run_id IS NOT NULL AND x.timestamp < :orphans AND (
+    (t.id IS NULL AND NOT :purged) OR (NOT (:purged AND x.timestamp < :logs)
+        AND EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = t.flow_run_id)))
+"""
+
+COUNT_TASK_RUNS = """
+SELECT count(*), (
+    SELECT count(*) FROM task_run_state s JOIN task_run t ON t.id = s.task_run_id WHERE {goes})
+FROM task_run t WHERE {goes}
+"""
+
+COUNT_ARTIFACTS = """
+SELECT count(*) FROM artifact x WHERE x.created < :artifacts AND {not_live}
+"""
+
+# Collections whose every artifact goes.
+COUNT_COLLECTIONS = """
+SELECT count(*) FROM artifact_collection c
+WHERE EXISTS (SELECT 1 FROM artifact x WHERE x.key = c.key)
+  AND NOT EXISTS (
+    SELECT 1 FROM artifact x
+    WHERE x.key = c.key AND (x.created < :artifacts AND {not_live}) IS NOT TRUE)
+"""
+
+COUNT_ROWS = "SELECT count(*) FROM {table} x WHERE {condition}"
+
+# Logs that outlived their run and are not old enough to go by age.
+COUNT_GONE_LOGS = """
+SELECT count(*) FROM log x JOIN gone_run g ON g.id = x.{column}
+WHERE x.timestamp < :orphans AND x.timestamp >= :logs {only}
+"""
+
+COUNT_GONE_RESOURCES = """
+SELECT count(*) FROM event_resources x
+WHERE x.occurred >= :events AND NOT EXISTS (
+    SELECT 1 FROM events e WHERE e.id = x.event_id AND e.occurred >= :events)
+"""
+
+# Children whose parent is gone, where no foreign key saw to it.
+COUNT_UNFORCED = "SELECT count(*) FROM {table} x WHERE {orphaned}"
+
+COUNT_EMPTY_COLLECTIONS = """
+SELECT count(*) FROM artifact_collection c
+WHERE NOT EXISTS (SELECT 1 FROM artifact x WHERE x.key = c.key)
+"""
+
+# Why flow runs older than their cutoff stay.
+KEPT_RUNS = """
+SELECT CASE
+    WHEN {unfinished} THEN COALESCE('state ' || {state} || ' is not finished', 'it has no state')
+    WHEN r.state_type NOT IN ({states}) THEN 'state ' || {state} || ' is not in the policy'
+    WHEN {goes} IS NOT TRUE THEN 'it is the maintenance run itself'
+    ELSE 'its tree of subflows holds a run that stays' END AS why, count(*)
+FROM flow_run r
+WHERE {old} AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = r.id)
+GROUP BY why ORDER BY why
+"""
+
+
+def kept_runs(rules: Rules) -> str:
+    """Group the flow runs that are old enough and stay by the reason. Binds :flow_runs."""
+    return KEPT_RUNS.format(
+        unfinished=rules.is_unfinished("r"),
+        state="CAST(r.state_type AS VARCHAR)",
+        states=words(rules.states),
+        goes=rules.run_goes,
+        old=old("r", "flow_runs"),
+    )

@@ -1,0 +1,113 @@
+"""What the purge by SQL removes, and how: counted in one snapshot, without a write."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from ..catalogue import BY_NAME, TABLES
+from ..database.connection import Database
+from ..measure.obstacles import obstacles
+from ..measure.sizes import measure, ordered
+from ..request.policy import Cutoffs
+from ..request.settings import Reclaim
+from .choices import Decision, Situation, decide
+from .counts import (
+    COUNT_EMPTY_COLLECTIONS,
+    COUNT_GONE_LOGS,
+    COUNT_GONE_RESOURCES,
+    COUNT_ROWS,
+    COUNT_UNFORCED,
+)
+from .plan import Kept, Plan
+from .rules import Rules, gone_runs, orphaned_rows
+
+# Tables whose rows go by their own age.
+AGED = tuple(table.name for table in TABLES if table.deleted_by == "sql")
+
+
+def plan_purge(
+    database: Database, rules: Rules, cutoffs: Cutoffs, unforced: Collection[str]
+) -> Plan:
+    """Count what the purge by SQL removes: rows by age, and orphans.
+
+    Args:
+        database: where to count.
+        rules: the policy as SQL.
+        cutoffs: the instants to count from.
+        unforced: tables whose foreign keys the database does not enforce.
+    """
+    with database.snapshot():
+        rows, live = {}, 0
+        for name in AGED:
+            old, spared = _aged(database, rules, name, cutoffs)
+            rows[name] = old - spared
+            live += spared
+        orphaned = {
+            "log": sum(
+                database.scalar(
+                    f"WITH RECURSIVE {gone_runs(column)} "
+                    + COUNT_GONE_LOGS.format(
+                        column=column,
+                        only="AND x.flow_run_id IS NULL" if column == "task_run_id" else "",
+                    ),
+                    orphans=cutoffs.orphans,
+                    logs=cutoffs.logs,
+                )
+                for column in ("flow_run_id", "task_run_id")
+            ),
+            "event_resources": database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events),
+        }
+        for table, count in orphaned.items():
+            rows[table] += count
+        for table in sorted(unforced):
+            rows[table] = database.scalar(
+                COUNT_UNFORCED.format(table=table, orphaned=orphaned_rows(BY_NAME[table]))
+            )
+        rows["artifact_collection"] = database.scalar(COUNT_EMPTY_COLLECTIONS)
+    return Plan(rows=rows, kept=kept_live("log", live), orphaned=orphaned)
+
+
+def with_decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) -> Plan:
+    """Add to a plan how the rows of each table that is purged by age go.
+
+    Args:
+        database: where.
+        plan: the rows that go.
+        asked: "auto", "delete" or "rewrite".
+        wanted: what becomes of the space afterwards.
+    """
+    decided: dict[str, Decision] = {}
+    for table in AGED if database.is_postgresql else ():
+        if not plan.rows[table]:
+            continue
+        found = Situation(
+            size=measure(database, only=table, count=False)[0],
+            goes=plan.rows[table],
+            ordered=ordered(database, table),
+            obstacles=(),
+        )
+        if asked != "delete":
+            found = replace(found, obstacles=obstacles(database, table, found.kept_bytes))
+        decided[table] = decide(found, asked, wanted)
+    return replace(plan, decisions=decided)
+
+
+def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tuple[int, int]:
+    """Count the rows of a table older than the cutoff, and those of them that stay.
+
+    Both are cheap by themselves: the first reads in order, the second follows the few
+    unfinished runs; asking every old row for its run would be neither.
+    """
+    cutoff = getattr(cutoffs, str(BY_NAME[table].entity))
+    young, *spared = rules.keeps(BY_NAME[table])
+    old = COUNT_ROWS.format(table=table, condition=f"NOT {young}")
+    return database.scalar(old, cutoff=cutoff), sum(
+        database.scalar(COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
+        for keep in spared
+    )
+
+
+def kept_live(table: str, rows: int) -> tuple[Kept, ...]:
+    """Say that rows stay because their flow run is not finished, if there are any."""
+    return (Kept(table, rows, "their flow run is not finished"),) if rows else ()

@@ -1,0 +1,179 @@
+"""Which rows go: the rules of the policy as conditions in SQL, each written once.
+
+All of it runs on PostgreSQL and SQLite. Names in braces are filled in by `Rules` from checked words
+only; values are bound.
+
+A row's age counts from the first of end_time, state_timestamp, start_time and
+expected_start_time that is set: before Prefect 3.6.14 a run that ended without having started
+has no end_time (PrefectHQ/prefect commit c4a4a7e199).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..catalogue import Table
+from ..request.policy import TERMINAL_STATES, UNFINISHED_STATES
+
+# The first half can use the index on end_time; together they are COALESCE(...) < cutoff.
+_OLD = (
+    "({r}.end_time < :{cutoff} OR ({r}.end_time IS NULL AND "
+    "COALESCE({r}.state_timestamp, {r}.start_time, {r}.expected_start_time) < :{cutoff}))"
+)
+_UNFINISHED = "({r}.state_type IS NULL OR {r}.state_type IN ({unfinished}))"
+
+# Among the flow runs that go, as `candidates.find` found them.
+_CANDIDATE = "EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = {id})"
+
+_RUN_GOES = "(r.state_type IN ({states}) AND {old} AND r.id NOT IN ({own}))"
+
+# A finished task run may go before its flow run, but not while that run is unfinished, and not
+# when a subflow that stays hangs on it.
+_TASK_RUN_GOES = """(
+    t.state_type IN ({terminal}) AND {old}
+    AND NOT EXISTS (SELECT 1 FROM flow_run f WHERE f.id = t.flow_run_id AND {unfinished_f})
+    AND NOT EXISTS (SELECT 1 FROM flow_run c WHERE c.parent_task_run_id = t.id {unless_candidate})
+)"""
+
+# Of an unfinished flow run: the row names the run itself, or only one of its task runs.
+_LIVE = (
+    "EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {x}.flow_run_id AND {unfinished_f})",
+    """({x}.flow_run_id IS NULL AND {x}.task_run_id IS NOT NULL AND EXISTS (
+        SELECT 1 FROM task_run t JOIN flow_run f ON f.id = t.flow_run_id
+        WHERE t.id = {x}.task_run_id AND {unfinished_f}))""",
+)
+# The same, negated and with the common half as an anti-join of its own, which is what lets the
+# planner hash the few unfinished runs instead of probing once a row.
+_NOT_LIVE = """
+    NOT EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {x}.flow_run_id AND {unfinished_f})
+    AND ({x}.flow_run_id IS NOT NULL OR {x}.task_run_id IS NULL OR NOT EXISTS (
+        SELECT 1 FROM task_run t JOIN flow_run f ON f.id = t.flow_run_id
+        WHERE t.id = {x}.task_run_id AND {unfinished_f}))
+"""
+
+# Hops from one distinct run to the next along the index instead of reading every log.
+_GONE_FLOW_RUNS = """
+hop(id) AS (
+    SELECT (SELECT l.flow_run_id FROM log l WHERE l.flow_run_id IS NOT NULL
+            ORDER BY l.flow_run_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT l.flow_run_id FROM log l WHERE l.flow_run_id > h.id
+            ORDER BY l.flow_run_id LIMIT 1)
+    FROM hop h WHERE h.id IS NOT NULL
+),
+gone_run(id) AS MATERIALIZED (
+    SELECT h.id FROM hop h
+    WHERE h.id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM flow_run p WHERE p.id = h.id)
+)
+"""
+# Logs of task runs that never had a flow run are few, and an index leads to them.
+_GONE_TASK_RUNS = """
+gone_run(id) AS MATERIALIZED (
+    SELECT DISTINCT l.task_run_id FROM log l
+    WHERE l.flow_run_id IS NULL AND l.task_run_id IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM task_run p WHERE p.id = l.task_run_id)
+)
+"""
+
+# Its parent is gone.
+_ORPHANED = "NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The policy as SQL conditions.
+
+    Attributes:
+        states: terminal states in the policy.
+        unfinished: every state that is not terminal, those of a newer Prefect included.
+        own: flow runs that must stay whatever their state: the maintenance run itself.
+    """
+
+    states: tuple[str, ...]
+    unfinished: tuple[str, ...] = UNFINISHED_STATES
+    own: tuple[str, ...] = ()
+
+    @property
+    def run_goes(self) -> str:
+        """Flow run `r` goes by itself; its relatives are not asked. Binds :flow_runs."""
+        return _RUN_GOES.format(
+            states=words(self.states), old=old("r", "flow_runs"), own=words(self.own) or "NULL"
+        ).replace("AND r.id NOT IN (NULL)", "")
+
+    def task_run_goes(self, *, after_runs: bool) -> str:
+        """Task run `t` goes by itself. Binds :task_runs.
+
+        Args:
+            after_runs: the candidates among the flow runs are still there and count as gone.
+        """
+        goes = _TASK_RUN_GOES.format(
+            terminal=words(TERMINAL_STATES),
+            old=old("t", "task_runs"),
+            unfinished_f=self.is_unfinished("f"),
+            unless_candidate=f"AND NOT {_CANDIDATE.format(id='c.id')}" if after_runs else "",
+        )
+        if not after_runs:
+            return goes
+        return f"({goes} AND NOT {_CANDIDATE.format(id='t.flow_run_id')})"
+
+    def is_unfinished(self, alias: str) -> str:
+        """Run `alias` has not reached a terminal state."""
+        return _UNFINISHED.format(r=alias, unfinished=words(self.unfinished))
+
+    def live(self, alias: str) -> str:
+        """Row `alias` (a log or an artifact) belongs to an unfinished flow run."""
+        return f"({' OR '.join(self._live(alias))})"
+
+    def keeps(self, table: Table, among: str = "") -> tuple[str, ...]:
+        """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
+
+        Apart from each other, because each can use an index of its own. Bind :cutoff.
+
+        Args:
+            table: it is purged by age.
+            among: narrows the unfinished flow runs `f` whose rows stay; begins with AND.
+        """
+        young = f"x.{table.age} >= :cutoff"
+        if table.name != "log":
+            return (young,)
+        live = self._live("x", among)
+        return (young, *(f"x.{table.age} < :cutoff AND {one}" for one in live))
+
+    def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
+        unfinished = f"{self.is_unfinished('f')} {among}"
+        return tuple(part.format(x=alias, unfinished_f=unfinished) for part in _LIVE)
+
+    def not_live(self, alias: str) -> str:
+        """Row `alias` (a log or an artifact) belongs to no unfinished flow run."""
+        return _NOT_LIVE.format(x=alias, unfinished_f=self.is_unfinished("f"))
+
+    def aged(self, table: str) -> str:
+        """Row `x` of a table that is purged by age alone may go; its age is asked apart."""
+        return self.not_live("x") if table == "log" else "TRUE"
+
+
+def old(alias: str, cutoff: str) -> str:
+    """Run `alias` is older than the bound cutoff."""
+    return _OLD.format(r=alias, cutoff=cutoff)
+
+
+def gone_runs(column: str) -> str:
+    """CTEs that end in gone_run(id): runs that logs name in a column and that are not there."""
+    return _GONE_FLOW_RUNS if column == "flow_run_id" else _GONE_TASK_RUNS
+
+
+def listed(ids: Iterable[str]) -> str:
+    """Write ids that came out of the database as an SQL list."""
+    return f"({words(ids)})"
+
+
+def words(values: Iterable[str]) -> str:
+    """Write words that were checked against a list, or ids; nothing else may come here."""
+    return ", ".join(f"'{value}'" for value in values)
+
+
+def orphaned_rows(table: Table) -> str:
+    """Row `x` of a table names a parent that is gone."""
+    parent = table.parents[0]
+    return _ORPHANED.format(parent=parent.table, column=parent.column)

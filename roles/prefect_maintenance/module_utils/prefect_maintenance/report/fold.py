@@ -1,0 +1,42 @@
+"""What happened becomes the report: one event after the other is added to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..events import Event, FellBack, Reclaimed, Rewritten, TableDone, Warned
+from ..plan.choices import Choice
+from .report import Report
+
+
+def fold(report: Report, events: Iterable[Event]) -> Report:
+    """Return the report with what has happened since."""
+    for event in events:
+        report = _added(report, event)
+    return report
+
+
+def _added(report: Report, event: Event) -> Report:
+    match event:
+        case Warned(text):
+            return report.with_warnings([text])
+        case TableDone(table=None):
+            return report.with_database(error=event.error)
+        case TableDone(table=str(name), rows=rows):
+            done = report.table(name).done(event, check=report.check_mode)
+            # A table of which nothing went is in the report only where the step says so.
+            return report.with_deleted({name: rows} if rows else {}).with_table(done)
+        case Rewritten(table=None):
+            return report.with_database(lock_ms_max=int(1000 * event.lock_seconds))
+        case Rewritten(table=str(name)):
+            done = report.table(name).rewritten(event.lock_seconds, event.extra_bytes)
+            return report.with_table(done)
+        case Reclaimed():
+            return report.with_choice(Choice(event.table, event.action, 0, event.why))
+        case FellBack(table, why):
+            known = report.table(table)
+            told = f"{known.strategy_why}; {why}" if known.strategy_why else why
+            return report.with_table(replace(known, strategy_why=told))
+        case _:
+            return report

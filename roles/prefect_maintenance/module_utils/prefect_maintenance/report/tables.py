@@ -1,0 +1,117 @@
+"""What the report says of one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..events import TableDone
+from ..measure.sizes import TableSize
+from ..request.instants import iso
+
+# What follows the name of a way in a check.
+PLANNED = " (planned)"
+
+# The first measurement stands for all later moments until they are measured too.
+_LATER = {
+    "before": ("before", "after_delete", "after"),
+    "after_delete": ("after_delete", "after"),
+    "after": ("after",),
+}
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """One table through the run: before, after the deletion, after the reclaim.
+
+    Bytes count heap, TOAST and indexes; None stands for a moment that was not measured.
+    `oldest_after` is the oldest row that is left, `oldest_due` the oldest that should have gone.
+    `ways` counts the rows that went in each way; `strategy` names the one that was taken for the
+    table itself, before what was left over or went with rows of other tables.
+    `estimates` says for each way of purging what it would take; `seconds`, `wal_bytes` (of the
+    whole server meanwhile), `extra_bytes` and `lock_ms_max` are what it took, reclaim included.
+    `reclaim` is what was done; where that failed it is "none", and `error` says why.
+    """
+
+    name: str
+    rows_before: int | None = None
+    rows_after_delete: int | None = None
+    rows_after: int | None = None
+    rows_method: str = ""
+    bytes_before: int | None = None
+    bytes_after_delete: int | None = None
+    bytes_after: int | None = None
+    heap_bytes: int | None = None
+    toast_bytes: int | None = None
+    index_bytes: int | None = None
+    dead_before: int | None = None
+    dead_after_delete: int | None = None
+    dead_after: int | None = None
+    bloat_bytes: int | None = None
+    bloat_percent: float | None = None
+    bloat_method: str = ""
+    oldest_after: str | None = None
+    oldest_due: str | None = None
+    cutoff: str | None = None
+    strategy: str = "none"
+    ways: Mapping[str, int] = field(default_factory=dict)
+    strategy_why: str = ""
+    estimates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reclaim: str = "none"
+    reclaim_why: str = ""
+    seconds: float = 0.0
+    wal_bytes: int = 0
+    extra_bytes: int = 0
+    lock_ms_max: int = 0
+    error: str | None = None
+
+    def measured(self, moment: str, size: TableSize) -> TableReport:
+        """Note the size at a moment: "before", "after_delete" or "after"."""
+        changes: dict[str, Any] = {
+            f"{what}_{when}": value
+            for when in _LATER[moment]
+            for what, value in (("rows", size.rows), ("bytes", size.bytes), ("dead", size.dead))
+        }
+        return replace(
+            self,
+            **changes,
+            rows_method=size.rows_method,
+            heap_bytes=size.heap_bytes,
+            toast_bytes=size.toast_bytes,
+            index_bytes=size.index_bytes,
+            bloat_bytes=size.bloat_bytes,
+            bloat_percent=round(100 * size.bloat_bytes / size.bytes, 1) if size.bytes else 0.0,
+            bloat_method=size.bloat_method,
+            oldest_after=iso(size.oldest) if size.oldest else None,
+        )
+
+    def counted(self, ways: Mapping[str, int], *, check: bool) -> TableReport:
+        """Add rows that left, or would, to those that earlier steps counted."""
+        counted = dict(self.ways)
+        for way, rows in ways.items():
+            if rows:
+                counted[way] = counted.get(way, 0) + rows
+        if not counted:
+            return self
+        # What went with others comes last.
+        ordered = {way: counted[way] for way in sorted(counted, key=lambda way: way == "cascade")}
+        first = "api and sql" if {"api", "sql"} <= set(counted) else next(iter(ordered))
+        return replace(self, strategy=first + (PLANNED if check else ""), ways=ordered)
+
+    def done(self, event: TableDone, *, check: bool) -> TableReport:
+        """Add how rows left, or the space came back, and what that took."""
+        return replace(
+            self.counted(event.ways, check=check),
+            seconds=round(self.seconds + event.seconds, 3),
+            wal_bytes=self.wal_bytes + event.wal_bytes,
+            error=event.error or self.error,
+        )
+
+    def rewritten(self, lock_seconds: float, extra_bytes: int) -> TableReport:
+        """Note for how long everybody was kept out, and the disk that was needed."""
+        return replace(
+            self,
+            lock_ms_max=max(self.lock_ms_max, int(1000 * lock_seconds)),
+            extra_bytes=max(self.extra_bytes, extra_bytes),
+        )

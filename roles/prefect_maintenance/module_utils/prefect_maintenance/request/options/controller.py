@@ -1,0 +1,93 @@
+"""Options of the controller: reports, rollouts over many servers, and answers of a survey."""
+
+from __future__ import annotations
+
+from .option import WHOLE, Group, Option
+from .retention import DAYS
+from .work import RUNTIME, VACUUM_MODES
+
+_BEGIN = "rollout/begin"
+_PERCENT = (0, 100)
+
+CONTROLLER = Group(
+    "The controller, and rollouts over many servers",
+    (
+        Option(
+            "serial",
+            "raw",
+            "Waves of a rollout over many servers, as numbers or percentages; the first one is "
+            "the canary.",
+            ("A text of values between commas is understood too.",),
+            default=(1, "25%", "100%"),
+            entries=(*WHOLE, _BEGIN),
+            common=True,
+        ),
+        Option(
+            "max_fail_percentage",
+            "float",
+            "Share of the servers tried so far that may have failed for the next wave to begin; "
+            "V(0) allows none, V(100) any.",
+            default=50,
+            bounds=_PERCENT,
+            entries=(*WHOLE, _BEGIN, "rollout/join", "rollout/sum_up"),
+        ),
+        Option(
+            "report_dir",
+            "path",
+            "Folder on the controller for the reports, as an absolute path outside the inventory.",
+            ("Ansible reads each file in the inventory's folder as a part of it.",),
+            default="{{ playbook_dir }}/reports",
+            entries=(*WHOLE, "rollout/sum_up"),
+            common=True,
+        ),
+    ),
+)
+
+SURVEY = Group(
+    "Answers of an AWX survey, where a blank one changes nothing",
+    (
+        Option(
+            "survey_retention_days",
+            "raw",
+            "Days that everything is kept.",
+            bounds=DAYS,
+            entries=(_BEGIN,),
+        ),
+        Option(
+            "survey_retention_logs",
+            "raw",
+            "Days that logs are kept.",
+            bounds=DAYS,
+            entries=(_BEGIN,),
+        ),
+        Option(
+            "survey_retention_events",
+            "raw",
+            "Days that events are kept.",
+            bounds=DAYS,
+            entries=(_BEGIN,),
+        ),
+        Option(
+            "survey_vacuum",
+            "raw",
+            "How space is given back.",
+            known=VACUUM_MODES,
+            entries=(_BEGIN,),
+        ),
+        Option(
+            "survey_max_runtime",
+            "raw",
+            "Seconds after which each step stops.",
+            bounds=RUNTIME,
+            entries=(_BEGIN,),
+        ),
+        Option("survey_serial", "raw", "Waves of the rollout.", entries=(_BEGIN,)),
+        Option(
+            "survey_max_fail_percentage",
+            "raw",
+            "Share of servers that may fail before no further wave begins.",
+            bounds=_PERCENT,
+            entries=(_BEGIN,),
+        ),
+    ),
+)

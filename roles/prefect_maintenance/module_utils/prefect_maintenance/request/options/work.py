@@ -1,0 +1,230 @@
+"""Options that say how rows go, how the space comes back, and within which limits."""
+
+from __future__ import annotations
+
+from .option import DELETE, MEASURE, PURGE, STEPS, VACUUM, WHOLE, WRITERS, Group, Option
+
+VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "repack")
+RUNTIME = (0, 31_536_000)
+
+# POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
+BULK_LIMIT = 50
+
+WORK = Group(
+    "How it goes, and how the space comes back",
+    (
+        Option(
+            "purge_strategy",
+            "str",
+            "How logs and events go; V(auto) takes for each table whichever way costs less.",
+            (
+                "V(delete) deletes in bounded transactions.",
+                "V(rewrite) copies the rows that are kept beside the table, follows what changes "
+                "meanwhile, and swaps the two under a lock of milliseconds; the disk space comes "
+                "back at once. A table with something that a swap would lose, such as a view or a "
+                "foreign key, is purged by deletes, and a warning says why. On SQLite it means "
+                "V(delete).",
+                "V(auto) counts the cost of the reclaim that follows too. The report says which "
+                "way was taken, why, and what each way was estimated to take.",
+            ),
+            default="auto",
+            choices=("auto", "delete", "rewrite"),
+            modules=(PURGE,),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "run_delete_via",
+            "str",
+            "Whether runs and artifacts are deleted by the server or in the database.",
+            (
+                "V(api) has the Prefect server delete the flow runs that its API can guard, which "
+                "are those with an end time and without task runs or subflows, on Prefect 3.6.16 "
+                "and newer. All else is deleted in the database as with V(sql), because the API "
+                "would delete it even in use.",
+                "V(sql) deletes the same rows in the database, many times faster, under row locks "
+                "that ask for state and age once more; what another session holds is left for the "
+                "next run.",
+            ),
+            in_modules=("With V(sql) O(api_url) may be empty.",),
+            default="api",
+            choices=("api", "sql"),
+            modules=(DELETE,),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "vacuum",
+            "str",
+            "How space is given back; V(auto) rewrites the tables that pass both thresholds.",
+            (
+                "Every mode but V(none) vacuums and analyses every table of the catalogue.",
+                "V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of "
+                "milliseconds, and the tables that others refer to with C(VACUUM FULL), which "
+                "keeps everybody out of one table for its time.",
+                "V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long "
+                "lock, and V(plain) rewrites nothing.",
+                "V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where "
+                "the extension and its program are there, C(pg_repack) in place of C(VACUUM FULL).",
+                "An SQLite file is rewritten as a whole in V(auto) and V(full).",
+                "Whatever the thresholds, nothing is rewritten for less than its measurement may "
+                "be wrong by.",
+            ),
+            default="auto",
+            choices=VACUUM_MODES,
+            modules=(VACUUM,),
+            entries=WHOLE,
+            flow=True,
+            common=True,
+        ),
+        Option(
+            "vacuum",
+            "str",
+            "What will become of the space afterwards, as for C(prefect_db_vacuum).",
+            ("V(auto) of O(purge_strategy) rewrites what would be rewritten anyhow.",),
+            default="auto",
+            choices=VACUUM_MODES,
+            modules=(PURGE,),
+        ),
+        Option(
+            "vacuum_min_bytes",
+            "int",
+            "A table is rewritten only when at least so many bytes come back.",
+            default=100 * 2**20,
+            bounds=(0, 2**53 - 1),
+            modules=(PURGE, VACUUM),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "vacuum_min_percent",
+            "int",
+            "A table is rewritten only when at least so many percent come back.",
+            ("O(vacuum_min_bytes) must be met as well.",),
+            default=20,
+            bounds=(0, 100),
+            modules=(PURGE, VACUUM),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "batch_size",
+            "int",
+            "Rows in one transaction.",
+            ("On SQLite it is at most 2000, because it has one writer.",),
+            in_role=(f"The API deletes at most {BULK_LIMIT} runs a call.",),
+            default=20000,
+            bounds=(1, 10_000_000),
+            modules=(PURGE,),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "batch_size",
+            "int",
+            "Objects in one batch of O(run_delete_via=api).",
+            (f"The API's bulk endpoint takes at most {BULK_LIMIT}.",),
+            default=BULK_LIMIT,
+            modules=(DELETE,),
+        ),
+        Option(
+            "lock_timeout",
+            "float",
+            "Seconds to wait for a lock in the database before giving up.",
+            default=5.0,
+            bounds=(0, 86400),
+            excluded=True,
+            modules=STEPS,
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "max_runtime",
+            "int",
+            "Seconds after which a step stops between two batches and fails; V(0) is no limit.",
+            default=0,
+            bounds=RUNTIME,
+            modules=WRITERS,
+            entries=WHOLE,
+            flow=True,
+            common=True,
+        ),
+        Option(
+            "stop_file",
+            "path",
+            "A file on the target that stops the maintenance between two batches while it exists.",
+            in_modules=(
+                "A step that is stopped fails, and one that is not at work yet does not begin.",
+            ),
+            in_role=("When it is not set, it is C(stop) in the folder O(home).",),
+            modules=WRITERS,
+            entries=(*WHOLE, "stop"),
+        ),
+        Option(
+            "per_cluster",
+            "int",
+            "Databases of one PostgreSQL cluster worked on at a time; V(0) is no limit.",
+            ("A step waits until it is its turn, whoever started the others.",),
+            default=1,
+            bounds=(0, 10_000),
+            modules=WRITERS,
+            entries=WHOLE,
+            flow=True,
+        ),
+    ),
+)
+
+STEP_ALONE = Group(
+    "A step of a run",
+    (
+        Option(
+            "concurrency",
+            "int",
+            "Kept for compatibility.",
+            ("Nothing is deleted one by one any more.",),
+            default=4,
+            bounds=(1, 100),
+            modules=(DELETE,),
+        ),
+        Option(
+            "reference_time",
+            "str",
+            "The instant from which all cutoffs are counted back, in ISO 8601; without an offset "
+            "it is UTC.",
+            ("When it is not set, the one in O(report) is used, else the present.",),
+            modules=STEPS,
+        ),
+        Option(
+            "report",
+            "dict",
+            "The RV(report) of the steps before in the same run, which this step continues.",
+            ("In check mode it tells this step what those steps would have deleted.",),
+            default={},
+            modules=STEPS,
+        ),
+        Option(
+            "growth_drivers",
+            "bool",
+            "Also say which deployments and flows made the most rows since the flow runs' cutoff.",
+            default=False,
+            modules=(MEASURE,),
+        ),
+        Option(
+            "before",
+            "list",
+            "Steps that are to follow; what the role in O(db_url) lacks for any of them is said "
+            "now, before anything is changed.",
+            default=(),
+            elements="str",
+            choices=("purge", "delete", "vacuum"),
+            modules=(MEASURE,),
+        ),
+        Option(
+            "dry_run",
+            "bool",
+            "Only say what would go; nothing is changed.",
+            default=False,
+            flow=True,
+        ),
+    ),
+)

@@ -1,0 +1,141 @@
+"""The steps in their order, and the one way in which both doors carry one out."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import MaintenanceError
+from ..events import Events, Listener
+from ..pace.budget import Budget
+from ..pace.governors import Governor
+from ..pace.pace import Pace
+from ..pace.stop_file import StopFile
+from ..report.report import failed
+from ..request.masking import Mask
+from ..request.secrets import secrets_of
+from ..request.settings import Settings
+from .delete import delete_objects
+from .inspect import bloat_info
+from .outcome import Outcome
+from .purge import purge_rows
+from .reclaim import vacuum
+from .role import provide_role
+
+# By the name of the step; the words of people beside those of a run's own steps.
+STEPS: dict[str, Callable[[Settings, Pace], Outcome]] = {
+    "role": provide_role,
+    "bloat_info": bloat_info,
+    "purge": purge_rows,
+    "delete": delete_objects,
+    "vacuum": vacuum,
+}
+LINE = {
+    "bloat_info": "Measure the database",
+    "purge": "Purge logs, events and orphans",
+    "delete": "Delete runs and artifacts",
+    "vacuum": "Give the space back",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a door gives on of a step; no text in it holds a secret.
+
+    Attributes:
+        report: of the run so far, as plain data; also after a failure.
+        answers: of the step itself.
+        warnings: those that are new with this step.
+        failure: why the step failed, in one line.
+        fault: the traceback of a fault of this tool.
+        mask: takes secrets out of further texts.
+    """
+
+    changed: bool
+    report: dict[str, Any]
+    summary: list[str]
+    answers: Mapping[str, Any]
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    warnings: tuple[str, ...]
+    failure: str | None
+    fault: str | None
+    mask: Mask = field(repr=False)
+
+
+def privileges_for(vacuum_mode: str) -> list[str]:
+    """Name the steps whose privileges are looked for before the first changes anything."""
+    _, *later = LINE
+    return [step for step in later if step != "vacuum" or vacuum_mode != "none"]
+
+
+def carry_out(
+    step: str,
+    request: Mapping[str, Any],
+    *,
+    check: bool,
+    listener: Listener | None = None,
+    governors: Iterable[Governor] = (),
+    secrets: Iterable[str] = (),
+) -> Answer:
+    """Carry out a step of a request; raises nothing but what ends the process.
+
+    Args:
+        step: one of `STEPS`.
+        request: flat, as a module's options or a flow's parameters give it.
+        check: only say what would be done.
+        listener: told what happens meanwhile.
+        governors: asked between two batches, beside the request's own limits.
+        secrets: texts that must not be shown, beside those of the request.
+    """
+    report: dict[str, Any] = request.get("report") or {}
+    mask = Mask.of(secrets)
+    try:
+        settings = Settings.parse(request, check=check)
+    except MaintenanceError as error:
+        return _failed(step, report, str(error), mask)
+    mask = Mask.of({*secrets, *secrets_of(settings)})
+    pace = Pace(Events(listener), (*governors, *_limits(settings)))
+    try:
+        outcome = STEPS[step](settings, pace)
+    except MaintenanceError as error:
+        return _failed(step, report, str(error), mask)
+    except Exception as error:
+        # A fault of this tool: its text and its traceback may quote anything.
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())}; report this fault"
+        return _failed(step, report, fault, mask, traceback.format_exc())
+    told = outcome.report.as_json()
+    return Answer(
+        changed=outcome.changed,
+        report=mask.sentences(told),
+        summary=[mask.text(line) for line in outcome.summary],
+        answers=mask.sentences(outcome.answers),
+        before=outcome.before,
+        after=outcome.after,
+        warnings=tuple(
+            mask.text(text)
+            for text in outcome.report.warnings
+            if text not in report.get("warnings", ())
+        ),
+        failure=mask.text(str(outcome.error)) if outcome.error else None,
+        fault=None,
+        mask=mask,
+    )
+
+
+def _limits(settings: Settings) -> list[Governor]:
+    limits = settings.limits
+    stop_file = [StopFile(limits.stop_file)] if limits.stop_file else []
+    return [*stop_file, Budget(limits.max_runtime)]
+
+
+def _failed(
+    step: str, report: Mapping[str, Any], why: str, mask: Mask, fault: str | None = None
+) -> Answer:
+    told = mask.sentences(failed(report, f"{step}: {why}"))
+    return Answer(
+        changed=False, report=told, summary=[], answers={}, before={}, after={}, warnings=(),
+        failure=mask.text(why), fault=mask.text(fault) if fault else None, mask=mask,
+    )  # fmt: skip

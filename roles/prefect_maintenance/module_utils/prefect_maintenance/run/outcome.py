@@ -1,0 +1,97 @@
+"""How a step ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..catalogue import BY_NAME
+from ..database.connection import Database
+from ..errors import ConnectionFailed, MaintenanceError
+from ..execute.ledger import Ledger
+from ..measure.sizes import database_bytes
+from ..plan.plan import Plan
+from ..report.report import Report
+from ..report.text import render
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended: whether it changed anything, the report, its own answers, its failure.
+
+    `before` and `after` tell a person the difference per table: rows that are due, or bytes.
+    """
+
+    changed: bool
+    report: Report
+    summary: list[str]
+    answers: Mapping[str, Any]
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    error: MaintenanceError | None = None
+
+
+def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
+    """Close a step that only planned, or had nothing to do."""
+    report = report.with_deleted(plan.rows)
+    for table, rows in plan.rows.items():
+        if rows:
+            # A rewrite keeps what its age alone would keep; orphans are deleted after it.
+            way = _way(step, plan, table)
+            orphaned = plan.orphaned.get(table, 0) if way == "rewrite" else 0
+            ways = {way: rows - orphaned}
+            if orphaned:
+                ways["delete"] = orphaned
+            counted = report.table(table).counted(ways, check=report.check_mode)
+            report = report.with_table(counted)
+    report = report.finished(step, seconds)
+    answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
+    due = {table: rows for table, rows in plan.rows.items() if rows}
+    return Outcome(bool(due), report, render(report), answers, due, dict.fromkeys(due, 0))
+
+
+def _way(step: str, plan: Plan, table: str) -> str:
+    if table in plan.decisions:
+        return plan.decisions[table].strategy
+    return "cascade" if step == "delete" and BY_NAME[table].deleted_by != "api" else step
+
+
+def deleted(
+    step: str,
+    database: Database,
+    report: Report,
+    plan: Plan,
+    ledger: Ledger,
+    seconds: float,
+    error: MaintenanceError | None,
+) -> Outcome:
+    """Close a step that deleted rows, or tried to."""
+    report = report.with_deleted(dict.fromkeys(ledger.rows, 0))
+    if not isinstance(error, ConnectionFailed):
+        report = report.with_database(bytes_after=database_bytes(database))
+    report = report.finished(step, seconds, error)
+    answers = {"deleted": dict(ledger.rows), "kept": [asdict(kept) for kept in plan.kept]}
+    due = {table: rows for table, rows in plan.rows.items() if rows}
+    left = {table: max(0, rows - ledger.rows.get(table, 0)) for table, rows in due.items()}
+    changed = any(ledger.rows.values())
+    return Outcome(changed, report, render(report), answers, due, left, error)
+
+
+def reclaimed(
+    report: Report,
+    seconds: float,
+    *,
+    changed: bool,
+    given_back: int = 0,
+    error: MaintenanceError | None = None,
+) -> Outcome:
+    """Close the reclaim: it changed something when a table or a file was rewritten."""
+    report = report.finished("vacuum", seconds, error)
+    answers = {
+        "tables": [asdict(table) for table in report.tables],
+        "bytes_given_back": max(0, given_back),
+    }
+    before = {table.name: table.bytes_after_delete or 0 for table in report.tables}
+    after = {table.name: table.bytes_after or 0 for table in report.tables}
+    return Outcome(changed, report, render(report), answers, before, after, error)

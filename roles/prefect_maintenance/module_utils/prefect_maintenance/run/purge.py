@@ -1,0 +1,57 @@
+"""Purge logs, events, their resources and orphans by SQL."""
+
+from __future__ import annotations
+
+from ..execute.purge import Purge, purge
+from ..measure import disk_space
+from ..measure.examine import require_writable
+from ..pace.pace import Pace
+from ..plan.purge import AGED, plan_purge, with_decisions
+from ..request.settings import Settings
+from .outcome import Outcome, deleted, planned
+from .session import begun
+
+
+def purge_rows(settings: Settings, pace: Pace) -> Outcome:
+    """Purge logs, events, their resources and orphans by SQL.
+
+    Raises:
+        MaintenanceError: the purge could not begin.
+    """
+    with begun("purge", settings, pace) as session:
+        database, server = session.database, session.server
+        require_writable(
+            database, server, "purge", [*AGED, "artifact_collection", *server.unforced]
+        )
+        session.report = session.report.with_warnings(disk_space.scarce(database))
+        with session.at_work():
+            plan = plan_purge(database, session.rules, settings.cutoffs, server.unforced)
+            # Where nothing goes, it is enough that the step before has proved whose this is.
+            if any(plan.rows.values()) or not session.proven:
+                session.prove()
+            plan = with_decisions(database, plan, settings.purge_strategy, settings.reclaim)
+            session.report = session.report.with_plan(plan)
+            for decision in plan.decisions.values():
+                if decision.strategy != settings.purge_strategy != "auto":
+                    told = f"{decision.table}: {decision.why}"
+                    session.report = session.report.with_warnings([told])
+            if settings.check:
+                return planned("purge", session.report, plan, session.seconds)
+            ledger, error = session.carry_out(
+                lambda ledger: purge(
+                    Purge(
+                        database=database,
+                        server=server,
+                        rules=session.rules,
+                        cutoffs=settings.cutoffs,
+                        plan=plan,
+                        batch_size=settings.limits.batch_size,
+                        lock_timeout=settings.limits.lock_timeout,
+                        pace=pace,
+                        ledger=ledger,
+                    )
+                )
+            )
+            session.measure_left(error)
+            report = session.report
+            return deleted("purge", database, report, plan, ledger, session.seconds, error)

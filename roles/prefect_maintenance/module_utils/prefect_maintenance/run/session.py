@@ -1,0 +1,181 @@
+"""What every step does before and around its part: open, prove, hold the place, tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..database import privileges
+from ..database.clock import require_sound
+from ..database.connection import Database, connect
+from ..database.one_runner import only_runner
+from ..database.visibility import blind_spots
+from ..errors import ConnectionFailed, MaintenanceError
+from ..events import StepStarted
+from ..execute.ledger import Ledger
+from ..measure import leftovers
+from ..measure.examine import Server, examine
+from ..measure.sizes import database_bytes, measure
+from ..pace.cluster import place_in_cluster
+from ..pace.pace import Pace
+from ..pace.single_writer import single_writer
+from ..plan.due import oldest_due
+from ..plan.rules import Rules
+from ..report.fold import fold
+from ..report.report import Report
+from ..request.instants import now
+from ..request.settings import Settings
+
+if TYPE_CHECKING:
+    from ..server.api import PrefectApi
+
+
+@dataclass
+class Session:
+    """A step at work on its database.
+
+    Attributes:
+        report: of the run so far.
+        rules: the policy as SQL.
+    """
+
+    step: str
+    settings: Settings
+    pace: Pace
+    database: Database
+    server: Server
+    report: Report
+    _began: float
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the step began."""
+        return time.monotonic() - self._began
+
+    @property
+    def rules(self) -> Rules:
+        """The policy as SQL, for this server."""
+        own = (self.settings.own_flow_run,) if self.settings.own_flow_run else ()
+        return Rules(self.settings.policy.states, self.server.unfinished, own)
+
+    def prove(self) -> None:
+        """Prove that API and database belong together, when both are given.
+
+        Raises:
+            Mismatch: they do not.
+        """
+        with self.opened_api() as api:
+            if api is not None:
+                self.prove_with(api)
+
+    def prove_with(self, api: PrefectApi) -> None:
+        """Prove that an open API speaks for this database; a check leaves no mark for it."""
+        # Prefect takes longer to import than most steps do without it.
+        from ..server.proof import prove_same_server
+
+        version = api.version()
+        write = not self.settings.check and self.step != "bloat_info"
+        prove_same_server(api, self.database, write=write)
+        self.report = self.report.with_api(api.url, version, api.vacuum_service())
+
+    @property
+    def proven(self) -> bool:
+        """Whether a step before has proved whose database this is."""
+        api = self.settings.api
+        return api is not None and self.report.server.get("api_url") == api.url
+
+    @contextmanager
+    def opened_api(self) -> Iterator[PrefectApi | None]:
+        """Open the API where one is given."""
+        if self.settings.api is None:
+            yield None
+            return
+        # Prefect takes longer to import than most steps do without it.
+        from ..server.api import open_api
+
+        with open_api(self.settings.api) as api:
+            yield api
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Be the only runner on the database, at a place in its cluster; a check needs neither.
+
+        What a killed run left is removed first, or the report says why something had to stay.
+
+        Raises:
+            Busy: another run is at work on the database.
+            Stopped: somebody had asked to stop, or the wait for a place took too long.
+        """
+        if self.settings.check:
+            yield
+            return
+        limits, database = self.settings.limits, self.database
+        self.pace.ask("the beginning")
+        with only_runner(database), place_in_cluster(database, limits.per_cluster, self.pace):
+            left = leftovers.remove_all(database, limits.lock_timeout)
+            self.report = self.report.with_warnings(left)
+            yield
+
+    def carry_out(self, work: Callable[[Ledger], None]) -> tuple[Ledger, MaintenanceError | None]:
+        """Do the work; returns what was done and what ended it, so that none of it is lost.
+
+        The report has what happened.
+        """
+        ledger = Ledger(self.database.wal_bytes, self.pace.events)
+        error = None
+        self.pace.begin()
+        governors = (single_writer,) if not self.database.is_postgresql else ()
+        try:
+            with self.pace.also(*governors):
+                work(ledger)
+            ledger.raise_failures()
+        except MaintenanceError as failed:
+            error = failed
+        ledger.close()
+        self.report = fold(self.report, self.pace.events.kept)
+        return ledger, error
+
+    def measure_left(self, error: MaintenanceError | None) -> None:
+        """Measure what a failed step leaves, because no step comes after it that would."""
+        if error is None or isinstance(error, ConnectionFailed):
+            return
+        try:
+            self.report = self.report.with_sizes("after_delete", measure(self.database))
+            self.note_due()
+        except MaintenanceError as failed:
+            told = f"the sizes are those of before the step: {failed}"
+            self.report = self.report.with_warnings([told])
+
+    def note_due(self) -> None:
+        """Note the oldest rows that should have gone."""
+        due = oldest_due(self.database, self.rules, self.settings.cutoffs)
+        self.report = self.report.with_due(due)
+
+
+@contextmanager
+def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
+    """Open the database of a step and start its clock.
+
+    Raises:
+        PrivilegeError: the role lacks a privilege for one of the steps that are to follow.
+        SettingsError: the reference time lies in the future.
+        MaintenanceError: the database cannot be reached, is none that the tool knows, or its
+            clock is far from this machine's.
+    """
+    began = time.monotonic()
+    with connect(settings.db_url, settings.limits.lock_timeout) as database:
+        first = settings.before and database.is_postgresql
+        if first:
+            needed = privileges.missing_privileges(database, ("measure", *settings.before))
+            privileges.refuse(database, needed)
+        server = examine(database)
+        require_sound(database, settings.cutoffs.reference)
+        report = Report.resume(settings, now())
+        report = report.with_server(server, database_bytes(database))
+        if first:
+            report = report.with_warnings(blind_spots(database))
+        pace.events(StepStarted(step))
+        yield Session(step, settings, pace, database, server, report, began)

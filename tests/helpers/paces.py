@@ -1,0 +1,19 @@
+"""Paces for tests: somebody looks at the progress, and governors of one's own are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefect_maintenance.events import Event, Events, Progress
+from prefect_maintenance.pace.governors import Governor
+from prefect_maintenance.pace.pace import Pace
+
+
+def paced(show: Callable[[Progress], object] | None = None, *governors: Governor) -> Pace:
+    """Return a pace that shows its progress to a function and asks these governors."""
+
+    def listen(event: Event) -> None:
+        if show and isinstance(event, Progress):
+            show(event)
+
+    return Pace(Events(listen), governors)

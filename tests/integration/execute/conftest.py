@@ -1,0 +1,21 @@
+"""Databases with rows to purge or to reclaim the space of."""
+
+from __future__ import annotations
+
+import pytest
+from old_logs import with_old_logs
+from rewriting import ROWS, fill_logs
+
+from lab.postgres import Postgres
+
+
+@pytest.fixture
+def young(cluster: Postgres, database: str) -> set[str]:
+    """The ids of the logs that a purge of the database must leave."""
+    return fill_logs(cluster, database, ROWS)
+
+
+@pytest.fixture(params=["database", "sqlite_database"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A database with logs of which nine in ten are old."""
+    return with_old_logs(str(request.getfixturevalue(request.param)))

@@ -1,0 +1,217 @@
+"""The flow as it is run: what a dry run leaves alone, and what its artifact says of a failure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from maid import MAID, as_maid
+from maintenance import engine_for, fill, name_of, run_step
+from world import SAME, TABLES, Dump, Policy, dump
+
+from lab.environments import ROOT
+from lab.postgres import Postgres
+from lab.server import PrefectServer
+
+ENGINE = ROOT / "roles" / "prefect_maintenance" / "module_utils"
+# What a process of the worker does; a test may put something in between two steps.
+RUN = """
+import json, os, sys
+from pathlib import Path
+from prefect_maintenance import run
+from prefect_maintenance.flow import maintenance
+
+def before(step, act):
+    original = run.STEPS[step]
+    def carry_out(*arguments):
+        act()
+        return original(*arguments)
+    run.STEPS[step] = carry_out
+
+{between}
+print("REPORT", json.dumps(maintenance(**json.loads(sys.argv[1]))))
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of the flow ended: its report when it succeeded, its artifact, what it said."""
+
+    report: dict[str, Any] | None
+    artifact: str
+    output: str
+
+    def row(self, table: str) -> str:
+        """Return the line of a table in the artifact."""
+        return next(line for line in self.artifact.splitlines() if line.startswith(f"| {table} |"))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server with a backlog, and the folder with the credentials of its flow."""
+
+    server: PrefectServer
+    folder: Path
+
+    def run(self, *, between: str = "", db_url: str = "", **parameters: Any) -> Ended:
+        """Run the flow as a worker's process does, and return how it ended."""
+        credentials = self.folder / "credentials.json"
+        credentials.touch(0o600)
+        told = {"db_url": db_url or self.server.db_url, "api_url": self.server.api_url}
+        credentials.write_text(json.dumps(told))
+        asked = {"retention_days": 15, "vacuum": "plain", **parameters}
+        done = subprocess.run(
+            [self.server.python, "-c", RUN.format(between=between), json.dumps(asked)],
+            env={
+                **self.server.environment(),
+                "PYTHONPATH": str(ENGINE),
+                "PREFECT_MAINTENANCE_CREDENTIALS": str(credentials),
+                "PREFECT_MAINTENANCE_STOP_FILE": str(self.folder / "stop"),
+                "STOP_FILE": str(self.folder / "stop"),
+            },
+            capture_output=True,
+            text=True,
+        )
+        said = [x[7:] for x in done.stdout.splitlines() if x.startswith("REPORT ")]
+        assert bool(said) == (done.returncode == 0), done.stderr[-3000:]
+        return Ended(json.loads(said[0]) if said else None, self._artifact(), done.stderr)
+
+    def rows(self) -> Dump:
+        engine = engine_for(self.server.db_url)
+        found = dump(engine, TABLES)
+        engine.dispose()
+        return found
+
+    def _artifact(self) -> str:
+        engine = engine_for(self.server.db_url)
+        newest = (
+            "SELECT data FROM artifact WHERE key = 'prefect-maintenance' "
+            "ORDER BY created DESC LIMIT 1"
+        )
+        with engine.begin() as connection:
+            found = connection.execute(sa.text(newest)).scalar()
+            connection.execute(sa.text("DELETE FROM artifact WHERE key = 'prefect-maintenance'"))
+        engine.dispose()
+        return "" if found is None else str(found)
+
+
+@pytest.fixture
+def site(shared_server: PrefectServer, tmp_path: Path) -> Site:
+    # Seen from half an hour ahead, minutes between two runs do not change what goes.
+    policy = Policy(datetime.now(UTC) + timedelta(minutes=30), SAME)
+    fill(shared_server.db_url, policy, seed=5)
+    return Site(shared_server, tmp_path)
+
+
+@pytest.fixture
+def maid(site: Site, cluster: Postgres) -> Iterator[str]:
+    """The URL of a role that may do everything but vacuum one table."""
+    name = name_of(site.server.db_url)
+    run_step("role", {"db_url": site.server.db_url, **MAID})
+    if int(cluster.execute("SHOW server_version_num")[0][0]) >= 170000:
+        cluster.execute("REVOKE MAINTAIN ON events FROM maid", name)
+    yield as_maid(cluster, site.server.db_url)["db_url"]
+    cluster.execute("DROP OWNED BY maid", name)
+    cluster.execute("DROP ROLE maid")
+
+
+def survived(before: Dump, after: Dump) -> bool:
+    """Tell whether every row is there as it was; a run adds rows of its own."""
+    return all(after[t].get(i) == row for t in TABLES for i, row in before[t].items())
+
+
+def test_a_dry_run_says_what_would_go_and_changes_none_of_it(site: Site) -> None:
+    before = site.rows()
+    checked = site.run(dry_run=True, vacuum="auto")
+    assert survived(before, site.rows())
+    assert checked.report is not None
+    assert (checked.report["check_mode"], checked.report["status"]) == (True, "ok")
+    assert "# Maintenance, check only: ok" in checked.artifact
+    assert "rows** would go" in checked.artifact
+    foretold = {t: n for t, n in checked.report["deleted"].items() if t in before and n}
+    assert foretold["log"] > 0
+    assert f"| {foretold['log']:,} |" in checked.row("log")
+
+    site.run()
+    after = site.rows()
+    gone = {t: len(set(before[t]) - set(after[t])) for t in foretold}
+    assert gone == foretold
+
+
+def test_what_the_role_may_not_do_fails_the_first_step_before_anything_goes(
+    site: Site, maid: str
+) -> None:
+    before = site.rows()
+    refused = site.run(db_url=maid)
+    assert refused.report is None
+    assert "to vacuum: " in refused.output
+    assert survived(before, site.rows())
+    # Who leaves the step out needs no right for it.
+    done = site.run(db_url=maid, vacuum="none")
+    assert done.report is not None
+    assert not survived(before, site.rows())
+
+
+def test_a_table_that_could_not_be_rewritten_stands_as_failed_in_the_artifact(site: Site) -> None:
+    engine = engine_for(site.server.db_url)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO log (id, name, level, message, timestamp) "
+                "SELECT gen_random_uuid(), 'l', 20, 'm', now() - (n % 10 > 0)::int "
+                "* interval '90 days' FROM generate_series(1, 20000) n"
+            )
+        )
+    reader = engine.connect()
+    reader.execute(sa.text("SELECT count(*) FROM log"))
+    try:
+        ended = site.run(
+            vacuum="full", vacuum_min_bytes=0, purge_strategy="delete", lock_timeout=0.5
+        )
+    finally:
+        reader.close()
+        engine.dispose()
+    assert ended.report is None
+    assert "# Maintenance: partial" in ended.artifact
+    assert "FAILED" in ended.row("log")
+    assert "VACUUM FULL" not in ended.row("log")
+    assert "FAILED" not in ended.row("events")
+    assert "## Failures" in ended.artifact
+    assert "the lock on log could not be had" in ended.artifact
+
+
+STOP = """before({step!r}, Path(os.environ["STOP_FILE"]).touch)"""
+FAULT = """before({step!r}, lambda: 1 / 0)"""
+KILLED = """
+def end():
+    raise KeyboardInterrupt
+before({step!r}, end)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "step", "told", "status"),
+    [
+        (STOP, "purge", "stopped by the file", "failed"),
+        (STOP, "delete", "stopped by the file", "partial"),
+        (FAULT, "delete", "ZeroDivisionError: division by zero; report this fault", "partial"),
+        (KILLED, "delete", "ended by KeyboardInterrupt", "partial"),
+    ],
+    ids=("stopped before", "stopped after", "fault", "killed"),
+)
+def test_a_run_that_ends_between_two_steps_is_partial_only_when_rows_went(
+    site: Site, how: str, step: str, told: str, status: str
+) -> None:
+    ended = site.run(between=how.format(step=step))
+    assert ended.report is None
+    assert f"# Maintenance: {status}" in ended.artifact
+    assert told in ended.artifact
+    deleted = ended.row("log").split("|")[3].strip()
+    assert (deleted != "0") == (status == "partial")

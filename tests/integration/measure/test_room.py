@@ -1,0 +1,136 @@
+"""Room is looked for where the files come to lie, and what cannot be seen is said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from maintenance import run_step
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.measure import disk_space, obstacles
+
+from lab.fleet import FILL
+from lab.postgres import Postgres
+from lab.server import migrate
+
+MIB = 2**20
+COPY = 60 * MIB
+
+
+@contextmanager
+def disk_of(owner: os.stat_result, folder: Path) -> Iterator[Path]:
+    """Mount a small file system with a folder for the server; the folder is given."""
+    if os.geteuid():
+        pytest.skip("only root can mount the small file system that this needs")
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", folder], check=True)
+    try:
+        place = folder / "place"
+        place.mkdir()
+        folder.chmod(0o755)
+        os.chown(place, owner.st_uid, owner.st_gid)
+        yield place
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def fill(folder: Path, leave: int) -> None:
+    """Take the room of a small disk away except for so many bytes."""
+    (folder.parent / "ballast").write_bytes(b"0" * (shutil.disk_usage(folder).free - leave))
+
+
+def no_room(url: str) -> str:
+    with connect(url, 5.0) as database:
+        found = obstacles.obstacles(database, "log", COPY)
+        return "; ".join(reason for reason in found if "no room" in reason)
+
+
+@pytest.fixture
+def roomy() -> Iterator[Postgres]:
+    with Postgres() as server:
+        migrate(server.create_database("roomy"))
+        server.execute(FILL.format(days=20, rows=1), "roomy")
+        yield server
+
+
+def test_room_is_looked_for_where_table_wal_and_sorts_come_to_lie(roomy: Postgres) -> None:
+    url = roomy.url("roomy")
+    owner = roomy.data.stat()
+    assert no_room(url) == ""
+    wal = roomy.data / "pg_wal"
+    with disk_of(owner, roomy.data.parent / "small") as small:
+        # The table's own tablespace.
+        roomy.execute(f"CREATE TABLESPACE small LOCATION '{small}'")
+        roomy.execute("ALTER TABLE log SET TABLESPACE small", "roomy")
+        assert no_room(url) == ""
+        fill(small, leave=MIB)
+        assert f"on the disk of {small} (the table)" in no_room(url)
+        roomy.execute("ALTER TABLE log SET TABLESPACE pg_default", "roomy")
+        assert no_room(url) == ""
+        # The sorts of the indexes.
+        roomy.execute("ALTER DATABASE roomy SET temp_tablespaces = small")
+        assert f"on the disk of {small} (sorting)" in no_room(url)
+        roomy.execute("ALTER DATABASE roomy RESET temp_tablespaces")
+        assert no_room(url) == ""
+        roomy.execute("DROP TABLESPACE small")
+        # The WAL, which a symbolic link leads to.
+        (small.parent / "ballast").unlink()
+        roomy.stop()
+        wal.rename(roomy.data.parent / "kept_wal")
+        subprocess.run(["cp", "-a", roomy.data.parent / "kept_wal", small / "wal"], check=True)
+        wal.symlink_to(small / "wal")
+        try:
+            roomy.start()
+            # Deletions write WAL too: it may grow by more than there is.
+            roomy.execute("ALTER SYSTEM SET max_wal_size = '64MB'")
+            roomy.execute("SELECT pg_reload_conf()")
+            assert scarce(url) == ""
+            fill(small, leave=20 * MIB)
+            assert f"on the disk of {small / 'wal'} (the WAL)" in no_room(url)
+            roomy.execute("ALTER SYSTEM SET max_wal_size = '1GB'")
+            roomy.execute("SELECT pg_reload_conf()")
+            asked: dict[str, Any] = {"db_url": url, "run_delete_via": "sql"}
+            for step in ("purge", "delete"):
+                warnings = " ".join(run_step(step, asked, check=True).report.warnings)
+                assert f"the disk of the WAL, {small / 'wal'}, has" in warnings
+        finally:
+            roomy.stop()
+            wal.unlink()
+            (roomy.data.parent / "kept_wal").rename(wal)
+
+
+def scarce(url: str) -> str:
+    with connect(url, 5.0) as database:
+        return "; ".join(disk_space.scarce(database))
+
+
+def test_what_an_owner_cannot_see_of_the_disk_is_said_with_the_grant_that_shows_it(
+    roomy: Postgres,
+) -> None:
+    roomy.execute("CREATE ROLE keeper LOGIN PASSWORD 'keeper'")
+    url = roomy.url("roomy", "keeper", "keeper")
+    with connect(url, 5.0) as database:
+        assert disk_space.unknown(database) is not None
+        assert "GRANT pg_read_all_settings TO keeper" in str(disk_space.unknown(database))
+    roomy.execute(
+        "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables "
+        "WHERE schemaname = 'public' LOOP EXECUTE format('ALTER TABLE %I OWNER TO keeper', t); "
+        "END LOOP; ALTER SCHEMA public OWNER TO keeper; END $$",
+        "roomy",
+    )
+    asked = {"db_url": url, "purge_strategy": "rewrite", "before": ["purge", "vacuum"]}
+    assert "GRANT pg_read_all_settings TO keeper" in str(run_step("bloat_info", asked).report)
+    purged = run_step("purge", asked)
+    assert "GRANT pg_read_all_settings TO keeper" in " ".join(purged.report.warnings)
+    roomy.execute("GRANT pg_read_all_settings TO keeper")
+    with connect(url, 5.0) as database:
+        assert disk_space.unknown(database) is None
+        # Which is why too large a copy is refused now.
+        free = shutil.disk_usage(roomy.data).free
+        assert "no room" in str(disk_space.shortage(database, free, "log"))

@@ -1,0 +1,126 @@
+"""Every module is run by Ansible with every one of its options, and changes nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from maintenance import fill, name_of
+from prefect_maintenance.schedule import CHANGES
+from workers import heartbeats
+from world import SAME, Policy
+
+from lab import environments
+from lab.environments import ROOT
+from lab.postgres import Postgres
+from lab.server import PrefectServer
+
+LIBRARY = ROOT / "roles" / "prefect_maintenance" / "library"
+CA = "{{ lookup('ansible.builtin.pipe', python ~ ' -m certifi') }}"
+
+POLICY = {
+    "retention_days": 20,
+    "retention": {"logs": 10},
+    "states": ["COMPLETED", "FAILED"],
+    "reference_time": "{{ now }}",
+    "lock_timeout": 3.5,
+    "db_url": "{{ db_url }}",
+}
+API = {
+    "api_url": "{{ api_url }}",
+    "api_auth_string": "admin:unasked",
+    "api_key": "unasked",
+    "api_headers": {"X-Test": "yes"},
+    "api_ca_cert": CA,
+    "api_validate_certs": True,
+}
+WORK = {"max_runtime": 300, "stop_file": "{{ stop_file }}", "per_cluster": 2}
+# One task for each set of options that go together.
+TASKS: list[tuple[str, dict[str, Any]]] = [
+    ("prefect_db_role", {
+        "db_url": "{{ db_url }}", "role": "converged", "password": "s3cret", "own": True}),
+    ("prefect_db_bloat_info", {
+        **POLICY, **API, "report": {"host": "here"}, "growth_drivers": True,
+        "before": ["purge", "delete", "vacuum"]}),
+    ("prefect_db_purge", {
+        **POLICY, **API, **WORK, "report": "{{ prefect_db_bloat_info.report }}",
+        "purge_strategy": "delete", "batch_size": 500, "vacuum": "plain",
+        "vacuum_min_bytes": 1, "vacuum_min_percent": 1}),
+    ("prefect_api_delete", {
+        **POLICY, **API, **WORK, "report": "{{ prefect_db_purge.report }}",
+        "run_delete_via": "api", "batch_size": 20, "concurrency": 2}),
+    ("prefect_db_vacuum", {
+        **POLICY, **WORK, "report": "{{ prefect_api_delete.report }}", "vacuum": "full",
+        "vacuum_min_bytes": 100000000, "vacuum_min_percent": 90}),
+    ("prefect_work_pool", {
+        **API, "name": "converged", "type": "process", "description": "of a test",
+        "concurrency_limit": 2, "only_environment": ["A"], "worker": "converged",
+        "worker_is_new": True, "state": "present"}),
+    ("prefect_deployment", {
+        **API, "name": "converged", "flow": "converged", "entrypoint": "a.py:b", "path": "/srv",
+        "work_pool": "converged", "parameters": {"a": 1}, "environment": {"A": "b"},
+        "schema": {"type": "object", "properties": {"a": {"type": "integer"}}},
+        "cron": "0 3 1 * *", "timezone": "Asia/Bangkok", "description": "of a test",
+        "tags": ["test"], "wait": True, "state": "present"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in LIBRARY.glob("*.py")))
+def test_every_option_of_a_module_is_converged_below(module: str) -> None:
+    text = re.search(r'^DOCUMENTATION = r"""(.*?)"""', (LIBRARY / f"{module}.py").read_text(),
+                     re.M | re.S)  # fmt: skip
+    assert text is not None
+    converged = {option for name, options in TASKS if name == module for option in options}
+    assert converged == set(yaml.safe_load(text.group(1))["options"])
+
+
+def test_modules_converge_with_all_their_options_and_the_second_run_changes_nothing(
+    shared_server: PrefectServer, cluster: Postgres, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    fill(shared_server.db_url, Policy(now, SAME), seed=5, size=40)
+    tasks = [
+        {"name": f"Run {module}", module: options, "register": module} for module, options in TASKS
+    ]
+    play = {"hosts": "all", "gather_facts": False, "roles": [], "tasks": tasks}
+    (tmp_path / "converge.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": str(environments.prefect()),
+        "python": str(environments.prefect()),
+        "db_url": shared_server.db_url,
+        "api_url": shared_server.api_url,
+        "now": now.isoformat(),
+        "stop_file": str(tmp_path / "stop"),
+    }
+    command: list[str | Path] = [
+        Path(sys.executable).parent / "ansible-playbook", tmp_path / "converge.yml",
+        "-i", "here,", "-e", json.dumps(variables),
+    ]  # fmt: skip
+    ended = []
+    for _ in range(2):
+        with heartbeats(shared_server, "converged", "converged"):
+            done = subprocess.run(
+                command,
+                env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+                capture_output=True,
+                text=True,
+            )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "s3cret" not in done.stdout.replace(json.dumps(variables), "")
+        ended.append(int(re.findall(r"changed=(\d+)", done.stdout)[0]))
+    assert ended[0] >= 5
+    assert ended[1] == 0
+    absent = {"api_url": shared_server.api_url, "name": "converged", "state": "absent"}
+    CHANGES["deployment"]({**absent, "flow": "converged"}, check=False)
+    CHANGES["work_pool"](absent, check=False)
+    cluster.execute("DROP OWNED BY converged", name_of(shared_server.db_url))
+    cluster.execute("DROP ROLE converged")
