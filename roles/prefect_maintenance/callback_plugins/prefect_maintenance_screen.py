@@ -33,6 +33,8 @@ requirements:
 # Tasks that others than these modules do say by this variable that they take long.
 _LONG = "__prefect_maintenance_long"
 _MODULES = "prefect_"
+# Actions of the role on the controller, which take no time.
+_ACTIONS = "prefect_maintenance_"
 _DEBUG = ("ansible.builtin.debug", "debug")
 # Their result is one sentence.
 _SENTENCES = ("ansible.builtin.assert", "ansible.builtin.fail", "assert", "fail")
@@ -53,7 +55,8 @@ class CallbackModule(Default):  # type: ignore[misc]
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
         """Announce a task that takes long before it is at work."""
         super().v2_playbook_on_task_start(task, is_conditional)
-        if task.action.startswith(_MODULES) or task.vars.get(_LONG):
+        module = task.action.startswith(_MODULES) and not task.action.startswith(_ACTIONS)
+        if module or task.vars.get(_LONG):
             self._print_task_banner(task)
 
     def v2_playbook_on_include(self, included_file: IncludedFile) -> None:
