@@ -33,6 +33,7 @@ PLUGINS = {
     "module_utils": "module_utils",
     "filter_plugins": "filter",
     "callback_plugins": "callback",
+    "action_plugins": "action",
 }
 _MADE_BY_TOOLS = shutil.ignore_patterns("__pycache__", ".*")
 
@@ -120,11 +121,16 @@ def modules() -> list[str]:
     return sorted(path.stem for path in (ROLE / "library").glob("*.py"))
 
 
+def actions() -> list[str]:
+    """Return the names of what the role does on the controller."""
+    return sorted(path.stem for path in (ROLE / "action_plugins").glob("*.py"))
+
+
 def _qualifications() -> Iterator[tuple[re.Pattern[str], str]]:
     """Yield what stands for a name in a role, and what stands for it in the collection."""
     inside = f"ansible_collections.{COLLECTION}.plugins.module_utils"
     yield re.compile(r"\bansible\.module_utils\.(?=prefect_)"), f"{inside}."
-    tasks = "|".join(modules())
+    tasks = "|".join((*modules(), *actions()))
     yield re.compile(rf"^(\s*(?:- )?)(?=({tasks}):\s)", re.M), rf"\1{COLLECTION}."
     yield re.compile(rf"(\|\s*)(?=({'|'.join(filters())})\b)"), rf"\1{COLLECTION}."
     plays = re.compile(rf"(_role:\n\s+name: |- role: )(?={ROLE.name}$)", re.M)

@@ -33,6 +33,8 @@ from ansible.plugins.callback.default import CallbackModule as Default
 # Tasks that others than these modules do say by this variable that they take long.
 _LONG = "__prefect_maintenance_long"
 _MODULES = "prefect_"
+# Actions of the role on the controller, which take no time.
+_ACTIONS = "prefect_maintenance_"
 _DEBUG = ("ansible.builtin.debug", "debug")
 # Their result is one sentence.
 _SENTENCES = ("ansible.builtin.assert", "ansible.builtin.fail", "assert", "fail")
@@ -111,4 +113,5 @@ def _is_sentence(task: Task) -> bool:
 
 def _is_ours(task: Task) -> bool:
     """Tell whether it is one of the modules, which a collection puts under its own name."""
-    return str(task.action).rpartition(".")[2].startswith(_MODULES)
+    name = str(task.action).rpartition(".")[2]
+    return name.startswith(_MODULES) and not name.startswith(_ACTIONS)

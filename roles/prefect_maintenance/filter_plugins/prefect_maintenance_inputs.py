@@ -62,6 +62,30 @@ def faults(values: Mapping[str, Any], names: Iterable[str], entry: str) -> list[
     return [sentence for sentence in found if sentence]
 
 
+def passed(values: Mapping[str, Any], module: str) -> dict[str, Any]:
+    """Return the options that a module takes over from the role's variables.
+
+    They have the same name and type; a blank one counts as unset.
+    """
+    options = _engine().request.options
+    variables = {(option.name, option.type) for option in options.of_entry("main")}
+    names = [o.name for o in options.of_module(module) if (o.name, o.type) in variables]
+    found = {name: values.get(PREFIX + name) for name in names}
+    return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the scheduled flow, as numbers where they are numbers."""
+    options = [o for o in _engine().request.options.of_flow() if "main" in o.entries]
+    return {o.name: _numbers(o.type, values[PREFIX + o.name]) for o in options}
+
+
+def _numbers(kind: str, value: Any) -> Any:
+    if kind == "dict":
+        return {key: int(number) for key, number in value.items()}
+    return {"int": int, "float": float}.get(kind, lambda same: same)(value)
+
+
 def _unknown(name: str, known: Iterable[str]) -> str:
     short = sorted(one.removeprefix(PREFIX) for one in known)
     near = difflib.get_close_matches(name.removeprefix(PREFIX), short, n=1)
@@ -174,4 +198,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return them."""
-        return {"prefect_maintenance_options": options, "prefect_maintenance_faults": faults}
+        return {
+            "prefect_maintenance_options": options,
+            "prefect_maintenance_faults": faults,
+            "prefect_maintenance_passed": passed,
+            "prefect_maintenance_parameters": parameters,
+        }

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import FLOW, clear, engine_for
+from maintenance import FLOW, clear, engine_for, name_of
 
 from lab.environments import ROOT
 from lab.postgres import Postgres
@@ -113,5 +113,5 @@ def test_a_new_table_is_measured_planned_deleted_and_granted_by_its_row_alone(
     assert found["deleted"]["task_run_note"] == 6
     assert not found["error"]
     assert {"DELETE", "SELECT"} <= set(found["missing"])
-    left = cluster.execute("SELECT count(*) FROM task_run_note", noted.rsplit("/", 1)[1])
+    left = cluster.execute("SELECT count(*) FROM task_run_note", name_of(noted))
     assert left == [(0,)]

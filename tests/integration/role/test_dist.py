@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def test_the_archive_of_the_role_installs_the_role_alone_which_maintains(
     check_and_maintain(tmp_path, server, "site.yml", ANSIBLE_ROLES_PATH=str(roles))
 
 
-def test_the_collection_installs_offline_and_its_playbooks_maintain_and_schedule(
+def test_the_collection_installs_offline_and_its_playbook_maintains(
     server: PrefectServer, tmp_path: Path
 ) -> None:
     archive = dist.build_collection(tmp_path)
@@ -118,10 +119,17 @@ def test_the_collection_installs_offline_and_its_playbooks_maintain_and_schedule
     shown = check_and_maintain(tmp_path, server, f"{dist.COLLECTION}.maintain", **path, **screen)
     assert "TASK [prefect_maintenance.server.prefect_maintenance : Purge logs" in shown
 
-    # A scheduled run takes the engine from where the collection has it.
-    there = ("--check", "-e", f"prefect_maintenance_home={tmp_path / 'home'}")
-    planned = play(tmp_path, server, f"{dist.COLLECTION}.schedule", *there, **path).stdout
-    assert "Lay down the engine] ***" in planned
+
+def test_the_tasks_of_the_collection_name_nothing_that_only_a_role_has(tmp_path: Path) -> None:
+    collection = tmp_path / "collection"
+    dist.stage(collection)
+    role = collection / "roles" / "prefect_maintenance"
+    bare = re.compile(rf"(?<![\w.])({'|'.join([*dist.modules(), *dist.filters()])})\b")
+    paths = re.compile(r"role_path(?: }}| ~ ')(/[\w./-]+)")
+    text = "".join(path.read_text() for path in sorted((role / "tasks").rglob("*.yml")))
+    assert bare.findall(text) == []
+    assert len(paths.findall(text)) == text.count("role_path") > 0
+    assert [path for path in paths.findall(text) if not Path(f"{role}{path}").exists()] == []
 
 
 @pytest.mark.parametrize("kind", ["role", "collection"])

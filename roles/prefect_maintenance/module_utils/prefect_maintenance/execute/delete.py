@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN
 from ..database.connection import Database
 from ..errors import ApiError
 from ..events import FellBack, Progress
@@ -73,16 +74,16 @@ def delete(job: Delete) -> None:
         Stopped: between two batches; the ledger says how far.
         ConnectionFailed: the server or the database is gone.
     """
-    with job.ledger.working_on("artifact"):
-        if job.plan.rows["artifact"]:
+    with job.ledger.working_on(ARTIFACT.name):
+        if job.plan.rows[ARTIFACT.name]:
             _artifacts(job)
-    with job.ledger.working_on("flow_run"):
-        if job.plan.rows["flow_run"]:
+    with job.ledger.working_on(FLOW_RUN.name):
+        if job.plan.rows[FLOW_RUN.name]:
             _flow_runs(job)
-    with job.ledger.working_on("task_run"):
-        if job.plan.rows["task_run"]:
+    with job.ledger.working_on(TASK_RUN.name):
+        if job.plan.rows[TASK_RUN.name]:
             _task_runs(job)
-    with job.ledger.working_on("log"):
+    with job.ledger.working_on(LOG.name):
         purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, job.by_sql.most)
 
 
@@ -98,12 +99,12 @@ def _flow_runs(job: Delete) -> None:
             for way, done in _trees(job, first, last, bound):
                 if any(done.gone.values()):
                     ways.add(way)
-                _note(job, "flow_run", way, done, total)
+                _note(job, FLOW_RUN.name, way, done, total)
                 failures.note(done.errors)
-        _tell(job, "flow_run")
+        _tell(job, FLOW_RUN.name)
         if job.by_api and "sql" in ways:
             why = _SINGLE_RUNS if job.by_api.guarded else _OLD_SERVER
-            job.ledger.events(FellBack("flow_run", why))
+            job.ledger.events(FellBack(FLOW_RUN.name, why))
         failures.raise_any()
 
 
@@ -129,28 +130,28 @@ def _task_runs(job: Delete) -> None:
     goes = job.rules.task_run_goes(after_runs=False)
     bound = {"task_runs": job.cutoffs.task_runs}
     lay_down = WORKLIST_OF_ROWS.format(
-        ctes="", table="task_run", alias="t", order="end_time", goes=goes
+        ctes="", table=TASK_RUN.name, alias="t", order="end_time", goes=goes
     )
     with worklist(job.database, lay_down, **bound):
-        _rows(job, "task_run", "t", goes, bound)
+        _rows(job, TASK_RUN.name, "t", goes, bound)
 
 
 def _artifacts(job: Delete) -> None:
     goes = f"x.created < :artifacts AND {job.rules.not_live('x')}"
     bound = {"artifacts": job.cutoffs.artifacts}
     lay_down = WORKLIST_OF_ROWS.format(
-        ctes="", table="artifact", alias="x", order="created", goes=goes
+        ctes="", table=ARTIFACT.name, alias="x", order="created", goes=goes
     )
     with worklist(job.database, lay_down, **bound):
         job.database.run(DROP_KEYS)
         job.database.run(KEYS_OF_WORKLIST)
         collections = job.database.scalar(COLLECTIONS_OF_KEYS)
         try:
-            _rows(job, "artifact", "x", goes, bound)
+            _rows(job, ARTIFACT.name, "x", goes, bound)
         finally:
             settle_collections(job.database, job.cutoffs)
             gone = collections - job.database.scalar(COLLECTIONS_OF_KEYS)
-            job.ledger.add("artifact_collection", gone, job.by_sql.name)
+            job.ledger.add(ARTIFACT_COLLECTION.name, gone, job.by_sql.name)
             job.database.run(DROP_KEYS)
 
 
@@ -180,7 +181,7 @@ def _note(job: Delete, table: str, way: str, done: Deleted, total: int) -> None:
         job.ledger.add(left, rows, way if left == table else "cascade")
     if table in LOGGING and done.ids:
         for rows in job.by_sql.logs(table, done.ids):
-            job.ledger.add("log", 0 if done.logs_counted else rows, "cascade")
+            job.ledger.add(LOG.name, 0 if done.logs_counted else rows, "cascade")
     job.pace(Progress(table, job.ledger.rows[table], total))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import events
-from ..catalogue import BY_NAME
+from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, LOG
 from ..database.connection import Database
 from ..errors import DiskFull, LockTimeout
 from ..events import FellBack, Progress
@@ -69,22 +69,23 @@ def purge(job: Purge) -> None:
     for table in sorted(job.server.unforced):
         with job.ledger.working_on(table):
             _unforced(job, table)
-    with job.ledger.working_on("artifact_collection"):
+    with job.ledger.working_on(ARTIFACT_COLLECTION.name):
         # Collections whose artifact is gone point to the newest that is left, else they go.
         removed = settle_collections(job.database, job.cutoffs)
-        job.ledger.add("artifact_collection", removed, "delete")
+        job.ledger.add(ARTIFACT_COLLECTION.name, removed, "delete")
 
 
 def _dated(job: Purge, table: str) -> None:
     """Purge a table by age, then its orphans."""
     if not job.plan.rows[table]:
         return
-    if table == "log":
+    if BY_NAME[table].of_run:
         _logs(job)
-    elif not _rewritten(job, table):
+        return
+    if not _rewritten(job, table):
         _aged(job, table)
-    if job.plan.orphaned.get(table) and table == "event_resources":
-        _orphaned_resources(job)
+    if job.plan.orphaned.get(table):
+        _orphans(job, table)
 
 
 def _aged(job: Purge, table: str) -> None:
@@ -174,17 +175,17 @@ def _logs(job: Purge) -> None:
     Deletes leave the index full of dead entries, so the hop over the distinct runs has to come
     before them; a rewrite leaves it small, so there it comes after.
     """
-    rewritten = _rewritten(job, "log")
-    if not job.plan.orphaned["log"]:
+    rewritten = _rewritten(job, LOG.name)
+    if not job.plan.orphaned[LOG.name]:
         if not rewritten:
-            _aged(job, "log")
+            _aged(job, LOG.name)
         return
     with worklist(job.database, _gone_runs("flow_run_id")):
         if not rewritten:
-            _aged(job, "log")
+            _aged(job, LOG.name)
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-            _parts(job, "log", "delete by run", GONE_LOGS["flow_run_id"], **bound)
+            _parts(job, LOG.name, "delete by run", GONE_LOGS["flow_run_id"], **bound)
     purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _batch_size(job))
 
 
@@ -196,9 +197,9 @@ def purge_logs_of_gone_tasks(
     with worklist(database, _gone_runs("task_run_id")):
         for first, last in positions(database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
-            for rows in in_parts(database, "log", goes, batch_size, **bound):
-                ledger.add("log", rows, "delete by run")
-                pace(Progress("log", ledger.rows["log"], None))
+            for rows in in_parts(database, LOG.name, goes, batch_size, **bound):
+                ledger.add(LOG.name, rows, "delete by run")
+                pace(Progress(LOG.name, ledger.rows[LOG.name], None))
 
 
 def _gone_runs(column: str) -> str:
@@ -211,19 +212,14 @@ def _gone_runs(column: str) -> str:
     )
 
 
-def _orphaned_resources(job: Purge) -> None:
-    orphaned = orphaned_rows(BY_NAME["event_resources"])
-    lay_down = WORKLIST_OF_ROWS.format(
-        ctes="",
-        table="event_resources",
-        alias="x",
-        order="occurred",
-        goes=orphaned,
-    )
-    sql = DELETE_LISTED.format(table="event_resources", goes=orphaned)
+def _orphans(job: Purge, table: str) -> None:
+    """Purge the rows of a table whose parent is gone."""
+    orphaned, age = orphaned_rows(BY_NAME[table]), BY_NAME[table].age
+    lay_down = WORKLIST_OF_ROWS.format(ctes="", table=table, alias="x", order=age, goes=orphaned)
+    sql = DELETE_LISTED.format(table=table, goes=orphaned)
     with worklist(job.database, lay_down):
         for first, last in positions(job.database, _batch_size(job)):
-            _batch(job, "event_resources", "delete by id", sql, first=first, last=last)
+            _batch(job, table, "delete by id", sql, first=first, last=last)
 
 
 def _unforced(job: Purge, table: str) -> None:

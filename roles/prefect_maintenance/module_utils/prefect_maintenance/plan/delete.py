@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG
 from ..database.connection import Database
 from ..request.policy import Cutoffs
 from . import candidates
@@ -42,13 +43,13 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
         candidates.find(database, rules, cutoffs.flow_runs)
         counted = database.rows(COUNT_RUNS)[0]
         rows = dict(zip(RUN_TABLES, counted, strict=True))
-        rows["log"] = database.scalar(COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
-        rows["log"] += database.scalar(
+        rows[LOG.name] = database.scalar(COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
+        rows[LOG.name] += database.scalar(
             COUNT_TASK_LOGS.format(goes=goes),
             **{name: bound[name] for name in ("task_runs", "logs")},
             purged=purged,
         )
-        rows["log"] += database.scalar(
+        rows[LOG.name] += database.scalar(
             COUNT_STRAY_LOGS,
             **{name: bound[name] for name in ("logs", "orphans")},
             purged=purged,
@@ -60,13 +61,15 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
             rows[table] += count
         artifacts = {"artifacts": bound["artifacts"]}
         not_live = rules.not_live("x")
-        rows["artifact"] = database.scalar(COUNT_ARTIFACTS.format(not_live=not_live), **artifacts)
-        rows["artifact_collection"] = database.scalar(
+        rows[ARTIFACT.name] = database.scalar(
+            COUNT_ARTIFACTS.format(not_live=not_live), **artifacts
+        )
+        rows[ARTIFACT_COLLECTION.name] = database.scalar(
             COUNT_COLLECTIONS.format(not_live=not_live), **artifacts
         )
         kept = [
-            Kept("flow_run", count, why)
+            Kept(FLOW_RUN.name, count, why)
             for why, count in database.rows(kept_runs(rules), flow_runs=bound["flow_runs"])
         ]
         live = database.scalar(COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts)
-    return Plan(rows=rows, kept=(*kept, *kept_live("artifact", live)))
+    return Plan(rows=rows, kept=(*kept, *kept_live(ARTIFACT.name, live)))

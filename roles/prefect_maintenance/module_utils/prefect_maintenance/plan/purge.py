@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from ..catalogue import BY_NAME, TABLES
+from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENT_RESOURCES, LOG, TABLES
 from ..database.connection import Database
 from ..measure.obstacles import obstacles
 from ..measure.sizes import measure, ordered
@@ -44,7 +44,7 @@ def plan_purge(
             rows[name] = old - spared
             live += spared
         orphaned = {
-            "log": sum(
+            LOG.name: sum(
                 database.scalar(
                     f"WITH RECURSIVE {gone_runs(column)} "
                     + COUNT_GONE_LOGS.format(
@@ -56,7 +56,7 @@ def plan_purge(
                 )
                 for column in ("flow_run_id", "task_run_id")
             ),
-            "event_resources": database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events),
+            EVENT_RESOURCES.name: database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events),
         }
         for table, count in orphaned.items():
             rows[table] += count
@@ -64,8 +64,8 @@ def plan_purge(
             rows[table] = database.scalar(
                 COUNT_UNFORCED.format(table=table, orphaned=orphaned_rows(BY_NAME[table]))
             )
-        rows["artifact_collection"] = database.scalar(COUNT_EMPTY_COLLECTIONS)
-    return Plan(rows=rows, kept=kept_live("log", live), orphaned=orphaned)
+        rows[ARTIFACT_COLLECTION.name] = database.scalar(COUNT_EMPTY_COLLECTIONS)
+    return Plan(rows=rows, kept=kept_live(LOG.name, live), orphaned=orphaned)
 
 
 def with_decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) -> Plan:

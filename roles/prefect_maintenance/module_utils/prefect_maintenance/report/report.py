@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from ..catalogue import TABLES
 from ..measure.examine import Server
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
@@ -17,7 +18,12 @@ from .tables import TableReport
 
 SCHEMA = 1
 # Counted in every report, also when nothing of them went.
-DELETED = ("flow_run", "task_run", "artifact", "log", "events", "event_resources")
+DELETED = tuple(
+    table.name
+    for way in ("api", "sql")
+    for table in TABLES
+    if table.deleted_by == way and table.entity
+)
 
 
 @dataclass(frozen=True)

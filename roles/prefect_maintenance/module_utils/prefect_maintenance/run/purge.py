@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ..catalogue import TABLES
 from ..execute.purge import Purge, purge
 from ..measure import disk_space
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
-from ..plan.purge import AGED, plan_purge, with_decisions
+from ..plan.purge import plan_purge, with_decisions
 from ..request.settings import Settings
 from .outcome import Outcome, deleted, planned
 from .session import begun
@@ -20,9 +21,8 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
     """
     with begun("purge", settings, pace) as session:
         database, server = session.database, session.server
-        require_writable(
-            database, server, "purge", [*AGED, "artifact_collection", *server.unforced]
-        )
+        purged = [table.name for table in TABLES if table.purged]
+        require_writable(database, server, "purge", [*purged, *server.unforced])
         session.report = session.report.with_warnings(disk_space.scarce(database))
         with session.at_work():
             plan = plan_purge(database, session.rules, settings.cutoffs, server.unforced)
