@@ -20,8 +20,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format docs sanity unit integration containers pairs molecule \
-	molecule-images guards guards-sample test test-matrix test-ansible-core hostile bench \
-	bench-compare bench-plan bench-fleet clean
+	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
+	hostile bench bench-compare bench-plan bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,7 +51,7 @@ format: venv  ## let ruff lay out the Python
 docs: venv  ## write what follows from the table of options: modules, specs, defaults, tables
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m lab.docs
 
-sanity: venv  ## ansible-test sanity on the modules, staged as a collection
+sanity: venv  ## ansible-test sanity on the collection
 	$(BIN)/python -m lab.sanity
 
 unit: venv  ## tests that need no server
@@ -82,6 +82,12 @@ guards: venv  ## break each guard and see a test fail: GUARDS='--only mask', '--
 
 guards-sample: venv
 	$(BIN)/python -m lab.guards --processes $(JOBS) --sample $(GUARD_SAMPLE)
+
+dist: venv  ## the role and the collection as archives in dist/
+	$(BIN)/python -m lab.dist
+
+changelog: venv  ## move changelogs/fragments into CHANGELOG.rst, under the version of galaxy.yml
+	$(BIN)/python -m lab.changelog
 
 # The containers wait half of their time; the other tests work meanwhile.
 test: lint sanity unit guards-sample  ## what CI runs
@@ -114,4 +120,4 @@ bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet --hosts 50 200 --forks 20
 
 clean:  ## remove everything that was made
-	rm -rf .venv .cache reports playbooks/reports .ruff_cache .mypy_cache .pytest_cache .ansible
+	rm -rf .venv .cache dist reports playbooks/reports .ruff_cache .mypy_cache .pytest_cache .ansible

@@ -1,4 +1,4 @@
-"""What .cache holds: an environment for each Prefect version, PostgreSQL and AWX's collection."""
+"""What .cache holds: environments for each Prefect version, PostgreSQL, what tools need alone."""
 
 from __future__ import annotations
 
@@ -114,6 +114,17 @@ def awx() -> Path:
                 own = "ansible_collections/awx/awx/"
                 wheel.extractall(home, [n for n in wheel.namelist() if n.startswith(own)])
     return home
+
+
+def packaging() -> Path:
+    """Return the programs that judge and describe a release, installed on first use."""
+    home = CACHE / "packaging"
+    lock = ROOT / "requirements" / "packaging.txt"
+    with made_once(home, lock) as missing:
+        if missing:
+            _uv("venv", "--python", sys.executable, str(home))
+            _uv("pip", "install", "--python", str(home / "bin" / "python"), "-r", str(lock))
+    return home / "bin"
 
 
 def newest_migrations(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Run `ansible-test sanity` on the role's modules, staged as a collection in a temporary folder.
+"""Run `ansible-test sanity` on the collection, staged in a temporary folder.
 
 ansible-test knows collections only. It installs its own pinned requirements below .cache, from
 the package index that pip knows; nothing is written to the home of whoever runs it. What it may
@@ -11,17 +11,14 @@ import importlib.metadata
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from . import environments
+from . import dist, environments
 
-ROLE = environments.ROOT / "roles" / "prefect_maintenance"
 IGNORED = environments.ROOT / "tests" / "sanity" / "ignore.txt"
-NAMESPACE, NAME = "local", "prefect_maintenance"
 UTILS = "plugins/module_utils"
 RUNS = (
     # Ruff and mypy do what pylint would, in the project's own style.
@@ -41,8 +38,12 @@ def main() -> int:
     for version in _pip_versions():
         (installers / f"get_pip_{version.replace('.', '_')}.py").write_text(_INSTALLER)
     with tempfile.TemporaryDirectory(prefix="prefect-maintenance-sanity-") as folder:
-        collection = Path(folder) / "ansible_collections" / NAMESPACE / NAME
-        stage(collection)
+        collection = Path(folder, "ansible_collections", *dist.COLLECTION.split("."))
+        dist.stage(collection)
+        core = ".".join(importlib.metadata.version("ansible-core").split(".")[:2])
+        ignored = collection / "tests" / "sanity" / f"ignore-{core}.txt"
+        ignored.parent.mkdir(parents=True)
+        ignored.write_text("".join(f"{line}\n" for line in _ignored(collection)))
         codes = [
             subprocess.run(
                 [Path(sys.executable).parent / "ansible-test", "sanity", "--color", "no",
@@ -55,23 +56,6 @@ def main() -> int:
     return int(any(codes))
 
 
-def stage(collection: Path) -> None:
-    """Lay the role's modules out as a collection, with their imports rewritten accordingly."""
-    for there, here in (("plugins/modules", "library"), (UTILS, "module_utils")):
-        shutil.copytree(
-            ROLE / here, collection / there, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    inside = rf"ansible_collections.{NAMESPACE}.{NAME}.plugins.module_utils.\1"
-    for path in collection.rglob("*.py"):
-        text = path.read_text()
-        path.write_text(re.sub(r"\bansible\.module_utils\.(prefect_\w+)", inside, text))
-    _write(collection / "galaxy.yml", f"namespace: {NAMESPACE}", f"name: {NAME}", "version: 0.1.0",
-           "readme: README.md", "authors: [the prefect_maintenance authors]")  # fmt: skip
-    _write(collection / "meta" / "runtime.yml", "---", "requires_ansible: '>=2.19.0'")
-    core = ".".join(importlib.metadata.version("ansible-core").split(".")[:2])
-    _write(collection / "tests" / "sanity" / f"ignore-{core}.txt", *_ignored(collection))
-
-
 def _ignored(collection: Path) -> list[str]:
     entries = []
     for line in IGNORED.read_text().splitlines():
@@ -79,11 +63,6 @@ def _ignored(collection: Path) -> list[str]:
         for path in sorted(collection.glob(pattern)) if pattern != "#" else []:
             entries.append(f"{path.relative_to(collection)} {rest}")
     return entries
-
-
-def _write(path: Path, *lines: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines))
 
 
 def _pip_versions() -> list[str]:

@@ -10,10 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import prefect_maintenance
 from maintenance import FLOW, clear, engine_for, request, wait_until
 from oracle import survivors
 from prefect_maintenance.execute import copy
@@ -263,13 +261,8 @@ def small_pieces() -> Iterator[None]:
 
 def kill_at(scene: Scene, place: Place) -> bool:
     """Carry out the step in a process that is killed at a place; tells whether it got there."""
-    root = Path(__file__).parents[2]
-    engine = str(Path(prefect_maintenance.__file__).parents[1])
-    tests = str(root / "tests" / "helpers")
-    code = (
-        f"import sys; sys.path[:0] = {[str(root), engine, tests]!r}; "
-        "from tests.hostile.stage import child; child()"
-    )
+    paths = f"import sys; sys.path[:0] = {sys.path!r}"
+    code = f"{paths}; from tests.hostile.stage import child; child()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -15,6 +15,7 @@ from lab import environments, seeds
 LONGEST = (
     "test_fleet",
     "test_playbooks",
+    "test_dist",
     "test_hostile_sample",
     "test_schedule",
     "test_awx",

@@ -53,6 +53,11 @@ def test_no_module_imports_a_test(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_file_has_more_than_300_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_helper_is_longer_than_a_screen(path: Path) -> None:
     lengths = {one.name: (one.end_lineno or 0) - one.lineno + 1 for one in helpers(parsed(path))}
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}

@@ -8,17 +8,11 @@ banner only with the first result, which for a long step is minutes too late.
 
 from __future__ import annotations
 
-from ansible import constants as C
-from ansible.executor.task_result import CallbackTaskResult
-from ansible.playbook.included_file import IncludedFile
-from ansible.playbook.task import Task
-from ansible.plugins.callback.default import CallbackModule as Default
-
 DOCUMENTATION = """
 name: prefect_maintenance_screen
 type: stdout
 short_description: What the maintenance does, while it does it
-version_added: "0.3.0"
+version_added: "0.1.0"
 description:
   - As C(ansible.builtin.default), but a task that takes long is announced when it begins, a task
     that changed nothing and has nothing to tell is left out, and a failure is one line, once.
@@ -30,9 +24,17 @@ requirements:
   - set as stdout_callback in the configuration
 """
 
+from ansible import constants as C
+from ansible.executor.task_result import CallbackTaskResult
+from ansible.playbook.included_file import IncludedFile
+from ansible.playbook.task import Task
+from ansible.plugins.callback.default import CallbackModule as Default
+
 # Tasks that others than these modules do say by this variable that they take long.
 _LONG = "__prefect_maintenance_long"
 _MODULES = "prefect_"
+# Actions of the role on the controller, which take no time.
+_ACTIONS = "prefect_maintenance_"
 _DEBUG = ("ansible.builtin.debug", "debug")
 # Their result is one sentence.
 _SENTENCES = ("ansible.builtin.assert", "ansible.builtin.fail", "assert", "fail")
@@ -53,7 +55,7 @@ class CallbackModule(Default):  # type: ignore[misc]
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
         """Announce a task that takes long before it is at work."""
         super().v2_playbook_on_task_start(task, is_conditional)
-        if task.action.startswith(_MODULES) or task.vars.get(_LONG):
+        if _is_ours(task) or task.vars.get(_LONG):
             self._print_task_banner(task)
 
     def v2_playbook_on_include(self, included_file: IncludedFile) -> None:
@@ -106,4 +108,10 @@ class CallbackModule(Default):  # type: ignore[misc]
 
 
 def _is_sentence(task: Task) -> bool:
-    return bool(task.action in _SENTENCES or task.action.startswith(_MODULES))
+    return task.action in _SENTENCES or _is_ours(task)
+
+
+def _is_ours(task: Task) -> bool:
+    """Tell whether it is one of the modules, which a collection puts under its own name."""
+    name = str(task.action).rpartition(".")[2]
+    return name.startswith(_MODULES) and not name.startswith(_ACTIONS)

@@ -24,8 +24,14 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
 PREFIX = "prefect_maintenance_"
-_ROLE = Path(__file__).resolve().parents[1]
-_ENGINE = _ROLE / "module_utils" / "prefect_maintenance"
+# The role, or the plugins of a collection, which has its roles beside them.
+_HOME = Path(__file__).resolve().parents[1]
+_ENGINE = _HOME / "module_utils" / "prefect_maintenance"
+_SPECS = next(
+    path
+    for role in (_HOME, _HOME.parent / "roles" / "prefect_maintenance")
+    if (path := role / "meta" / "argument_specs.yml").is_file()
+)
 # Another name than on a target: in one process there may be a second copy of the role.
 _PACKAGE = "prefect_maintenance_engine_of_the_filters"
 
@@ -54,6 +60,30 @@ def faults(values: Mapping[str, Any], names: Iterable[str], entry: str) -> list[
     found = [_unknown(name, known) for name in sorted(set(names) - known)]
     found += [_fault(name, values[name], s) for name, s in _of(entry).items() if name in values]
     return [sentence for sentence in found if sentence]
+
+
+def passed(values: Mapping[str, Any], module: str) -> dict[str, Any]:
+    """Return the options that a module takes over from the role's variables.
+
+    They have the same name and type; a blank one counts as unset.
+    """
+    options = _engine().request.options
+    variables = {(option.name, option.type) for option in options.of_entry("main")}
+    names = [o.name for o in options.of_module(module) if (o.name, o.type) in variables]
+    found = {name: values.get(PREFIX + name) for name in names}
+    return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the scheduled flow, as numbers where they are numbers."""
+    options = [o for o in _engine().request.options.of_flow() if "main" in o.entries]
+    return {o.name: _numbers(o.type, values[PREFIX + o.name]) for o in options}
+
+
+def _numbers(kind: str, value: Any) -> Any:
+    if kind == "dict":
+        return {key: int(number) for key, number in value.items()}
+    return {"int": int, "float": float}.get(kind, lambda same: same)(value)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
@@ -140,7 +170,7 @@ def _of(entry: str) -> dict[str, Any]:
 
 @cache
 def _specs() -> dict[str, Any]:
-    text = (_ROLE / "meta" / "argument_specs.yml").read_text()
+    text = _SPECS.read_text()
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     found: dict[str, Any] = yaml.load(text, Loader=loader)["argument_specs"]
     return found
@@ -168,4 +198,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return them."""
-        return {"prefect_maintenance_options": options, "prefect_maintenance_faults": faults}
+        return {
+            "prefect_maintenance_options": options,
+            "prefect_maintenance_faults": faults,
+            "prefect_maintenance_passed": passed,
+            "prefect_maintenance_parameters": parameters,
+        }

@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: prefect_deployment
 short_description: Create or update a Prefect deployment and its schedule
-version_added: "0.2.0"
+version_added: "0.1.0"
 description:
   - Reads the deployment, compares, and writes only what differs; a change of the cron changes the
     schedule only. The flow lies on the worker's machine.

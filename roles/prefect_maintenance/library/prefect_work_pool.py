@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: prefect_work_pool
 short_description: Create or update a Prefect work pool
-version_added: "0.2.0"
+version_added: "0.1.0"
 description:
   - Reads the pool, compares, and writes only what differs; what is not set is left as it is.
   - A pool of the same name and another type is an error.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from old_logs import with_old_logs
+from prefect_maintenance.execute import copy
 from rewriting import ROWS, fill_logs
 
 from lab.postgres import Postgres
@@ -13,6 +14,12 @@ from lab.postgres import Postgres
 def young(cluster: Postgres, database: str) -> set[str]:
     """The ids of the logs that a purge of the database must leave."""
     return fill_logs(cluster, database, ROWS)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a rewrite copy the rows of a test in more than one piece."""
+    monkeypatch.setattr(copy, "_PIECE", 500)
 
 
 @pytest.fixture(params=["database", "sqlite_database"])

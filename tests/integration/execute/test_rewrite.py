@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, fill, name_of, run_step, wait_until
+from maintenance import clear, engine_for, fill, name_of, run_step
 from prefect_maintenance.database.connection import Database
 from prefect_maintenance.errors import ConnectionFailed, StepFailed
 from rewriting import REWRITTEN, by_rewrite, debris, kept_by_deletes, schema
@@ -209,61 +209,6 @@ def test_an_interruption_at_any_statement_leaves_every_row_and_the_next_run_fini
         engine.dispose()
         cluster.drop_database(name_of(trial))
     assert interrupted > 50
-
-
-def test_a_long_reader_is_left_alone_and_named(cluster: Postgres, filled: str) -> None:
-    wanted = kept_by_deletes(cluster, filled)
-    with engine_for(filled).begin() as reader:
-        reader.execute(sa.text("SET application_name = 'a long report'"))
-        reader.execute(sa.text("SELECT count(*) FROM log"))
-        outcome = run_step("purge", by_rewrite(filled, lock_timeout=0.5))
-    assert any("a long report" in warning for warning in outcome.report.warnings)
-    assert dump(engine_for(filled), REWRITTEN) == wanted
-
-
-def test_no_swap_happens_across_a_snapshot_that_would_see_an_empty_table(
-    cluster: Postgres, filled: str
-) -> None:
-    wanted = kept_by_deletes(cluster, filled)
-    before = dump(engine_for(filled), ["log"])["log"]
-    engine = engine_for(filled)
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
-        old.execute(sa.text("SELECT 1 FROM flow LIMIT 1"))
-        outcome = run_step("purge", by_rewrite(filled, lock_timeout=0.5))
-        seen = old.execute(sa.text("SELECT count(*) FROM log")).scalar_one()
-        assert seen == len(before)
-    assert any("snapshot" in warning for warning in outcome.report.warnings)
-    assert dump(engine, REWRITTEN) == wanted
-
-
-def test_no_swap_happens_under_a_transaction_at_work_whose_snapshot_is_older_than_the_copy(
-    cluster: Postgres, filled: str
-) -> None:
-    wanted = kept_by_deletes(cluster, filled)
-    engine = engine_for(filled)
-    seen: list[int] = []
-
-    def report() -> None:
-        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
-            old.execute(sa.text("SELECT 1 FROM flow LIMIT 1"))
-            # At work as long as somebody else holds this.
-            old.execute(sa.text("SELECT pg_advisory_lock(77)"))
-            seen.append(old.execute(sa.text("SELECT count(*) FROM log")).scalar_one())
-
-    before = len(dump(engine, ["log"])["log"])
-    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    at_work = threading.Thread(target=report)
-    with engine.connect() as holder:
-        holder.execute(sa.text("SELECT pg_advisory_lock(77)"))
-        at_work.start()
-        wait_until(lambda: cluster.execute(waits, name_of(filled))[0][0])
-        outcome = run_step("purge", by_rewrite(filled, lock_timeout=0.5))
-        assert not seen
-    at_work.join()
-    assert seen == [before]
-    assert any("snapshot" in warning for warning in outcome.report.warnings)
-    assert dump(engine, REWRITTEN) == wanted
-    engine.dispose()
 
 
 def test_a_server_restart_in_the_middle_is_survived() -> None:

@@ -16,9 +16,8 @@ import prefect_maintenance
 import pytest
 import sqlalchemy as sa
 from maintenance import at_first_batch, engine_for, name_of, run_step, small_disk, wait_until
-from prefect_maintenance.database.connection import Database, connect
 from prefect_maintenance.errors import Busy, Stopped
-from prefect_maintenance.measure import disk_space, obstacles
+from prefect_maintenance.measure import disk_space
 from prefect_maintenance.pace.signals import Signals
 from rewriting import (
     REWRITTEN,
@@ -92,11 +91,7 @@ def test_a_killed_process_leaves_every_row_and_the_next_run_finishes(
 def wait_for_the_dead(cluster: Postgres, url: str) -> None:
     """The session of a client that was killed ends some seconds later, whatever it is at."""
     mine = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'prefect-maint%%'"
-    wait_until(
-        lambda: not cluster.execute(mine, name_of(url)),
-        20,
-        "the session of a killed process lives on",
-    )
+    wait_until(lambda: not cluster.execute(mine, name_of(url)), 20, "a dead one's session lives on")
 
 
 def test_the_statement_of_a_killed_process_does_not_go_on_without_it(
@@ -255,44 +250,6 @@ def test_autovacuum_gives_way_and_writers_do_not_wait_for_it() -> None:
         assert young <= set(ids(busy, url))
         # Autovacuum would have kept its lock for minutes; nobody queued behind our asking for it.
         assert slowest[0] < 2
-
-
-def test_what_follows_the_changes_of_the_database_keeps_a_table_from_being_rewritten() -> None:
-    options = {"wal_level": "logical", "max_slot_wal_keep_size": "64MB"}
-    with Postgres(options=options) as followed:
-        url = followed.create_database("followed")
-        migrate(url)
-        with connect(url, 5.0) as database:
-            assert _in_the_way(database, 2**20) == []
-            # A slot that is read now, but would be dropped if much more had to be held back.
-            followed.execute("SELECT pg_create_physical_replication_slot('standby', true)")
-            assert _in_the_way(database, 2**20) == []
-            assert "slot standby can bear only" in _in_the_way(database, 2**30)[0]
-            followed.execute("SELECT pg_drop_replication_slot('standby')")
-            followed.execute(
-                "SELECT pg_create_logical_replication_slot('stream', 'test_decoding')", "followed"
-            )
-            assert "slot stream decodes" in _in_the_way(database, 2**20)[0]
-
-
-def test_a_standby_that_is_behind_keeps_a_table_from_being_rewritten(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with Postgres() as primary:
-        url = primary.create_database("followed")
-        migrate(url)
-        with primary.standby() as standby, connect(url, 5.0) as database:
-            assert _in_the_way(database, 2**20) == []
-            standby.execute("SELECT pg_wal_replay_pause()")
-            fill_logs(primary, url, 10_000)
-            monkeypatch.setattr(obstacles, "LAG", 2**20)
-            assert "behind" in _in_the_way(database, 2**20)[0]
-
-
-def _in_the_way(database: Database, kept: int) -> list[str]:
-    # How much room the disk of the tests' machine has is not the question here.
-    found = obstacles.obstacles(database, "log", kept)
-    return [reason for reason in found if "no room" not in reason]
 
 
 def test_prefects_own_writing_and_vacuuming_go_on_meanwhile(

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-import sqlalchemy as sa
-from maintenance import FLOW, at_first_batch, clear, engine_for, name_of, run_step, wait_until
-from prefect_maintenance.database.connection import Database
-from prefect_maintenance.errors import ConnectionFailed, MaintenanceError
-from prefect_maintenance.execute import copy, rewrite
-from prefect_maintenance.measure import leftovers
-from prefect_maintenance.pace.pace import Pace
-from prefect_maintenance.pace.signals import Signals
-from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run.line import STEPS
+from maintenance import FLOW, at_first_batch, name_of
 from rewriting import (
     ROWS,
     at_the_swap,
@@ -32,13 +19,7 @@ from rewriting import (
 
 from lab.postgres import Postgres
 
-PIECE = 500
-
-
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copy, "_PIECE", PIECE)
-
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 WAITING = {
     "VACUUM (FULL) log": "",
@@ -87,33 +68,6 @@ def test_rows_that_others_move_between_two_batches_go_all_the_same(
     assert strategy(outcome) == "delete by heap range"
     assert set(ids(cluster, database)) == young
     assert outcome.report.deleted["log"] == ROWS - len(young)
-
-
-@pytest.mark.parametrize("statement", ["SET LOCAL maintenance_work_mem", "CREATE INDEX"])
-def test_a_session_that_ends_while_it_builds_an_index_fails_in_one_line(
-    cluster: Postgres,
-    database: str,
-    young: set[str],
-    statement: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    really = Database._execute
-
-    def deadly(self: Database, sql: str, values: Any) -> Any:
-        if statement in sql:
-            driver: Any = self.connection.connection.driver_connection
-            pid = driver.get_backend_pid()
-            cluster.execute("SELECT pg_terminate_backend(%s, 5000)", values=[pid])
-        return really(self, sql, values)
-
-    monkeypatch.setattr(Database, "_execute", deadly)
-    settings = Settings.parse({"db_url": database, "purge_strategy": "rewrite"}, check=False)
-    outcome = STEPS["purge"](settings, Pace())
-    assert isinstance(outcome.error, MaintenanceError)
-    monkeypatch.undo()
-    purge(database)
-    assert set(ids(cluster, database)) == young
-    assert debris(cluster, database) == []
 
 
 UNSEEN = {
@@ -234,180 +188,6 @@ def test_rows_with_infinite_dates_stay_or_go_like_any_other(
     assert len(ids(cluster, database)) == len(young) + 3
 
 
-def owner_of(cluster: Postgres, url: str, role: str) -> str:
-    """Make a role that owns the tables and may see nothing of other sessions; returns its URL."""
-    name = name_of(url)
-    cluster.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'kept'")
-    cluster.execute(f"GRANT ALL ON SCHEMA public TO {role}", name)
-    for (table,) in cluster.execute(
-        "SELECT relname FROM pg_class WHERE relkind = 'r' "
-        "AND relnamespace = 'public'::regnamespace", name,
-    ):  # fmt: skip
-        cluster.execute(f"ALTER TABLE {table} OWNER TO {role}", name)
-    return cluster.url(name, role, "kept")
-
-
-@pytest.fixture
-def owner(cluster: Postgres, database: str, young: set[str]) -> Iterator[str]:
-    yield owner_of(cluster, database, "mere_owner")
-    cluster.execute("REASSIGN OWNED BY mere_owner TO postgres", name_of(database))
-    cluster.execute("DROP OWNED BY mere_owner CASCADE", name_of(database))
-    cluster.execute("DROP ROLE mere_owner")
-
-
-READERS = {
-    "a report in steps": ("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM flow",
-                          "SELECT count(*) FROM log"),
-    "one string": ("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM flow; "
-                   "SELECT pg_advisory_lock(77); SELECT count(*) FROM log", None),
-    "a stable function": ("SELECT seen_late()", None),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_no_reader_sees_an_empty_table_when_the_role_is_a_mere_owner(
-    cluster: Postgres, database: str, owner: str, young: set[str], reader: str
-) -> None:
-    cluster.execute(
-        "CREATE FUNCTION seen_late() RETURNS bigint LANGUAGE plpgsql STABLE AS $$ BEGIN "
-        "PERFORM pg_advisory_lock(77); RETURN (SELECT count(*) FROM log); END $$",
-        name_of(database),
-    )
-    first, second = READERS[reader]
-    seen: list[int] = []
-    with session(cluster, database) as gate, session(cluster, database) as reading:
-        reading.connection.autocommit = True
-        gate.execute("SELECT pg_advisory_lock(77)")
-
-        def read() -> None:
-            reading.execute(first)
-            if second is None:
-                seen.append(reading.fetchone()[0])
-
-        at_work = threading.Thread(target=read)
-        at_work.start()
-        if second is None:
-            waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 77"
-            wait_until(lambda: cluster.execute(f"{waits} AND NOT granted"))
-        else:
-            at_work.join()
-        outcome = purge(owner, lock_timeout=0.5)
-        if second is not None:
-            reading.execute(second)
-            seen.append(reading.fetchone()[0])
-        gate.execute("SELECT pg_advisory_unlock(77)")
-        at_work.join()
-    assert seen == [ROWS]
-    told = " ".join(outcome.report.warnings)
-    assert "whose snapshot may see log empty" in told
-    assert "GRANT pg_read_all_stats TO mere_owner" in told
-    assert strategy(outcome).startswith("delete")
-    assert set(ids(cluster, database)) == young
-
-
-def test_a_mere_owner_rewrites_when_nobody_holds_a_snapshot(
-    cluster: Postgres, database: str, owner: str, young: set[str]
-) -> None:
-    assert strategy(purge(owner)) == "rewrite"
-    assert set(ids(cluster, database)) == young
-    assert debris(cluster, database) == []
-
-
-def test_a_lock_on_the_old_table_takes_nothing_of_the_result_back(
-    cluster: Postgres, database: str, young: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really = rewrite._finished
-    with session(cluster, database) as backup:
-
-        def held(job: Any, names: Any, copied: int, locked: float) -> Any:
-            backup.execute(f"LOCK TABLE {names.old} IN ACCESS SHARE MODE")
-            return really(job, names, copied, locked)
-
-        monkeypatch.setattr(rewrite, "_finished", held)
-        outcome = purge(database, lock_timeout=0.2)
-    assert (strategy(outcome), outcome.changed) == ("rewrite", True)
-    assert outcome.report.deleted["log"] == ROWS - len(young)
-    assert any("its old file is still there" in w for w in outcome.report.warnings)
-    assert ("log__maintenance_old",) in debris(cluster, database)
-    assert set(ids(cluster, database)) == young
-    named = run_step("bloat_info", {"db_url": database}).report.warnings
-    assert any("an interrupted rewrite left log__maintenance_old" in w for w in named)
-    assert not any("unknown tables" in w for w in named)
-    monkeypatch.undo()
-    run_step("vacuum", {"db_url": database})
-    assert debris(cluster, database) == []
-
-
-@pytest.mark.parametrize("dead", ["count(*) FROM log__maintenance_old", "DROP TABLE"])
-def test_a_session_that_ends_after_the_swap_takes_nothing_of_the_report_along(
-    cluster: Postgres,
-    database: str,
-    young: set[str],
-    dead: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    really = Database._execute
-
-    def deadly(self: Database, sql: str, values: Any) -> Any:
-        if dead in sql and "maintenance_old" in sql:
-            cluster.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                "WHERE application_name LIKE 'prefect-maintenance%%'"
-            )
-        return really(self, sql, values)
-
-    monkeypatch.setattr(Database, "_execute", deadly)
-    settings = Settings.parse({"db_url": database, "purge_strategy": "rewrite"}, check=False)
-    outcome = STEPS["purge"](settings, Pace())
-    assert isinstance(outcome.error, ConnectionFailed)
-    assert outcome.changed
-    assert outcome.report.deleted["log"] == ROWS - len(young)
-    assert set(ids(cluster, database)) == young
-
-
-def leave_a_rewrite(cluster: Postgres, url: str) -> None:
-    """Leave what a run leaves that is killed in the middle of its copy."""
-    patch = pytest.MonkeyPatch()
-    with patch.context() as killed:
-        # Nothing can be tidied up by the dead.
-        killed.setattr(leftovers, "remove", lambda *_: None)
-        signals = Signals()
-        with (
-            at_first_batch("log", lambda: signals.note("SIGKILL"), signals) as pace,
-            pytest.raises(Exception, match="SIGKILL"),
-        ):
-            purge(url, pace)
-    assert len(debris(cluster, url)) > 3
-
-
-@pytest.mark.parametrize("step", ["purge", "vacuum"])
-def test_what_a_killed_run_left_is_no_obstacle_and_is_removed_first(
-    cluster: Postgres, database: str, young: set[str], step: str
-) -> None:
-    # More than the measurement may be wrong by comes back.
-    for sql in (
-        "INSERT INTO log (id, name, level, message, timestamp) SELECT gen_random_uuid(), 'gone', "
-        "20, repeat('m', 200), now() FROM generate_series(1, 20000)",
-        # A row at the end keeps VACUUM from cutting off the pages before it.
-        "INSERT INTO log (id, name, level, message, timestamp) "
-        "VALUES (gen_random_uuid(), 'last', 20, 'm', now())",
-        "DELETE FROM log WHERE name = 'gone'",
-        "VACUUM ANALYZE log",
-    ):
-        cluster.execute(sql, name_of(database))
-    leave_a_rewrite(cluster, database)
-    asked = {"db_url": database, "vacuum": "rewrite", "vacuum_min_bytes": 0,
-             "vacuum_min_percent": 0, "purge_strategy": "rewrite"}  # fmt: skip
-    checked = run_step(step, asked, check=True)
-    done = run_step(step, asked)
-    for outcome in (checked, done):
-        log = next(t for t in outcome.report.tables if t.name == "log")
-        way = log.strategy if step == "purge" else log.reclaim
-        assert way.startswith("rewrite"), (log.strategy_why, log.reclaim_why)
-    assert debris(cluster, database) == []
-    assert young <= set(ids(cluster, database))
-
-
 def test_a_prepared_transaction_is_waited_for_and_named() -> None:
     from lab.server import migrate
 
@@ -430,97 +210,6 @@ def test_a_prepared_transaction_is_waited_for_and_named() -> None:
         assert debris(alone, url) == []
 
 
-BENT = {
-    "a table of the same name": (
-        "CREATE TEMPORARY TABLE log__maintenance_changes (id uuid)",
-        "CREATE FUNCTION pg_temp.take() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN ALTER ROLE stranger SUPERUSER; RETURN NEW; END $$",
-        "CREATE TRIGGER t BEFORE INSERT ON pg_temp.log__maintenance_changes "
-        "FOR EACH ROW EXECUTE FUNCTION pg_temp.take()",
-    ),
-    "an operator of the same name": (
-        "CREATE FUNCTION bent.take(text, text) RETURNS boolean LANGUAGE plpgsql AS "
-        "$$ BEGIN ALTER ROLE stranger SUPERUSER; RETURN $1 OPERATOR(pg_catalog.=) $2; END $$",
-        "CREATE OPERATOR bent.= (LEFTARG = text, RIGHTARG = text, FUNCTION = bent.take)",
-        "SET search_path = bent, pg_catalog, public",
-    ),
-}
-
-
-@pytest.mark.parametrize("way", BENT)
-def test_nobody_who_writes_logs_can_run_code_as_the_maintenance(
-    cluster: Postgres, database: str, young: set[str], way: str
-) -> None:
-    name = name_of(database)
-    cluster.execute("CREATE ROLE stranger LOGIN PASSWORD 'kept'")
-    cluster.execute("GRANT INSERT, SELECT ON log TO stranger", name)
-    cluster.execute("CREATE SCHEMA bent AUTHORIZATION stranger", name)
-    cluster.execute(f'GRANT TEMPORARY ON DATABASE "{name}" TO stranger')
-
-    def attack() -> None:
-        with session(cluster, database, user="stranger", password="kept") as cursor:
-            for sql in BENT[way]:
-                cursor.execute(sql)
-            cursor.execute(
-                "INSERT INTO log (id, name, level, message, timestamp) "
-                "VALUES (gen_random_uuid(), 'stranger', 20, 'm', now())"
-            )
-            cursor.connection.commit()
-
-    try:
-        with at_first_batch("log", attack) as pace:
-            outcome = purge(database, pace)
-        rights = "SELECT rolsuper FROM pg_roles WHERE rolname = 'stranger'"
-        assert cluster.execute(rights) == [(False,)]
-        assert strategy(outcome) == "rewrite"
-        kept = "SELECT count(*) FROM log WHERE name = 'stranger'"
-        assert cluster.execute(kept, name) == [(1,)]
-    finally:
-        cluster.execute("DROP OWNED BY stranger", name)
-        cluster.execute("DROP ROLE stranger")
-
-
-def test_names_that_look_like_statements_or_parameters_are_only_names(
-    cluster: Postgres, database: str, young: set[str]
-) -> None:
-    role = "a:b %s \"q\" 'x'\nnew"
-    quoted = '"' + role.replace('"', '""') + '"'
-    long = "i" * 63
-    with session(cluster, database) as cursor:
-        cursor.connection.autocommit = True
-        for sql in (
-            f"CREATE ROLE {quoted}",
-            f"GRANT SELECT ON log TO {quoted}",
-            'CREATE INDEX "odd :name %s ""x"" \'y\'" ON log (name) '
-            "WHERE message LIKE '%:error' AND name <> 'a ON b USING c'",
-            f"CREATE INDEX {long} ON log (level)",
-            "COMMENT ON TABLE log IS '100% :of it''s \\ \"logs\"'",
-        ):
-            cursor.execute(sql)
-    try:
-        before = schema(cluster, database)
-        outcome = purge(database)
-        assert (strategy(outcome), outcome.report.warnings) == ("rewrite", ())
-        assert schema(cluster, database) == before
-        assert set(ids(cluster, database)) == young
-    finally:
-        with session(cluster, database) as cursor:
-            cursor.connection.autocommit = True
-            cursor.execute(f"DROP OWNED BY {quoted}")
-            cursor.execute(f"DROP ROLE {quoted}")
-
-
-def test_default_privileges_give_the_copy_nothing_more(
-    cluster: Postgres, database: str, young: set[str]
-) -> None:
-    name = name_of(database)
-    cluster.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC", name)
-    before = schema(cluster, database)
-    outcome = purge(database)
-    assert (strategy(outcome), outcome.report.warnings) == ("rewrite", ())
-    assert schema(cluster, database) == before
-
-
 def test_a_prepared_statement_of_a_reader_reads_on_in_the_new_table(
     cluster: Postgres, database: str, young: set[str]
 ) -> None:
@@ -532,23 +221,3 @@ def test_a_prepared_statement_of_a_reader_reads_on_in_the_new_table(
         assert strategy(purge(database)) == "rewrite"
         cursor.execute("EXECUTE seen")
         assert cursor.fetchone() == (len(young),)
-
-
-def test_a_sessions_schema_is_followed_wherever_the_tables_are(
-    cluster: Postgres, database: str, young: set[str]
-) -> None:
-    name = name_of(database)
-    for sql in (
-        'ALTER SCHEMA public RENAME TO "pre:fect %s"',
-        f'ALTER DATABASE "{name}" SET search_path = "pre:fect %s"',
-    ):
-        with session(cluster, database) as cursor:
-            cursor.connection.autocommit = True
-            cursor.execute(sql)
-    engine = engine_for(database)
-    assert strategy(purge(database)) == "rewrite"
-    with engine.connect() as connection:
-        left = connection.execute(sa.text("SELECT CAST(id AS text) FROM log")).scalars()
-        assert set(left) == young
-    engine.dispose()
-    clear(engine)

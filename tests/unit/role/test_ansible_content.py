@@ -18,7 +18,7 @@ import pytest
 import yaml
 from prefect_maintenance.run.line import STEPS
 from prefect_maintenance.schedule import CHANGES
-from tools import BIN, read_yaml
+from tools import BIN, read_yaml, run
 
 from lab.environments import ROOT
 
@@ -35,15 +35,6 @@ STEP_OF = {
 MODULES = sorted(STEP_OF)
 SECRETS = {"db_url", "api_auth_string", "api_key", "api_headers", "password"}
 PREFIX = "prefect_maintenance_"
-
-
-def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run one of Ansible's programs; only the checkout's own folder has a configuration."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "PREFECT_"))}
-    env |= {"ANSIBLE_NOCOLOR": "1", "PATH": f"{BIN}{os.pathsep}{env['PATH']}"}
-    return subprocess.run(
-        command, cwd=cwd, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
 
 
 def load(name: str) -> ModuleType:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from prefect_maintenance.request.options import OPTIONS, REQUEST, of_entry
+from prefect_maintenance.request.options import OPTIONS, REQUEST, of_entry, of_flow
 from tools import read_yaml
 
 from lab.environments import ROOT
@@ -77,8 +77,34 @@ def test_every_documented_variable_is_read_by_the_role() -> None:
     files = [*(ROLE / "tasks").rglob("*.yml"), *(ROLE / "templates").iterdir()]
     files += [ROLE / "vars" / "main.yml", *(ROOT / "playbooks").glob("*.yml")]
     read = {name for file in files for name in re.findall(r"\b[a-z]\w+", file.read_text())}
+    text = (ROLE / "tasks" / "maintain.yml").read_text()
+    for module in re.findall(r"prefect_maintenance_passed\('(\w+)'\)", text):
+        read |= {PREFIX + name for name in INPUTS.passed(dict.fromkeys(DEFAULTS, 1), module)}
     assert [name for name in (*DEFAULTS, *SPECS["rollout/begin"]["options"]) if name not in read
             ] == []  # fmt: skip
+
+
+def test_a_module_is_given_what_it_takes_and_a_blank_variable_counts_as_unset() -> None:
+    blank = {"api_key": "", "db_url": None, "states": ["CRASHED"], "batch_size": 7}
+    values = DEFAULTS | {PREFIX + name: value for name, value in blank.items()}
+    values |= {PREFIX + "max_runtime": 0, PREFIX + "api_validate_certs": False}
+    given = INPUTS.passed(values, "prefect_db_purge")
+    assert given.keys() & {"api_key", "db_url", "worker", "report"} == set()
+    assert {"states": ["CRASHED"], "batch_size": 7, "max_runtime": 0}.items() <= given.items()
+    assert given["api_validate_certs"] is False
+
+
+def test_an_option_of_a_module_that_only_shares_its_name_with_a_variable_is_not_passed() -> None:
+    assert PREFIX + "worker" in DEFAULTS
+    given = INPUTS.passed(DEFAULTS | {PREFIX + "worker": True}, "prefect_work_pool")
+    assert set(given) == {"api_url", "api_headers", "api_validate_certs"}
+
+
+def test_the_scheduled_flow_is_given_all_of_its_parameters_as_the_numbers_they_are() -> None:
+    given = INPUTS.parameters(DEFAULTS | {PREFIX + "retention": {"logs": "7"}})
+    assert set(given) | {"dry_run"} == {option.name for option in of_flow()} | {"dry_run"}
+    assert given["retention"] == {"logs": 7}
+    assert INPUTS.parameters(DEFAULTS | {PREFIX + "batch_size": "9"})["batch_size"] == 9
 
 
 def test_the_defaults_and_what_a_survey_or_an_inventory_gives_are_taken() -> None:

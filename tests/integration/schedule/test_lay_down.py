@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).resolve().parents[2] / "roles" / "prefect_maintenance" / "files"
+from lab.environments import ROOT
+
+FILES = ROOT / "roles" / "prefect_maintenance" / "files"
 ENGINE = {
     "__init__.py": "",
     "errors.py": "A = 1\n",
