@@ -29,6 +29,8 @@ FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.relation = to_regclass(:t) AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
 """
 
+_MAY_LOCK = "SELECT has_table_privilege(to_regclass(:t), 'UPDATE, DELETE, TRUNCATE')"
+
 T = TypeVar("T")
 
 
@@ -98,9 +100,7 @@ def _send_autovacuum_away(database: Database, table: str) -> None:
     It ends itself for somebody who has waited longer than deadlock_timeout.
     """
     # Whoever may VACUUM as owner of the database alone may not LOCK.
-    if database.scalar(
-        "SELECT has_table_privilege(to_regclass(:t), 'UPDATE, DELETE, TRUNCATE')", t=table
-    ):
+    if database.scalar(_MAY_LOCK, t=table):
         with database.transaction():
             database.run(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
 

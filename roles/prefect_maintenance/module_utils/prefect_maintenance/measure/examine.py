@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from ..catalogue import BY_NAME, EXCLUDED, REVISIONS, SINCE_PREFECT_3, TABLES, TELLTALES
@@ -11,6 +11,9 @@ from ..database.connection import Database
 from ..errors import Unsupported
 from ..request.policy import TERMINAL_STATES, UNFINISHED_STATES
 from . import leftovers
+
+_VERSION, _SQLITE_VERSION = "SHOW server_version", "SELECT sqlite_version()"
+_REVISION = "SELECT version_num FROM alembic_version"
 
 _POSTGRESQL_COLUMNS = """
 SELECT c.relname, a.attname FROM pg_class c
@@ -75,42 +78,8 @@ def examine(database: Database) -> Server:
         Unsupported: it is none, or one from before Prefect 3.
     """
     columns = _columns(database)
-    missing = [table.name for table in TABLES if table.name not in columns]
-    newer, column = SINCE_PREFECT_3
-    if column not in columns.get(newer, set()):
-        missing.append(f"{newer}.{column}")
-    if missing and _migrating(database):
-        raise Unsupported(
-            f"the database {database.url.database!r} is still being migrated by its Prefect "
-            "server; wait until the server answers, and run again"
-        )
-    if not set(columns) >= TELLTALES:
-        raise Unsupported(
-            f"the database {database.url.database!r} is not Prefect's: Prefect's tables are not "
-            "there; check the database name in db_url, and that the server has been started once"
-        )
-    revision = database.scalar("SELECT version_num FROM alembic_version")
-    if missing:
-        raise Unsupported(
-            f"the database at schema revision {revision} has no {', '.join(missing)}: it belongs "
-            "to a Prefect older than 3, or its migration was interrupted; this tool supports "
-            "Prefect 3.4 and newer: upgrade the server, or run: prefect server database upgrade"
-        )
-    warnings = []
-    if revision not in REVISIONS[database.dialect]:
-        warnings.append(
-            f"unknown schema revision {revision}: only the tables that this tool knows are touched"
-        )
-    unknown = sorted(set(columns) - set(BY_NAME) - set(EXCLUDED))
-    left = [name for name in unknown if leftovers.is_leftover(name)]
-    if left:
-        warnings.append(leftovers.described(left))
-    unknown = [name for name in unknown if name not in left]
-    if unknown:
-        warnings.append(f"unknown tables are left alone: {', '.join(unknown)}")
-    version = database.scalar(
-        "SHOW server_version" if database.is_postgresql else "SELECT sqlite_version()"
-    )
+    revision = _known_revision(database, columns)
+    version = database.scalar(_VERSION if database.is_postgresql else _SQLITE_VERSION)
     return Server(
         dialect=database.dialect,
         version=str(version).split()[0],
@@ -118,7 +87,7 @@ def examine(database: Database) -> Server:
         unfinished=_unfinished(database),
         unforced=_unforced(database),
         writable=_writable(database),
-        warnings=tuple(warnings),
+        warnings=tuple(_warnings(database, revision, columns)),
     )
 
 
@@ -136,6 +105,55 @@ def require_writable(database: Database, server: Server, step: str, tables: Iter
         )
     if database.is_postgresql:
         privileges.refuse(database, privileges.missing_on_rows(database, step, tables))
+
+
+def _known_revision(database: Database, columns: Mapping[str, Set[str]]) -> str | None:
+    """Return the revision of the schema.
+
+    Raises:
+        Unsupported: the schema is not Prefect's, or not that of Prefect 3.
+    """
+    missing = [table.name for table in TABLES if table.name not in columns]
+    newer, column = SINCE_PREFECT_3
+    if column not in columns.get(newer, set()):
+        missing.append(f"{newer}.{column}")
+    if missing and _migrating(database):
+        raise Unsupported(
+            f"the database {database.url.database!r} is still being migrated by its Prefect "
+            "server; wait until the server answers, and run again"
+        )
+    if not set(columns) >= TELLTALES:
+        raise Unsupported(
+            f"the database {database.url.database!r} is not Prefect's: Prefect's tables are not "
+            "there; check the database name in db_url, and that the server has been started once"
+        )
+    revision: str | None = database.scalar(_REVISION)
+    if missing:
+        raise Unsupported(
+            f"the database at schema revision {revision} has no {', '.join(missing)}: it belongs "
+            "to a Prefect older than 3, or its migration was interrupted; this tool supports "
+            "Prefect 3.4 and newer: upgrade the server, or run: prefect server database upgrade"
+        )
+    return revision
+
+
+def _warnings(
+    database: Database, revision: str | None, columns: Mapping[str, Set[str]]
+) -> list[str]:
+    """Say what of the schema is unknown, or was left by a run that was killed."""
+    warnings = []
+    if revision not in REVISIONS[database.dialect]:
+        warnings.append(
+            f"unknown schema revision {revision}: only the tables that this tool knows are touched"
+        )
+    unknown = sorted(set(columns) - set(BY_NAME) - set(EXCLUDED))
+    left = [name for name in unknown if leftovers.is_leftover(name)]
+    if left:
+        warnings.append(leftovers.described(left))
+    unknown = [name for name in unknown if name not in left]
+    if unknown:
+        warnings.append(f"unknown tables are left alone: {', '.join(unknown)}")
+    return warnings
 
 
 def _columns(database: Database) -> dict[str, set[str]]:

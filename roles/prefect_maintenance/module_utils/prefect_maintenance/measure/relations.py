@@ -12,6 +12,11 @@ SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:t) AND NOT tgisinte
   AND tgenabled = 'A' AND tgname LIKE '%\\_\\_maintenance\\_follow%'
 """
 
+_SCHEMA = """
+SELECT quote_ident(nspname) FROM pg_namespace
+WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:t))
+"""
+
 # The head of a definition is the part that names index and table.
 _INDEXES = """
 SELECT i.relname, x.indisprimary,
@@ -32,6 +37,31 @@ WHERE x.indrelid = to_regclass(:t) ORDER BY x.indisprimary DESC, i.relname
 # of some vendors keep numbers of their own beside them, different for every table.
 _SETTINGS = """
 (SELECT string_agg(o, ', ' ORDER BY o) FROM unnest(a.attoptions) o WHERE o LIKE 'n_distinct%')
+"""
+
+_ATTRIBUTES = """
+SELECT quote_ident(pg_get_userbyid(c.relowner)), array_to_string(c.reloptions, ', '),
+       (SELECT string_agg('toast.' || o, ', ') FROM pg_class t, unnest(t.reloptions) o
+        WHERE t.oid = c.reltoastrelid),
+       obj_description(c.oid, 'pg_class'),
+       (SELECT quote_ident(t.spcname) FROM pg_tablespace t WHERE t.oid = c.reltablespace)
+FROM pg_class c WHERE c.oid = to_regclass(:t)
+"""
+
+_TARGETS = """
+SELECT quote_ident(attname), attstattarget FROM pg_attribute
+WHERE attrelid = to_regclass(:t) AND attnum > 0 AND attstattarget >= 0
+"""
+
+_COLUMN_SETTINGS = f"""
+SELECT quote_ident(attname), {_SETTINGS} FROM pg_attribute a
+WHERE attrelid = to_regclass(:t) AND attnum > 0 AND {_SETTINGS} IS NOT NULL
+"""
+
+_RIGHTS = """
+SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+       a.privilege_type, a.is_grantable
+FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(:t)
 """
 
 _GRANTEES = """
@@ -119,13 +149,7 @@ def indexes(database: Database, table: str) -> list[Index]:
 
 def schema_of(database: Database, table: str) -> str:
     """Return the schema in which a table is found, quoted."""
-    return str(
-        database.scalar(
-            "SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = "
-            "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:t))",
-            t=table,
-        )
-    )
+    return str(database.scalar(_SCHEMA, t=table))
 
 
 def files(database: Database, table: str) -> int:
@@ -143,12 +167,7 @@ def copy_attributes(database: Database, table: str, copy: str) -> list[str]:
 
     The copy is there already.
     """
-    owner, options, comment, space = database.rows(
-        "SELECT quote_ident(pg_get_userbyid(relowner)), array_to_string(reloptions, ', '), "
-        "obj_description(oid, 'pg_class'), (SELECT quote_ident(spcname) FROM pg_tablespace t "
-        "WHERE t.oid = reltablespace) FROM pg_class WHERE oid = to_regclass(:t)",
-        t=table,
-    )[0]
+    owner, options, toast, comment, space = database.rows(_ATTRIBUTES, t=table)[0]
     statements = [f"ALTER TABLE {copy} OWNER TO {owner}"]
     if space:
         statements.append(f"ALTER TABLE {copy} SET TABLESPACE {space}")
@@ -156,33 +175,20 @@ def copy_attributes(database: Database, table: str, copy: str) -> list[str]:
         statements.append(f"ALTER TABLE {copy} SET ({options})")
     if comment:
         statements.append(f"COMMENT ON TABLE {copy} IS {_literal(comment)}")
-    toast = database.scalar(
-        "SELECT string_agg('toast.' || o, ', ') FROM pg_class c JOIN pg_class t "
-        "ON t.oid = c.reltoastrelid, unnest(t.reloptions) o WHERE c.oid = to_regclass(:t)",
-        t=table,
-    )
     if toast:
         statements.append(f"ALTER TABLE {copy} SET ({toast})")
-    for column, target in database.rows(
-        "SELECT quote_ident(attname), attstattarget FROM pg_attribute "
-        "WHERE attrelid = to_regclass(:t) AND attnum > 0 AND attstattarget >= 0",
-        t=table,
-    ):
+    for column, target in database.rows(_TARGETS, t=table):
         statements.append(f"ALTER TABLE {copy} ALTER COLUMN {column} SET STATISTICS {target}")
-    for column, settings in database.rows(
-        f"SELECT quote_ident(attname), {_SETTINGS} FROM pg_attribute a "
-        f"WHERE attrelid = to_regclass(:t) AND attnum > 0 AND {_SETTINGS} IS NOT NULL",
-        t=table,
-    ):
+    for column, settings in database.rows(_COLUMN_SETTINGS, t=table):
         statements.append(f"ALTER TABLE {copy} ALTER COLUMN {column} SET ({settings})")
-    granted = database.rows(
-        "SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) "
-        "END, a.privilege_type, a.is_grantable FROM pg_class c, aclexplode(c.relacl) a "
-        "WHERE c.oid = to_regclass(:t)",
-        t=table,
-    )
+    return [*statements, *_copy_rights(database, table, copy, owner)]
+
+
+def _copy_rights(database: Database, table: str, copy: str, owner: str) -> list[str]:
+    granted = database.rows(_RIGHTS, t=table)
     # Default privileges may have given the copy more than the table has.
     given = {row[0] for row in database.rows(_GRANTEES, t=copy)}
+    statements: list[str] = []
     if granted or given:
         statements += (f"REVOKE ALL ON {copy} FROM {grantee}" for grantee in {owner, *given})
         if not granted:

@@ -110,27 +110,15 @@ def ensure_deployment(
             api.ask("DELETE", f"/deployments/{there['id']}")
         return Change({"name": desired.name} if there else {}, {})
     schedule = _schedule(desired)
-    pool = api.find(route_of(desired.work_pool))
-    if pool is None and not check:
-        raise Conflict(f"there is no work pool {desired.work_pool}; make it first")
-    if pool is not None and pool["is_paused"]:
-        raise Conflict(
-            f"work pool {desired.work_pool} is paused, so no run would begin; resume it with: "
-            f"prefect work-pool resume {desired.work_pool}"
-        )
-    body = desired.body()
-    before, after = _deployed(there, body), body
-    before, after = _only_differing(before, after)
-    old = _only_schedule(there)
+    pool = _usable_pool(api, desired.work_pool, check=check)
+    body, old = desired.body(), _only_schedule(there)
+    before, after = _only_differing(_deployed(there, body), body)
     if old != schedule:
         before, after = {**before, "schedule": old}, {**after, "schedule": schedule}
     if check:
         return Change(before, after, {"deployment_id": there["id"] if there else None})
     if there is None:
-        flow = api.ask("POST", "/flows/", json={"name": desired.flow})
-        schedules = [{"schedule": schedule, "active": True}] if schedule else []
-        made = {"name": desired.name, "flow_id": flow["id"], "schedules": schedules, **body}
-        there = api.ask("POST", "/deployments/", json=made)
+        there = _make(api, desired, schedule)
     else:
         differing = {name: body[name] for name in after if name != "schedule"}
         if differing:
@@ -143,6 +131,33 @@ def ensure_deployment(
     answers["next_runs_local"] = [_local(at, desired.timezone) for at in answers["next_runs"]]
     unpolled = without_worker(api, pool) if pool else ""
     return Change(before, after, answers, (unpolled,) if unpolled else ())
+
+
+def _usable_pool(api: PrefectApi, name: str, *, check: bool) -> Mapping[str, Any] | None:
+    """Return the work pool of a deployment; None for one that the steps before a check would make.
+
+    Raises:
+        Conflict: it is missing or paused.
+    """
+    pool: Mapping[str, Any] | None = api.find(route_of(name))
+    if pool is None and not check:
+        raise Conflict(f"there is no work pool {name}; make it first")
+    if pool is not None and pool["is_paused"]:
+        raise Conflict(
+            f"work pool {name} is paused, so no run would begin; resume it with: "
+            f"prefect work-pool resume {name}"
+        )
+    return pool
+
+
+def _make(
+    api: PrefectApi, desired: Deployment, schedule: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    flow = api.ask("POST", "/flows/", json={"name": desired.flow})
+    schedules = [{"schedule": schedule, "active": True}] if schedule else []
+    made = {"name": desired.name, "flow_id": flow["id"], "schedules": schedules}
+    there: Mapping[str, Any] = api.ask("POST", "/deployments/", json={**made, **desired.body()})
+    return there
 
 
 def _schedule(desired: Deployment) -> dict[str, Any] | None:
