@@ -97,7 +97,7 @@ options:
   batch_size:
     description:
       - Objects in one batch of O(run_delete_via=api).
-      - The API's bulk endpoint takes at most 50; of more, so many are sent.
+      - The API's bulk endpoint takes at most 50.
     type: int
     default: 50
   lock_timeout:

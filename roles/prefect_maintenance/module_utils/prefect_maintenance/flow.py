@@ -34,6 +34,7 @@ from .report.report import failed
 from .request.run_name import RUN_NAME, fill_in
 from .request.values import BOUNDS
 from .run.line import LINE, carry_out, privileges_for
+from .run.line import batch_size as batch_of
 
 # Where the environment of a run names the file with the credentials, and the stop file.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
@@ -234,8 +235,12 @@ def _as_task(step: str, name: str) -> Any:
     ) -> tuple[dict[str, Any], str | None]:
         """Carry out a step; returns the report continued, and why it failed."""
         logger = get_run_logger()
-        stop_file = {"stop_file": os.environ.get(STOP_FILE)}
-        request = {**asked, **read_credentials(), **stop_file, "report": report}
+        more = {
+            "batch_size": batch_of(step, asked["batch_size"]),
+            "stop_file": os.environ.get(STOP_FILE),
+            "report": report,
+        }
+        request = {**asked, **read_credentials(), **more}
         done = carry_out(step, request, check=dry_run, listener=shown)
         if done.fault:
             logger.error("%s", done.fault)

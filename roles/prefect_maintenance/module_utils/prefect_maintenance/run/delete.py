@@ -29,6 +29,10 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
     """
     if settings.run_delete_via == "api" and settings.api is None:
         raise SettingsError("api_url is missing: runs are deleted through the API")
+    if settings.run_delete_via == "api" and settings.limits.batch_size > BULK_LIMIT:
+        raise SettingsError(
+            f"batch_size must be between 1 and {BULK_LIMIT}: the API deletes no more at once"
+        )
     with begun("delete", settings, pace) as session:
         database = session.database
         require_writable(database, session.server, "delete", [table.name for table in TABLES])
@@ -73,5 +77,5 @@ def _by_api(session: Session, api: PrefectApi | None) -> ByApi | None:
         database=session.database,
         rules=session.rules,
         cutoff=settings.cutoffs.flow_runs,
-        batch_size=min(settings.limits.batch_size, BULK_LIMIT),
+        batch_size=settings.limits.batch_size,
     )

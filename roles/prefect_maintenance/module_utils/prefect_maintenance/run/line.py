@@ -15,6 +15,7 @@ from ..pace.pace import Pace
 from ..pace.stop_file import StopFile
 from ..report.report import failed
 from ..request.masking import Mask
+from ..request.options.work import BULK_LIMIT
 from ..request.secrets import secrets_of
 from ..request.settings import Settings
 from .delete import delete_objects
@@ -69,6 +70,11 @@ def privileges_for(vacuum_mode: str) -> list[str]:
     """Name the steps whose privileges are looked for before the first changes anything."""
     _, *later = LINE
     return [step for step in later if step != "vacuum" or vacuum_mode != "none"]
+
+
+def batch_size(step: str, asked: int) -> int:
+    """Return the rows of one batch in a step: the API deletes only so many objects at once."""
+    return min(asked, BULK_LIMIT) if step == "delete" else asked
 
 
 def carry_out(

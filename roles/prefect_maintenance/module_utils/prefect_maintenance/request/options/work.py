@@ -123,7 +123,7 @@ WORK = Group(
             "batch_size",
             "int",
             "Objects in one batch of O(run_delete_via=api).",
-            (f"The API's bulk endpoint takes at most {BULK_LIMIT}; of more, so many are sent.",),
+            (f"The API's bulk endpoint takes at most {BULK_LIMIT}.",),
             default=BULK_LIMIT,
             modules=(DELETE,),
         ),
