@@ -23,8 +23,9 @@ KINDS = ("report.json", "screen.txt", "artifact.md")
 # What differs from run to run, or from machine to machine. A key of the JSON report, as a whole:
 KEYS = {
     r"started": "<instant>",
-    r"seconds": "<seconds>",
-    r"\w*bytes\w*": "<bytes>",
+    r"(lock_)?seconds": "<seconds>",
+    r"\w*bytes\w*|gives_back": "<bytes>",
+    r"fingerprint": "<fingerprint>",
     r"lock_ms\w*": "<ms>",
     r"dead_\w+": "<dead>",
     r"bloat_percent": "<percent>",
