@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from maintenance import engine_for, name_of
 from sites import Site, module_at_work
+from tools import BIN
 
+from lab.environments import ROOT
 from lab.postgres import Postgres
 
 # Nine in ten logs are old, and together they are worth a rewrite.
@@ -74,3 +78,19 @@ def test_a_step_that_is_killed_leaves_the_status_that_the_engine_gave_the_run(
     assert report["deleted"]["log"] > 0
     assert "Give the space back" in report["errors"][0], output
     assert (report["status"], fleet["hosts"][0]["status"]) == ("partial", "partial")
+
+
+def test_a_server_that_is_lost_between_two_steps_is_reported_with_what_was_done(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [BIN / "ansible-playbook", Path(__file__).with_name("lost_connection.yml"),
+         "-i", "lost,", "-c", "local", "-e", f"prefect_maintenance_report_dir={tmp_path}"],
+        cwd="/", env={**os.environ, "ANSIBLE_ROLES_PATH": str(ROOT / "roles")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "lost.json").read_text())
+    assert (report["status"], report["deleted"]) == ("partial", {"log": 3})
+    assert report["errors"] == ["the connection to the server was lost: no route to host"]
+    assert "purged" in done.stdout
