@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -35,6 +36,12 @@ PLUGINS = {
     "callback_plugins": "callback",
     "action_plugins": "action",
 }
+_ROLE = f"{COLLECTION}.{ROLE.name}"
+_PLUGIN = {
+    "version_added": "0.1.0",
+    "author": ["The prefect_maintenance authors (@prefect-maintenance)"],
+}
+_INTERNAL = "The role of this collection uses it, and it changes with the role."
 _MADE_BY_TOOLS = shutil.ignore_patterns("__pycache__", ".*")
 
 
@@ -90,10 +97,12 @@ def stage(collection: Path) -> None:
     (collection / "playbooks").mkdir()
     for playbook in (ROOT / "playbooks").glob("*.yml"):
         shutil.copy2(playbook, collection / "playbooks")
-    for name, function in filters().items():
-        # Galaxy wants the documentation of each; in a role a filter has no place for it.
-        document = yaml.safe_dump(_documented(name, function), sort_keys=False)
-        (collection / "plugins" / "filter" / f"{name}.yml").write_text(f"---\n{document}")
+    # Galaxy wants the documentation of each; in a role these have no place for it.
+    documents = {f"filter/{name}": _of_filter(name, one) for name, one in filters().items()}
+    documents |= {f"modules/{name}": _of_action(name) for name in actions()}
+    for name, document in documents.items():
+        text = yaml.safe_dump(document, sort_keys=False)
+        (collection / "plugins" / f"{name}.yml").write_text(f"---\n{text}")
     qualifications = list(_qualifications())
     for path in collection.rglob("*"):
         if path.suffix in (".py", ".yml", ".md"):
@@ -107,18 +116,22 @@ def filters() -> dict[str, Callable[..., Any]]:
     """Return the filters that the role brings, by name."""
     found: dict[str, Callable[..., Any]] = {}
     for path in sorted((ROLE / "filter_plugins").glob("*.py")):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise RuntimeError(f"{path} cannot be loaded")
-        plugin = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(plugin)
-        found |= plugin.FilterModule().filters()
+        found |= _loaded(path).FilterModule().filters()
     return found
 
 
 def modules() -> list[str]:
     """Return the names of the modules that the role brings."""
     return sorted(path.stem for path in (ROLE / "library").glob("*.py"))
+
+
+def _loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"{path} cannot be loaded")
+    plugin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plugin)
+    return plugin
 
 
 def actions() -> list[str]:
@@ -135,20 +148,17 @@ def _qualifications() -> Iterator[tuple[re.Pattern[str], str]]:
     yield re.compile(rf"(\|\s*)(?=({'|'.join(filters())})\b)"), rf"\1{COLLECTION}."
     plays = re.compile(rf"(_role:\n\s+name: |- role: )(?={ROLE.name}$)", re.M)
     yield plays, rf"\1{COLLECTION}."
-    # A role in a collection has no plugins of its own.
-    yield re.compile(r"(role_path }})(?=/module_utils/)"), r"\1/../../plugins"
 
 
-def _documented(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+def _of_filter(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     """Return what ansible-doc shows of a filter, as its function says it."""
     first, *others = inspect.signature(function).parameters.values()
     said = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
     documentation = {
         "name": name,
         "short_description": said.rstrip("."),
-        "version_added": "0.1.0",
-        "author": "The prefect_maintenance authors",
-        "description": [said, "The role of this collection uses it, and it changes with the role."],
+        **_PLUGIN,
+        "description": [said, _INTERNAL],
         "positional": ", ".join(argument.name for argument in others),
         "options": {
             option: {
@@ -161,6 +171,24 @@ def _documented(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     }
     returned = {"description": "What the description says.", "type": "raw"}
     return {"DOCUMENTATION": documentation, "RETURN": {"_value": returned}}
+
+
+def _of_action(name: str) -> dict[str, Any]:
+    """Return what ansible-doc shows of an action that has no module, as its file says it."""
+    plugin = _loaded(ROLE / "action_plugins" / f"{name}.py")
+    said = (plugin.__doc__ or "").partition("\n")[0]
+    documentation = {
+        "module": name,
+        "short_description": said.rstrip("."),
+        **_PLUGIN,
+        "description": [said, _INTERNAL],
+        "options": {
+            option: {"description": f"The argument C({option}) of the action.", "type": "raw"}
+            for option in sorted(plugin.ActionModule._VALID_ARGS)
+        },
+    }
+    task = {"name": "Leave it to the role", "ansible.builtin.include_role": {"name": _ROLE}}
+    return {"DOCUMENTATION": documentation, "EXAMPLES": yaml.safe_dump([task]), "RETURN": {}}
 
 
 def _of_nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -13,9 +13,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-_ROLE = Path(__file__).resolve().parents[1]
-_ENGINE = _ROLE / "module_utils" / "prefect_maintenance"
-_SCRIPT = _ROLE / "files" / "lay_down.py"
+_ENGINE = Path(__file__).resolve().parents[1] / "module_utils" / "prefect_maintenance"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -29,13 +27,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Make the folder hold the engine and nothing else; returns what differed."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         dest = self._task.args["dest"]
+        script = Path(self._find_needle("files", "lay_down.py")).read_text()
         asked = {"folder": dest, "files": engine(), "check": self._task.check_mode}
         # In a check the module would not start the script, which itself changes nothing then.
         self._task.check_mode = False
         ran = self._execute_module(
             "ansible.legacy.command",
             {
-                "argv": [self._task.args["python"], "-I", "-c", _SCRIPT.read_text()],
+                "argv": [self._task.args["python"], "-I", "-c", script],
                 "stdin": json.dumps(asked),
             },
             task_vars=task_vars,
