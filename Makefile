@@ -21,7 +21,7 @@ PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format docs sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
-	hostile bench bench-compare bench-plan bench-fleet clean
+	hostile bench bench-compare bench-idle bench-plan bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -112,6 +112,9 @@ bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 
 bench-compare: venv  ## the purge by rewrite beside another revision's: BASE=HEAD~1
 	$(BIN)/python -m benchmarks.compare --base $(BASE)
+
+bench-idle: venv  ## a run that finds nothing to do beside another revision's: BASE=HEAD~1
+	$(BIN)/python -m benchmarks.idle --base $(BASE)
 
 bench-plan: venv  ## the plan of a deletion among 1 000 000 runs with 100 000 subflows
 	$(BIN)/python -m benchmarks.plan

@@ -52,10 +52,10 @@ def main() -> None:
         _compare({asked.base: base, "this": ROOT}, asked.logs, asked.pairs)
 
 
-def checkout(revision: str, folder: Path) -> Path:
-    """Lay another revision's engine down in a folder, and return the folder."""
+def checkout(revision: str, folder: Path, part: Path = ENGINE) -> Path:
+    """Lay another revision's engine, or more of it, down in a folder, and return the folder."""
     archive = subprocess.run(
-        ["git", "-C", ROOT, "archive", revision, str(ENGINE)], capture_output=True, check=True
+        ["git", "-C", ROOT, "archive", revision, str(part)], capture_output=True, check=True
     )
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
     return folder
