@@ -25,15 +25,15 @@ ENGINE = ROOT / "roles" / "prefect_maintenance" / "module_utils"
 RUN = """
 import json, os, sys
 from pathlib import Path
-from prefect_maintenance import run
+from prefect_maintenance.run import line
 from prefect_maintenance.flow import maintenance
 
 def before(step, act):
-    original = run.STEPS[step]
+    original = line.STEPS[step]
     def carry_out(*arguments):
         act()
         return original(*arguments)
-    run.STEPS[step] = carry_out
+    line.STEPS[step] = carry_out
 
 {between}
 print("REPORT", json.dumps(maintenance(**json.loads(sys.argv[1]))))
