@@ -58,7 +58,10 @@ def main() -> int:
     if asked.again:
         journal.unlink(missing_ok=True)
     with ThreadPoolExecutor(asked.processes) as pool:
-        codes = list(pool.map(lambda shard: _shard(shard, journal), range(asked.processes)))
+        try:
+            codes = list(pool.map(lambda shard: _shard(shard, journal), range(asked.processes)))
+        except KeyboardInterrupt:
+            codes = [1]  # The processes were interrupted too; what they played is written down.
     results = [
         result
         for result in _read(journal)

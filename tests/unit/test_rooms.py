@@ -73,6 +73,11 @@ def test_every_file_and_folder_is_a_room() -> None:
     assert found == set(ROOMS)
 
 
+@pytest.mark.parametrize("path", FILES, ids=own_name)
+def test_no_file_has_more_lines_than_can_be_kept_in_mind(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
 def test_files_do_not_import_each_other_in_a_circle() -> None:
     graph = {own_name(path): {name for _, name in imports(path)} for path in FILES}
     done: set[str] = set()
