@@ -68,7 +68,7 @@ def change(module: AnsibleModule, what: str) -> None:
     try:
         done = schedule.CHANGES[what](module.params, check=module.check_mode)
     except MaintenanceError as error:
-        _end(module, mask, str(error), changed=False)
+        _end(module, mask, mask.text(str(error)), changed=False)
     result: dict[str, Any] = {"changed": done.changed, **done.answers}
     if module._diff:
         result["diff"] = {"before": dict(done.before), "after": dict(done.after)}
@@ -91,11 +91,11 @@ def _silence(module: AnsibleModule) -> set[str]:
 
 
 def _end(module: AnsibleModule, mask: Mask, failure: str | None, **result: Any) -> None:
-    """Exit, or fail, with a result whose sentences and invocation hold no secret."""
+    """Exit, or fail with a text that holds no secret, and take them out of the result."""
     told = mask.sentences({**result, "invocation": {"module_args": _arguments(module)}})
     if failure is None:
         module.exit_json(**told)
-    module.fail_json(msg=mask.text(failure), **told)
+    module.fail_json(msg=failure, **told)
 
 
 def _arguments(module: AnsibleModule) -> dict[str, Any]:

@@ -77,10 +77,11 @@ def test_the_pace_is_asked_between_any_two_batches(filled: str) -> None:
     assert all(happened[n + 1] == "asked" for n in batches)
 
 
-def test_a_time_budget_that_is_used_up_lets_no_step_begin(filled: str) -> None:
+@pytest.mark.parametrize("places", [0, 1], ids=["no place to wait for", "a place in the cluster"])
+def test_a_time_budget_that_is_used_up_lets_no_step_begin(filled: str, places: int) -> None:
     before = dump(engine_for(filled))
     budget = Budget(1)
     budget._began -= 2
     with pytest.raises(Stopped, match="time budget of 1 s"):
-        run_step("purge", request(filled), pace=paced(None, budget))
+        run_step("purge", request(filled, per_cluster=places), pace=paced(None, budget))
     assert dump(engine_for(filled)) == before
