@@ -30,7 +30,7 @@ try:
 except ImportError:  # a revision whose engine has no rooms
     from prefect_maintenance.pace import Pace
     from prefect_maintenance.settings import Settings
-    from prefect_maintenance.run.line import STEPS
+    from prefect_maintenance.steps import STEPS
 began = time.monotonic()
 asked = {'db_url': os.environ['URL'], 'purge_strategy': 'rewrite'}
 outcome = STEPS['purge'](Settings.parse(asked, check=False), Pace())

@@ -57,13 +57,15 @@ FROM flow_run f, generate_series(1, 2) s ORDER BY f.created
 _PLAN = """
 import os, time
 try:
-    from prefect_maintenance import run as steps
     from prefect_maintenance.pace.pace import Pace
     from prefect_maintenance.request.settings import Settings
+    from prefect_maintenance.run import delete as steps
+    from prefect_maintenance.run.line import STEPS
 except ImportError:  # a revision whose engine has no rooms
     from prefect_maintenance import steps
     from prefect_maintenance.pace import Pace
     from prefect_maintenance.settings import Settings
+    from prefect_maintenance.steps import STEPS
 plan_delete, took = steps.plan_delete, []
 def timed(database, *args, **named):
     began = time.monotonic()
@@ -75,7 +77,7 @@ def timed(database, *args, **named):
     return plan
 steps.plan_delete = timed
 asked = {'db_url': os.environ['URL'], 'run_delete_via': 'sql', 'retention_days': 85}
-outcome = steps.STEPS['delete'](Settings.parse(asked, check=True), Pace())
+outcome = STEPS['delete'](Settings.parse(asked, check=True), Pace())
 rows = outcome.answers['deleted']
 print(f'{took[0][0]:.2f} s, {took[1]} MiB of private memory, {rows["flow_run"]:,} runs would go')
 """
