@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab.environments import ROOT
@@ -67,16 +68,29 @@ def _compare(checkouts: dict[str, Path], logs: int, pairs: int) -> None:
         migrate(cluster.create_database("filled"))
         cluster.execute(FILL.format(rows=logs), "filled")
         cluster.execute("VACUUM (ANALYZE) log", "filled")
-        ratios = []
-        for number in range(pairs):
-            names = list(checkouts)[:: 1 if number % 2 else -1]
-            took = {name: _purged(cluster, name, checkouts[name]) for name in names}
-            base, this = (took[name] for name in checkouts)
-            ratios.append(this / base)
-        print(
-            f"this / base, {pairs} pairs of {logs:,} logs: median {statistics.median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f})"
-        )
+        took = in_turn(checkouts, pairs, lambda name: _purged(cluster, name, checkouts[name]))
+        show_ratios(took, f"{pairs} pairs of {logs:,} logs")
+
+
+def in_turn(
+    checkouts: Mapping[str, Path], pairs: int, measured: Callable[[str], float]
+) -> dict[str, list[float]]:
+    """Measure each checkout so many times, the one or the other first; returns their seconds."""
+    took: dict[str, list[float]] = {name: [] for name in checkouts}
+    for number in range(pairs):
+        for name in list(checkouts)[:: 1 if number % 2 else -1]:
+            took[name].append(measured(name))
+    return took
+
+
+def show_ratios(took: Mapping[str, list[float]], what: str) -> None:
+    """Print the ratio of this revision to the other, of what was measured, with its spread."""
+    base, this = took.values()
+    ratios = [new / old for old, new in zip(base, this, strict=True)]
+    print(
+        f"this / base, {what}: median {statistics.median(ratios):.3f} "
+        f"({min(ratios):.3f} to {max(ratios):.3f})"
+    )
 
 
 def _purged(cluster: Postgres, name: str, checkout: Path) -> float:

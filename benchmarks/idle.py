@@ -13,12 +13,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import backlog, environments
+from lab import backlog, demo, environments
 from lab.environments import ROOT
 from lab.postgres import Postgres
 from lab.server import PrefectServer, migrate
 
-from .compare import checkout
+from .compare import checkout, in_turn, show_ratios
 
 PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 
@@ -53,20 +53,17 @@ def _compare(checkouts: dict[str, Path], pairs: int, reports: Path) -> None:
             backlog.settle(url)
             for place in checkouts.values():
                 _maintained(place, server, reports)
-            runs: dict[str, list[Run]] = {name: [] for name in checkouts}
-            for number in range(pairs):
-                for name in list(checkouts)[:: 1 if number % 2 else -1]:
-                    run = _maintained(checkouts[name], server, reports)
-                    print(f"{name}: {run.seconds:.2f} s, {run.ran} tasks ran, {run.skipped} not")
-                    runs[name].append(run)
-    for name, found in runs.items():
-        seconds = [run.seconds for run in found]
-        print(f"{name}: median {statistics.median(seconds):.2f} s ({min(seconds):.2f} to "
-              f"{max(seconds):.2f}), {found[-1].ran} tasks ran")  # fmt: skip
-    base, this = ([run.seconds for run in found] for found in runs.values())
-    ratios = [new / old for old, new in zip(base, this, strict=True)]
-    print(f"this / base: median {statistics.median(ratios):.3f} "
-          f"({min(ratios):.3f} to {max(ratios):.3f})")  # fmt: skip
+
+            def idle(name: str) -> float:
+                run = _maintained(checkouts[name], server, reports)
+                print(f"{name}: {run.seconds:.2f} s, {run.ran} tasks ran, {run.skipped} not")
+                return run.seconds
+
+            took = in_turn(checkouts, pairs, idle)
+    for name, seconds in took.items():
+        median = statistics.median(seconds)
+        print(f"{name}: median {median:.2f} s ({min(seconds):.2f} to {max(seconds):.2f})")
+    show_ratios(took, f"{pairs} pairs of runs that find nothing to do")
 
 
 def _maintained(place: Path, server: PrefectServer, reports: Path) -> Run:
@@ -78,10 +75,7 @@ def _maintained(place: Path, server: PrefectServer, reports: Path) -> Run:
         env={
             **os.environ,
             "ANSIBLE_CONFIG": str(place / "ansible.cfg"),
-            "DEMO_API_URL": server.api_url,
-            "DEMO_DB_URL": server.db_url,
-            "DEMO_PYTHON": str(server.python),
-            "DEMO_REPORT_DIR": str(reports),
+            **demo.inventory(server, reports),
         },
         capture_output=True,
         text=True,

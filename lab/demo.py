@@ -68,6 +68,16 @@ def _database(kind: str) -> Iterator[str]:
             yield cluster.create_database("prefect")
 
 
+def inventory(server: PrefectServer, reports: Path) -> dict[str, str]:
+    """Return what the demo's inventory reads from the environment."""
+    return {
+        "DEMO_API_URL": server.api_url,
+        "DEMO_DB_URL": server.db_url,
+        "DEMO_PYTHON": str(server.python),
+        "DEMO_REPORT_DIR": str(reports),
+    }
+
+
 def _maintain(server: PrefectServer, *options: str) -> str:
     """Run the playbook as a user would; returns what it printed."""
     process = subprocess.Popen(
@@ -83,10 +93,7 @@ def _maintain(server: PrefectServer, *options: str) -> str:
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
-            "DEMO_API_URL": server.api_url,
-            "DEMO_DB_URL": server.db_url,
-            "DEMO_PYTHON": str(server.python),
-            "DEMO_REPORT_DIR": str(REPORTS),
+            **inventory(server, REPORTS),
         },
         stdout=subprocess.PIPE,
         text=True,

@@ -28,10 +28,10 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         database = session.database
         if settings.reclaim.mode == "repack":
             repack.require(database)
-        rewritten = _rewritten(session)
         if settings.check:
             session.report = session.report.with_sizes("after_delete", measure(database))
-            choices = plan_reclaim(database, settings.reclaim, session.report.deleted, rewritten)
+            deleted, rewritten = session.report.deleted, _rewritten(session)
+            choices = plan_reclaim(database, settings.reclaim, deleted, rewritten)
             report = session.report.with_plan(Plan(reclaim=choices))
             for choice in choices:
                 report = report.with_choice(choice)
