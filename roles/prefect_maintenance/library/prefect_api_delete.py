@@ -124,6 +124,10 @@ options:
       - It is 0 or more, at most 10000.
     type: int
     default: 1
+  textfile_dir:
+    description: Folder on the target from which node_exporter's textfile collector reads; each step
+      writes C(prefect_maintenance.prom) there.
+    type: path
   concurrency:
     description:
       - Kept for compatibility.
@@ -225,6 +229,7 @@ def main() -> None:
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},
+            "textfile_dir": {"type": "path"},
             "concurrency": {"type": "int", "default": 4},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},

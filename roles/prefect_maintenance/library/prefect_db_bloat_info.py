@@ -89,6 +89,10 @@ options:
       - It is more than 0 and less than 86400.
     type: float
     default: 5.0
+  textfile_dir:
+    description: Folder on the target from which node_exporter's textfile collector reads; each step
+      writes C(prefect_maintenance.prom) there.
+    type: path
   reference_time:
     description:
       - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
@@ -204,6 +208,7 @@ def main() -> None:
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
             "lock_timeout": {"type": "float", "default": 5.0},
+            "textfile_dir": {"type": "path"},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
             "growth_drivers": {"type": "bool", "default": False},

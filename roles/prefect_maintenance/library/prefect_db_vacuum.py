@@ -117,6 +117,10 @@ options:
       - It is 0 or more, at most 10000.
     type: int
     default: 1
+  textfile_dir:
+    description: Folder on the target from which node_exporter's textfile collector reads; each step
+      writes C(prefect_maintenance.prom) there.
+    type: path
   reference_time:
     description:
       - The instant from which all cutoffs are counted back, in ISO 8601; without an offset it is
@@ -193,6 +197,7 @@ def main() -> None:
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},
+            "textfile_dir": {"type": "path"},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
         },

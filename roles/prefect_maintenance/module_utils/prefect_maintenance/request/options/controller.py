@@ -40,6 +40,37 @@ CONTROLLER = Group(
             entries=(*WHOLE, "rollout/sum_up"),
             common=True,
         ),
+        Option(
+            "html",
+            "bool",
+            "Whether each report is written as a page for people too, beside its JSON.",
+            default=True,
+            entries=(*WHOLE, "rollout/sum_up"),
+        ),
+        Option(
+            "history",
+            "int",
+            "Reports of earlier runs that are kept for each host, for the plots of the page; "
+            "V(0) keeps none.",
+            default=24,
+            bounds=(0, 10_000),
+            entries=(*WHOLE, "rollout/sum_up"),
+        ),
+        Option(
+            "progress",
+            "int",
+            "Seconds between two lines of progress on the screen; V(0) shows none.",
+            default=5,
+            bounds=(0, 86400),
+            entries=WHOLE,
+        ),
+        Option(
+            "db_host",
+            "str",
+            "Inventory host on whose disk the database lies; its free space is looked up there.",
+            ("When it is not set, only a database on the target itself has a forecast of its disk.",),
+            entries=WHOLE,
+        ),
     ),
 )
 

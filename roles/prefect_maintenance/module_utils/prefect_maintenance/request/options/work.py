@@ -171,6 +171,14 @@ WORK = Group(
             entries=WHOLE,
             flow=True,
         ),
+        Option(
+            "textfile_dir",
+            "path",
+            "Folder on the target from which node_exporter's textfile collector reads; each step "
+            "writes C(prefect_maintenance.prom) there.",
+            modules=STEPS,
+            entries=WHOLE,
+        ),
     ),
 )
 
