@@ -122,7 +122,10 @@ def _refused(name: str, value: Any) -> str:
     """Return why the engine does not take a value, as the variables are called in the role."""
     engine = _engine()
     try:
-        engine.request.settings.Settings.parse({name.removeprefix(PREFIX): value}, check=True)
+        option = name.removeprefix(PREFIX)
+        engine.request.settings.Settings.parse({option: value}, check=True)
+        if option in engine.request.values.BOUNDS:
+            engine.request.values.integer(value, option)
     except engine.errors.MaintenanceError as error:
         named = {one.removeprefix(PREFIX) for one in _of("main")}
         return re.sub(

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import SettingsError
-from .options import REQUEST
+from .options import OPTIONS, REQUEST
 
-# The least and the most of every whole number.
+# The least and the most of every whole number, those of the controller included.
 BOUNDS = {
-    name: option.bounds
-    for name, option in REQUEST.items()
+    option.name: option.bounds
+    for option in (*OPTIONS, *REQUEST.values())
     if option.type == "int" and option.bounds
 }
 

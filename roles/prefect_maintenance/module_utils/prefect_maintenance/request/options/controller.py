@@ -68,7 +68,7 @@ CONTROLLER = Group(
             "db_host",
             "str",
             "Inventory host on whose disk the database lies; its free space is looked up there.",
-            ("When it is not set, only a database on the target itself has a forecast of its disk.",),
+            ("When it is not set, only a disk of the target itself is looked at.",),
             entries=WHOLE,
         ),
     ),
