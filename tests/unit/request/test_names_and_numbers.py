@@ -14,6 +14,7 @@ from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.report.report import Report
 from prefect_maintenance.report.text import render_sizes
 from prefect_maintenance.request import values
+from prefect_maintenance.request.options import REQUEST
 from prefect_maintenance.request.run_name import RUN_NAME
 from prefect_maintenance.request.settings import Settings
 from pydantic import ValidationError
@@ -61,7 +62,7 @@ def test_the_largest_numbers_are_taken() -> None:
 def test_the_flow_knows_the_same_bounds() -> None:
     form = flow.parameter_schema()["properties"]
     for option, (least, most) in values.BOUNDS.items():
-        if option != "concurrency":
+        if option in REQUEST and option != "concurrency":
             assert (form[option]["minimum"], form[option]["maximum"]) == (least, most), option
 
 
