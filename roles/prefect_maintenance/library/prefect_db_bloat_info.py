@@ -110,6 +110,17 @@ options:
       cutoff.
     type: bool
     default: false
+  locate:
+    description: Only say in which folder of its server the files of the database lie.
+    type: bool
+    default: false
+  disk:
+    description:
+      - "What C(df -P -k) printed on the host on whose disk the database lies: C(host), C(path),
+        C(df), or C(why) there is nothing."
+      - Without it, only a disk of the target itself is looked at.
+    type: dict
+    default: {}
   before:
     description: Steps that are to follow; what the role in O(db_url) lacks for any of them is said
       now, before anything is changed.
@@ -212,6 +223,8 @@ def main() -> None:
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
             "growth_drivers": {"type": "bool", "default": False},
+            "locate": {"type": "bool", "default": False},
+            "disk": {"type": "dict", "default": {}},
             "before": {
                 "type": "list",
                 "elements": "str",
