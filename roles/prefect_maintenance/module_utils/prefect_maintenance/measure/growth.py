@@ -12,7 +12,7 @@ from ..request.policy import Cutoffs
 from .sizes import TableSize
 
 WINDOW = timedelta(days=14)
-# Fewer hours than these say nothing of a day.
+# Less than this says nothing of a day.
 _LEAST = timedelta(days=1)
 # PostgreSQL counts the rows of smaller heaps in a moment; of larger ones it reads so many pages,
 # which takes the same time however large they are and is right within a tenth.
@@ -60,7 +60,8 @@ def growth(database: Database, sizes: Iterable[TableSize], cutoffs: Cutoffs) -> 
     found: dict[str, Growth] = {}
     for name, size in measured.items():
         if BY_NAME[name].goes_with is None:
-            found[name] = _counted(database, size, cutoffs)
+            days = _days(BY_NAME[name], size.oldest or min(oldest), cutoffs)
+            found[name] = _counted(database, size, days, cutoffs.reference)
     for name, size in measured.items():
         if leader := BY_NAME[name].goes_with:
             found[name] = _in_proportion(size, measured[leader], found[leader])
@@ -75,10 +76,9 @@ def scaled_to(database: Database, size: TableSize) -> tuple[str, float]:
     return _PAGES_OF.format(table=size.name, percent=100 * share), share
 
 
-def _counted(database: Database, size: TableSize, cutoffs: Cutoffs) -> Growth:
+def _counted(database: Database, size: TableSize, days: float, until: datetime) -> Growth:
     table = BY_NAME[size.name]
-    days = _days(table, size.oldest, cutoffs)
-    span = {"since": cutoffs.reference - timedelta(days=days), "until": cutoffs.reference}
+    span = {"since": until - timedelta(days=days), "until": until}
     source, share = scaled_to(database, size)
     if share == 1.0:
         rows = float(database.scalar(_COUNT.format(table=source, age=table.age), **span))
@@ -107,11 +107,15 @@ def _growth(size: TableSize, rows: float, days: float, how: str) -> Growth:
     )
 
 
-def _days(table: Table, oldest: datetime | None, cutoffs: Cutoffs) -> float:
-    """Return the days over which the rows of a table are counted."""
-    spans = [WINDOW]
+def _days(table: Table, oldest: datetime, cutoffs: Cutoffs) -> float:
+    """Return the days over which the rows of a table are counted.
+
+    Args:
+        table: in the catalogue.
+        oldest: its oldest row, or that of all tables when it has none.
+        cutoffs: of the policy.
+    """
+    spans = [WINDOW, cutoffs.reference - oldest]
     if table.entity:
         spans.append(cutoffs.reference - getattr(cutoffs, table.entity))
-    if oldest:
-        spans.append(cutoffs.reference - oldest)
     return max(_LEAST, min(spans)) / timedelta(days=1)

@@ -57,6 +57,11 @@ class _Growing:
         return max(0.0, grown - self.file)
 
 
+def _entity(table: Table) -> str | None:
+    """Return the entity of the policy that decides about the rows of a table."""
+    return _entity(BY_NAME[table.goes_with]) if table.goes_with else table.entity
+
+
 def days_kept(table: Table, days: Days) -> int | None:
     """Return for how long a policy keeps the rows of a table; None where it does not speak of them.
 
@@ -94,7 +99,7 @@ def forecast(report: Report) -> dict[str, Any]:
         "rows_per_day": round(sum(one.rows_per_day for one in growing), 1),
         "bytes_per_day": int(sum(one.bytes_per_day for one in growing)),
         "settles_at_bytes": _whole(growing, rest, days),
-        "suggestion": _suggestion(partial(_whole, growing, rest), days),
+        "suggestion": _suggestion(growing, rest, days),
     }
     if disk := told["disk"]:
         free = disk["free_bytes"] + _free_in_file(report)
@@ -165,10 +170,15 @@ def _until_full(growing: Iterable[_Growing], free: int, days: Days | None) -> in
     return None if first > _HORIZON else max(0, first - 1)
 
 
-def _suggestion(whole: Callable[[Days], int], days: Days) -> dict[str, Any] | None:
+def _suggestion(growing: Iterable[_Growing], rest: int, days: Days) -> dict[str, Any] | None:
     """Return the longest retention that halves what the database settles at, if one does."""
+    whole = partial(_whole, growing, rest)
     half = whole(days) / 2
-    heaviest = min(days, key=lambda entity: whole({**days, entity: 1}))
+    weights = dict.fromkeys(days, 0.0)
+    for one in growing:
+        if entity := _entity(one.table):
+            weights[entity] += one.settles(days) or 0.0
+    heaviest = max(weights, key=lambda entity: weights[entity])
     for entities in ((heaviest,), tuple(days)):
         if most := _longest(entities, whole, days, half):
             settles = whole(_shortened(days, entities, most))

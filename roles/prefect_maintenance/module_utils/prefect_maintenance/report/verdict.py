@@ -92,15 +92,13 @@ def _at_its_end(report: Report) -> bool:
 
 
 def _looked(report: Report) -> bool:
-    return any(table.get("rows_after") is not None for table in report.get("tables") or ())
+    return any(table.get("rows_before") is not None for table in report.get("tables") or ())
 
 
 def _working(report: Report, late: tuple[Overdue, ...]) -> bool | None:
-    if not _looked(report):
-        return None
-    if not late:
-        return True
-    return False if _at_its_end(report) else None
+    if late:
+        return False if _at_its_end(report) else None
+    return True if _looked(report) else None
 
 
 def _on_retention(report: Report, working: bool | None, late: tuple[Overdue, ...]) -> str:
@@ -200,13 +198,15 @@ def _of_the_disk(report: Report) -> Iterator[Need]:
 def _of_dead_tuples(report: Report) -> Iterator[Need]:
     if not _at_its_end(report):
         return
+    left: dict[bool, list[str]] = {True: [], False: []}
     for table in report.get("tables") or ():
         dead, rows = table.get("dead_after") or 0, table.get("rows_after") or 0
-        if dead < max(_DEAD_ROWS, _DEAD_SHARE * rows):
-            continue
-        told = f"{table['name']} has {count(dead)} dead tuples"
-        if table.get("reclaim") == "none":
-            yield Need(f"{told} that nothing vacuumed", "prefect_maintenance_vacuum: auto")
-        else:
-            do = "end the oldest transactions in pg_stat_activity, then run again"
-            yield Need(f"{told} that VACUUM could not remove, because a session may see them", do)
+        if dead >= max(_DEAD_ROWS, _DEAD_SHARE * rows) and not table.get("error"):
+            vacuumed = table.get("reclaim", "none") != "none"
+            left[vacuumed].append(f"{table['name']} {count(dead)}")
+    if left[False]:
+        told = f"dead tuples are left that nothing vacuumed ({', '.join(left[False])})"
+        yield Need(told, "prefect_maintenance_vacuum: auto")
+    if left[True]:
+        told = f"dead tuples are left that some session may still see ({', '.join(left[True])})"
+        yield Need(told, "end the oldest transactions in pg_stat_activity, then run again")
