@@ -61,6 +61,4 @@ def test_a_host_that_cannot_be_reached_keeps_nothing_from_being_done(
     (told,) = [one for one in report["warnings"] if "the disk of the database on lost" in one]
     assert "is not known: " in told
     assert report["verdict"]["working"] is True
-    assert (
-        report["verdict"]["lines"][0] == "Retention works: nothing is left that should have gone."
-    )
+    assert report["verdict"]["lines"][0].startswith("Retention works")

@@ -117,6 +117,12 @@ def test_the_disk_lasts_until_what_comes_has_taken_its_free_bytes(
     assert (told["days_until_full"], told["days_until_full_without"]) == (with_policy, without)
 
 
+def test_what_came_back_in_the_run_is_free_too() -> None:
+    found = report(table("artifact_collection", 10), free=50)
+    found["database"] |= {"bytes_before": found["database"]["bytes_after"] + 30}
+    assert forecast(found)["days_until_full"] == 8
+
+
 def test_the_longest_retention_that_halves_it_is_suggested_for_what_matters_most() -> None:
     told = forecast(report(table("log", 10 * MIB), table("events", MIB), rest=5 * MIB))
     assert told["settles_at_bytes"] == 110 * MIB

@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_within_a_week_needs_somebody_and_names_the_retentio
     told = verdict(grown(free=7 * 2**20))
     assert "settles at 10.0 MiB; its disk is full in 7 days" in told.lines[1]
     (need,) = told.needs
-    assert "7.0 MiB are free on /data" in need.text
+    assert need.text == "its disk is full in 7 days, /data on db1"
     assert "prefect_maintenance_retention: {logs: 5}" in need.do
     assert need.do in told.lines[2]
     assert verdict(grown(free=8 * 2**20)).needs == ()

@@ -102,7 +102,7 @@ def forecast(report: Report) -> dict[str, Any]:
         "suggestion": _suggestion(growing, rest, days),
     }
     if disk := told["disk"]:
-        free = disk["free_bytes"] + _free_in_file(report)
+        free = disk["free_bytes"] + _given_back(report) + _free_in_file(report)
         told["days_until_full"] = _until_full(growing, free, days)
         told["days_until_full_without"] = _until_full(growing, free, None)
     return told
@@ -143,6 +143,13 @@ def _rest(report: Report) -> int:
     """Return the bytes of the database that are of no table which is kept lean."""
     tables = sum(table.get("bytes_after") or 0 for table in report["tables"])
     return max(0, (report["database"].get("bytes_after") or 0) - tables - _free_in_file(report))
+
+
+def _given_back(report: Report) -> int:
+    """Return the bytes by which the database became smaller since its disk was looked at."""
+    database = report["database"]
+    after = database.get("bytes_after") or 0
+    return (database.get("bytes_before") or after) - after
 
 
 def _free_in_file(report: Report) -> int:

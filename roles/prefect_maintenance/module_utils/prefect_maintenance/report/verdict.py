@@ -192,7 +192,7 @@ def _of_the_disk(report: Report) -> Iterator[Need]:
     do = "give it a larger disk"
     if suggestion:
         do += f", or shorten the retention: {suggestion['text']}"
-    yield Need(f"{_full(days)}: {size(disk['free_bytes'])} are free on {disk['path']}", do)
+    yield Need(f"{_full(days)}, {disk['path']} on {disk['where']}", do)
 
 
 def _of_dead_tuples(report: Report) -> Iterator[Need]:
