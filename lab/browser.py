@@ -45,7 +45,7 @@ class Seen:
         width: of all that there is to see; more than the window's when something sticks out.
         requests: addresses that the page asked for, its own first.
         complaints: what the browser wrote into its console.
-        picture: the whole page as PNG.
+        picture: the whole page as PNG, where that was asked for.
     """
 
     width: int
@@ -98,7 +98,15 @@ class Browser:
         self._from.close()
         self._profile.cleanup()
 
-    def look(self, page: Path, *, width: int, dark: bool = False, media: str = "screen") -> Seen:
+    def look(
+        self,
+        page: Path,
+        *,
+        width: int,
+        dark: bool = False,
+        media: str = "screen",
+        picture: bool = False,
+    ) -> Seen:
         """Open a file in a window of a width, and wait until it is there."""
         with self._tab() as tab:
             for domain in ("Page", "Runtime", "Log", "Network"):
@@ -110,16 +118,14 @@ class Browser:
             self._send("Page.navigate", {"url": page.resolve().as_uri()}, tab)
             while not any(event["method"] == "Page.loadEventFired" for event in self._events):
                 self._events.append(self._receive())
-            measured = self._send(
-                "Runtime.evaluate", {"expression": _SIZE, "returnByValue": True}, tab
-            )
-            wide, high = measured["result"]["value"]
-            self._window(tab, width, high)
-            shot = self._send("Page.captureScreenshot", {"format": "png"}, tab)
-            return Seen(
-                wide, high, tuple(self._requests()), tuple(self._complaints()),
-                b64decode(shot["data"]),
-            )  # fmt: skip
+            asked = {"expression": _SIZE, "returnByValue": True}
+            wide, high = self._send("Runtime.evaluate", asked, tab)["result"]["value"]
+            shot = self._picture(tab, width, high) if picture else b""
+            return Seen(wide, high, tuple(self._requests()), tuple(self._complaints()), shot)
+
+    def _picture(self, tab: str, width: int, height: int) -> bytes:
+        self._window(tab, width, height)
+        return b64decode(self._send("Page.captureScreenshot", {"format": "png"}, tab)["data"])
 
     @contextmanager
     def _tab(self) -> Iterator[str]:

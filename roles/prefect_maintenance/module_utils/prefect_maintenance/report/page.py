@@ -110,11 +110,11 @@ def _days(number: float) -> str:
 
 
 def _instant(text: str, *, day: bool = False) -> str:
-    """Return an instant to the second, or as a day; what is none, as it is."""
+    """Return an instant to the second, or as a day; "?" for what is none."""
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
-        return text
+        return "?"
     return f"{at:%Y-%m-%d}" if day else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
