@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from prefect_maintenance.errors import MaintenanceError, PrivilegeError, Stopped
-from prefect_maintenance.report.report import Report, failed, with_forecast
-from prefect_maintenance.report.verdict import verdict
+from prefect_maintenance.report.report import Report, failed
+from prefect_maintenance.report.verdict import verdict, with_forecast
 from prefect_maintenance.request.instants import now
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import carry_out

@@ -17,9 +17,8 @@ from ..plan.choices import REWRITING, Choice, Decision
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso
 from ..request.settings import Settings
-from .forecast import forecast, settled
 from .tables import TableReport
-from .verdict import Need, verdict
+from .verdict import Need, with_forecast
 
 SCHEMA = 1
 # Counted in every report, also when nothing of them went.
@@ -235,17 +234,6 @@ class Report:
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
         return gone and not self.check_mode
-
-
-def with_forecast(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report as its JSON stands with the forecast and the verdict that follow from it."""
-    days = (report.get("policy") or {}).get("retention_days")
-    tables = [
-        {**table, **settled(table, days)} if days else table for table in report.get("tables", ())
-    ]
-    told = {**report, "tables": tables}
-    told["forecast"] = forecast(told)
-    return {**told, "verdict": verdict(told).as_json()}
 
 
 def failed(report: Mapping[str, Any], failure: str, remedy: str = "") -> dict[str, Any]:
