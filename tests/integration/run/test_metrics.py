@@ -112,7 +112,7 @@ def test_a_failure_keeps_the_last_success_and_names_the_table(
     success = told(tmp_path)[LAST_SUCCESS]
     with engine.begin() as connection:
         connection.execute(sa.text(OLD_LOGS))
-    hard = {"purge_strategy": "delete", "vacuum": "full", "vacuum_min_bytes": 0}
+    hard: dict[str, Any] = {"purge_strategy": "delete", "vacuum": "full", "vacuum_min_bytes": 0}
     with held(engine, "log"):
         *_, (step, done) = steps(engine, tmp_path, **hard, lock_timeout=0.5)
     assert (step, bool(done.failure)) == ("vacuum", True)

@@ -54,7 +54,7 @@ def ensure_work_pool(api: PrefectApi, desired: WorkPool, *, present: bool, check
         )
     if not present:
         return _remove_pool(api, desired, route, there, check=check)
-    wanted = {
+    wanted: dict[str, Any] = {
         name: value
         for name, value in (
             ("description", desired.description),
