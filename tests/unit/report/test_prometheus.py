@@ -172,10 +172,12 @@ def test_two_hosts_share_a_file_and_strange_names_stay_labels() -> None:
 
 def test_a_damaged_file_loses_what_cannot_be_read_and_no_more() -> None:
     whole = added({**REPORT, "host": "other"})
-    damage = 'prefect_maintenance_database_bytes{host="x"} much\nnode_load1 3\n# HELP\n\x00{{{'
-    said = told(added(REPORT, so_far=f"{damage}\n{whole[:-40]}"))
+    values = ("much", "1.2.3", "1-2", "", "1 1700000000", "inf")
+    damage = [f'prefect_maintenance_database_bytes{{host="x"}} {value}' for value in values]
+    damage += ['prefect_maintenance_table_bytes{host="x"', "node_load1 3", "# HELP", "\x00{{{"]
+    said = told(added(REPORT, so_far="\n".join([*damage, whole[:-40]])))
     assert said['database_bytes{host="other"}'] == 4000
-    assert not any("much" in series or "node_load1" in series for series in said)
+    assert not any("node_load1" in series or '"x"' in series for series in said)
 
 
 @pytest.mark.parametrize("name", ["postgresql", "sqlite"])

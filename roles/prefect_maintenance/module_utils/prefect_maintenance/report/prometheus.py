@@ -24,10 +24,12 @@ STATUSES = ("ok", "partial", "failed")
 # The label of what concerns an SQLite file as a whole.
 _FILE = "the whole file"
 _DAY = 86400
+_PREFIX = "prefect_maintenance_"
 _ENTITY = {table.name: table.entity for table in TABLES}
 _SERIES = re.compile(
-    r'(?P<name>\w+)\{host="(?P<host>(?:[^"\\]|\\[\\"n])*)"(?:,\w+="(?:[^"\\]|\\[\\"n])*")*\} '
-    r"[-+]?(?:[0-9][0-9.e+-]*|Inf|NaN)"
+    r'^(?P<name>\w+)\{host="(?P<host>(?:[^"\\]|\\[\\"n])*)"(?:,\w+="(?:[^"\\]|\\[\\"n])*")*\} '
+    r"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?$",
+    re.MULTILINE,
 )
 
 
@@ -50,7 +52,7 @@ class Metric:
     @property
     def full_name(self) -> str:
         """The name that Prometheus knows."""
-        return f"prefect_maintenance_{self.name}"
+        return f"{_PREFIX}{self.name}"
 
 
 METRICS = (
@@ -95,6 +97,7 @@ METRICS = (
            "when that is unknown or more than ten years away.", ("policy",)),
 )  # fmt: skip
 
+_BY_NAME = {metric.full_name: metric for metric in METRICS}
 _Sample = tuple[str, tuple[str, ...], float | None]
 
 
@@ -113,25 +116,21 @@ def exposition(report: Mapping[str, Any], stands: Stands, *, so_far: str, now: f
         groups.add("database")
     if stands == "ended" and report.get("status") == "ok":
         groups.add("success")
-    lines = defaultdict(list)
+    series = defaultdict(list)
+    for match in _SERIES.finditer(so_far):
+        known = _BY_NAME.get(match["name"])
+        if known and (match["host"] != host or known.group not in groups):
+            series[known.name].append(match[0])
     for name, labels, value in _samples(report, stands, now):
-        if value is not None:
-            lines[name].append((host, labels, value))
+        metric = _BY_NAME[f"{_PREFIX}{name}"]
+        if value is not None and metric.group in groups:
+            series[name].append(_line(metric, host, labels, value))
     text = []
-    kept = list(_SERIES.finditer(so_far)) if so_far else []
     for metric in METRICS:
-        series = [
-            match[0]
-            for match in kept
-            if match["name"] == metric.full_name
-            and (match["host"] != host or metric.group not in groups)
-        ]
-        if metric.group in groups:
-            series += [_line(metric, *sample) for sample in lines[metric.name]]
-        if series:
+        if metric.name in series:
             text.append(f"# HELP {metric.full_name} {metric.says}")
             text.append(f"# TYPE {metric.full_name} gauge")
-            text += sorted(series)
+            text += sorted(series[metric.name])
     return "\n".join([*text, ""])
 
 
