@@ -95,6 +95,13 @@ GROWTH: list[dict[str, object]] = [
      "logs": 31_000_000},
     {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
 ]  # fmt: skip
+FORECAST = {
+    "days_measured": 14.0,
+    "disk": {"path": "/var/lib/postgresql", "free_bytes": 2**30, "total_bytes": 2**35,
+             "where": "db1"},
+    "makers": {"flows": GROWTH, "event_types": [{"event": "prefect.flow-run.heartbeat",
+                                                 "rows": 1_204_511}]},
+}  # fmt: skip
 SMALL = {"bytes_before": 5 * 2**20, "bytes_after": 5 * 2**20}
 
 
@@ -133,6 +140,8 @@ def whole(made: dict[str, Any]) -> Report:
     bloat = {"bloat_bytes": 2**20, "bloat_percent": 99.6, "bloat_method": "exact, by pgstattuple"}
     tables = [TableReport(**{**t, **later, **sizes, **bloat}) for t in made["tables"]]
     first = {"rewrite": COST, "delete": {**COST, "seconds": 3725.0}}
+    grown = {"rows_per_day": 214_285.7, "bytes_per_day": 67 * 2**20, "growth_method": "counted"}
+    tables = [replace(table, **grown) for table in tables]
     took: dict[str, Any] = {
         "seconds": 38.0,
         "wal_bytes": 2**31,
@@ -157,6 +166,7 @@ def whole(made: dict[str, Any]) -> Report:
         "kept": tuple(Kept(**kept) for kept in made["kept"]),
         "tables": tuple(tables),
         "steps": ("inspect", "purge", "delete", "vacuum"),
+        "forecast": FORECAST,
     }
     return Report(**{**made, **more})
 
