@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -47,7 +47,7 @@ def hostile() -> dict[str, Any]:
     return changed
 
 
-PAGES = MappingProxyType({
+PAGES: Mapping[str, Callable[[], str]] = MappingProxyType({
     "run": lambda: page(new_report(), runs(23)),
     "check": lambda: page(new_report("postgresql/check") | {"check_mode": True}, runs(2)),
     "look": lambda: page(new_report(), runs(5), looks=True),
