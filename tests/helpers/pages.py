@@ -21,6 +21,11 @@ ADDED = (
 ADDED_TO_TABLES = (
     "rows_per_day", "bytes_per_day", "growth_method", "settles_rows", "settles_bytes", "estimate",
 )  # fmt: skip
+# What these say decides how the page looks, or is read as an instant.
+MEANT = frozenset((
+    "status", "dialect", "started", "finished", "reference_time", "oldest_after", "oldest_due",
+    "cutoff", "cutoffs", "reclaim", "steps",
+))  # fmt: skip
 _FILLING: dict[str, Any] = {
     "<bytes>": 48 * 2**20, "<seconds>": 2.5, "<ms>": 12, "<dead>": 40, "<percent>": 7.5,
     "<instant>": "2026-06-30T12:00:00Z",

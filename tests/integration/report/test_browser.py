@@ -8,11 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from pages import new_report, old_report, page, page_of_fleet, runs, texts_changed
+from pages import MEANT, new_report, old_report, page, page_of_fleet, runs, texts_changed
 
 from lab import browser
 
-MEANT = frozenset(("status", "dialect", "started", "finished", "reclaim", "oldest_due"))
 WIDE, PHONE, PAPER = 1280, 390, 688
 HOSTILE = (
     '"><img src="http://127.0.0.1:9/" onerror="console.log(1)"><script>console.log(2)</script>'

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, MODES
-from pages import ADDED, TEMPLATES, new_report, old_report, page, runs, texts_changed
+from pages import ADDED, MEANT, TEMPLATES, new_report, old_report, page, runs, texts_changed
 from prefect_maintenance.report.page import host_page, inert
 
 from lab.environments import ROOT
@@ -27,11 +27,6 @@ HOSTILE = (
     "\ud800 alone",
     "x" * 10_000,
 )
-# What these say decides how the page looks, or is read as an instant.
-MEANT = frozenset((
-    "status", "dialect", "started", "finished", "reference_time", "oldest_after", "oldest_due",
-    "cutoff", "cutoffs", "reclaim", "steps",
-))  # fmt: skip
 
 
 class Structure(HTMLParser):
