@@ -148,14 +148,14 @@ def _band(report: Mapping[str, Any], found: Verdict) -> Band:
     if report["status"] == "partial":
         return Band("bad", "The run failed after it had begun", found.lines)
     if found.working is False:
-        return Band("bad", "Retention does not work", found.lines)
+        return Band("bad", "Rows that should have gone are left", found.lines)
     if report["check_mode"]:
         return Band("info", "Check only: nothing was changed", found.lines)
     if not found.working:
         return Band("info", "Whether retention works is not known yet", found.lines)
     if found.needs:
-        return Band("warn", "Retention works, and something needs you", found.lines)
-    return Band("ok", "Retention works", found.lines)
+        return Band("warn", "Something needs you", found.lines)
+    return Band("ok", "All in order", found.lines)
 
 
 def _points(report: Mapping[str, Any], found: Verdict, last: Run | None) -> tuple[Point, ...]:
