@@ -7,6 +7,7 @@ from ..database.connection import Database
 from ..request.policy import Cutoffs
 from . import candidates
 from .counts import (
+    BECAUSE,
     COUNT_ARTIFACTS,
     COUNT_COLLECTIONS,
     COUNT_RUN_LOGS,
@@ -68,8 +69,11 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
             COUNT_COLLECTIONS.format(not_live=not_live), **artifacts
         )
         kept = [
-            Kept(FLOW_RUN.name, count, why)
-            for why, count in database.rows(kept_runs(rules), flow_runs=bound["flow_runs"])
+            Kept(FLOW_RUN.name, count, BECAUSE[reason].format(state=state), reason)
+            for reason, state, count in database.rows(
+                kept_runs(rules), flow_runs=bound["flow_runs"]
+            )
         ]
+        kept.sort(key=lambda kept: kept.why)
         live = database.scalar(COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts)
     return Plan(rows=rows, kept=(*kept, *kept_live(ARTIFACT.name, live)))

@@ -39,6 +39,7 @@ class Report:
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
         plan: what the steps so far decided before they changed anything.
+        waited: seconds that the run has waited, by what for.
         forecast: of it only what was measured; the rest follows, in the JSON.
         remedies: errors and warnings, and what helps against them.
     """
@@ -62,6 +63,7 @@ class Report:
     warnings: tuple[str, ...]
     errors: tuple[str, ...] = field(default=())
     plan: Plan = field(default_factory=Plan)
+    waited: Mapping[str, float] = field(default_factory=dict)
     forecast: Mapping[str, Any] = field(default_factory=dict)
     remedies: tuple[Need, ...] = field(default=())
 
@@ -93,6 +95,7 @@ class Report:
             warnings=tuple(so_far.get("warnings", ())),
             errors=tuple(so_far.get("errors", ())),
             plan=Plan.of_json(so_far.get("plan", {})),
+            waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
         )
@@ -234,6 +237,14 @@ class Report:
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
         return gone and not self.check_mode
+
+
+def with_waits(report: Mapping[str, Any], waited: Mapping[str, float]) -> dict[str, Any]:
+    """Return a report as its JSON stands, with what a step has waited, by what for."""
+    before = report.get("waited", {})
+    kinds = dict.fromkeys((*before, *waited))
+    summed = {kind: round(before.get(kind, 0) + waited.get(kind, 0), 3) for kind in kinds}
+    return {**report, "waited": summed}
 
 
 def failed(report: Mapping[str, Any], failure: str, remedy: str = "") -> dict[str, Any]:

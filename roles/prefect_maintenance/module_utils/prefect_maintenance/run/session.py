@@ -181,7 +181,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
             clock is far from this machine's.
     """
     began = time.monotonic()
-    with connect(settings.db_url, settings.limits.lock_timeout) as database:
+    with connect(settings.db_url, settings.limits.lock_timeout, pace.events) as database:
         first = settings.before and database.is_postgresql
         if first:
             needed = privileges.missing_privileges(database, ("measure", *settings.before))
