@@ -11,8 +11,9 @@ from ..catalogue import TABLES
 from ..measure.examine import Server
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
+from ..plan.estimate import Estimate
 from ..plan.plan import Kept, Plan
-from ..request.instants import iso
+from ..request.instants import iso, now
 from ..request.settings import Settings
 from .tables import TableReport
 
@@ -32,6 +33,7 @@ class Report:
 
     Attributes:
         status: "ok"; after a failure "partial" when the run has changed something, else "failed".
+        finished: when the last step so far ended; empty before the first has.
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
         plan: what the steps so far decided before they changed anything.
@@ -56,6 +58,7 @@ class Report:
     warnings: tuple[str, ...]
     errors: tuple[str, ...] = field(default=())
     plan: Plan = field(default_factory=Plan)
+    finished: str = ""
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -69,6 +72,7 @@ class Report:
             status=str(so_far.get("status", "ok")),
             status_if_lost=str(so_far.get("status_if_lost", "failed")),
             started=str(so_far.get("started") or iso(started)),
+            finished=str(so_far.get("finished", "")),
             seconds=float(so_far.get("seconds", 0.0)),
             reference_time=iso(settings.cutoffs.reference),
             server=dict(so_far.get("server", {})),
@@ -89,7 +93,30 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data; keys may be added over time, never renamed."""
-        return {**asdict(self), "plan": self.plan.as_json()}
+        return {
+            **asdict(self),
+            "plan": self.plan.as_json(),
+            "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
+            "measured": self.measured,
+        }
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What came back and what that took, in the words of the estimate; nothing in a check."""
+        before, after = self.database.get("bytes_before"), self.database.get("bytes_after")
+        if self.check_mode or before is None or after is None:
+            return {}
+        of_file = self.database
+        return {
+            "bytes_back": before - after,
+            "seconds": round(
+                sum(table.seconds for table in self.tables) + of_file.get("seconds", 0.0), 3
+            ),
+            "wal_bytes": sum(table.wal_bytes for table in self.tables),
+            "lock_ms": max(
+                of_file.get("lock_ms_max", 0), *(table.lock_ms_max for table in self.tables)
+            ),
+        }
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -156,6 +183,10 @@ class Report:
         report = replace(self, plan=self.plan.joined(plan)).with_kept(plan.kept)
         for decision in plan.decisions.values():
             report = report._with_decision(decision)
+        for name in plan.estimates:
+            if name is not None:
+                estimate = as_json(report.plan.estimates[name])
+                report = report.with_table(replace(report.table(name), estimate=estimate))
         return report
 
     def _with_decision(self, decision: Decision) -> Report:
@@ -179,10 +210,11 @@ class Report:
         table = self.table(choice.table)
         return self.with_table(replace(table, reclaim=choice.action, reclaim_why=choice.why))
 
-    def finished(self, step: str, seconds: float, error: Exception | None = None) -> Report:
-        """Close a step: its time, and how the run stands."""
+    def closed(self, step: str, seconds: float, error: Exception | None = None) -> Report:
+        """Close a step: when it ended, its time, and how the run stands."""
         done = replace(
             self,
+            finished=iso(now()),
             steps=(*self.steps, step),
             seconds=round(self.seconds + seconds, 3),
             status_if_lost="partial" if self.changed else "failed",
@@ -208,6 +240,12 @@ def failed(report: Mapping[str, Any], failure: str) -> dict[str, Any]:
     """
     return {
         **report,
+        "finished": iso(now()),
         "status": report.get("status_if_lost", "failed"),
         "errors": [*report.get("errors", ()), failure],
     }
+
+
+def as_json(estimate: Estimate) -> dict[str, Any]:
+    """Return an estimate as the report has it."""
+    return {**asdict(estimate), "seconds": round(estimate.seconds, 3)}

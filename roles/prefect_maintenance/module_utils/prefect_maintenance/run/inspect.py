@@ -32,7 +32,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
             if entity:
                 report = report.with_table(replace(table, cutoff=report.cutoffs[entity]))
         drivers = growth(database, settings.cutoffs.flow_runs) if settings.growth_drivers else []
-        report = report.finished("inspect", session.seconds)
+        report = report.closed("inspect", session.seconds)
     answers = {
         "server": dict(report.server),
         "database": {
