@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..catalogue import BY_NAME
 from ..database.connection import Database
+from ..measure.empty_end import empty_end
 from ..measure.obstacles import obstacles
 from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
 from ..request.settings import Reclaim
@@ -40,6 +41,8 @@ def plan_reclaim(
         choice = _choose_table(database, left, goes - copied, wanted)
         if copied and choice.action == "plain":
             choice = Choice(size.name, "plain", 0, "the purge rewrites it")
+        elif choice.action == "plain":
+            choice = replace(choice, gives_back=_cut_off(database, size, goes))
         found.append(choice)
         estimates[size.name] = _estimated(left, choice)
     return Plan(reclaim=tuple(found), estimates=estimates)
@@ -54,6 +57,13 @@ def _estimated(size: TableSize, choice: Choice) -> Estimate:
     elif choice.action == "full":
         work = of_full(size, kept)
     return replace(work, bytes_back=choice.gives_back)
+
+
+def _cut_off(database: Database, size: TableSize, goes: int) -> int:
+    """Return the bytes that VACUUM cuts off a table: all pages, or those empty ones at its end."""
+    if goes and goes >= size.rows:
+        return size.heap_bytes + size.toast_bytes
+    return empty_end(database, size.name)
 
 
 def _once_rewritten(size: TableSize, rows: int) -> TableSize:

@@ -141,6 +141,24 @@ def test_bytes_come_back_as_estimated_on_postgresql(
         cluster.drop_database("estimated")
 
 
+def test_what_a_vacuum_cuts_off_the_end_of_a_table_is_estimated(
+    cluster: Postgres, backlog: str
+) -> None:
+    url = cluster.create_database("estimated", backlog)
+    try:
+        # All events go; of the logs, those of the newest runs are at the end.
+        cluster.execute("UPDATE events SET occurred = occurred - interval '1 year'", "estimated")
+        asked = {"retention_days": 365, "purge_strategy": "delete", "vacuum": "plain"}
+        ended = "(SELECT percentile_disc(0.7) WITHIN GROUP (ORDER BY timestamp) FROM log)"
+        cluster.execute(f"DELETE FROM log WHERE timestamp > {ended}", "estimated")
+        cluster.execute("ANALYZE", "estimated")
+        done = compare(url, **{**asked, "retention": {"events": 180}})
+        back = {t["name"]: t["bytes_before"] - t["bytes_after"] for t in done["tables"]}
+        assert min(back["log"], back["events"]) > LARGE
+    finally:
+        cluster.drop_database("estimated")
+
+
 @pytest.mark.parametrize("days", [15, 120])
 def test_bytes_come_back_as_estimated_on_sqlite(
     sqlite_backlog: Path, tmp_path: Path, days: int
