@@ -178,7 +178,11 @@ def whole(made: dict[str, Any]) -> Report:
     bloat = {"bloat_bytes": 2**20, "bloat_percent": 99.6, "bloat_method": "exact, by pgstattuple"}
     tables = [TableReport(**{**t, **later, **sizes, **bloat}) for t in made["tables"]]
     first = {"rewrite": COST, "delete": {**COST, "seconds": 3725.0}}
-    grown = {"rows_per_day": 214_285.7, "bytes_per_day": 67 * 2**20, "growth_method": "counted"}
+    grown: dict[str, Any] = {
+        "rows_per_day": 214_285.7,
+        "bytes_per_day": 67 * 2**20,
+        "growth_method": "counted",
+    }
     tables = [replace(table, **grown) for table in tables]
     tables[0] = replace(tables[0], estimates=first, extra_bytes=2**30)
     why = "a rewrite gives back 40.0 MiB, 44 % of it"

@@ -1,4 +1,4 @@
-"""A report as its JSON stands, which steps and doors hand on: what follows from it is added to it."""
+"""A report as its JSON stands, which steps and doors hand on, with what follows from it."""
 
 from __future__ import annotations
 
