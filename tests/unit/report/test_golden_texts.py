@@ -15,8 +15,9 @@ from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
 from prefect_maintenance.plan.choices import Decision
 from prefect_maintenance.plan.estimate import Estimate
 from prefect_maintenance.plan.plan import OLD, PARENT_GONE, WITH_RUN, Kept, Plan, Reason
+from prefect_maintenance.report.estimated import as_json
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.report.report import Report, as_json
+from prefect_maintenance.report.report import Report
 from prefect_maintenance.report.tables import TableReport
 from prefect_maintenance.report.text import render, render_sizes
 
@@ -75,12 +76,7 @@ REPORT: dict[str, Any] = {
             "ways": {"rewrite": 48_200_000, "delete by run": 10_000, "cascade": 377},
             "strategy_why": "94 % of the rows go; purge_strategy is rewrite",
             "reclaim": "plain",
-            "estimate": {
-                "bytes_back": 15 * 2**30,
-                "seconds": 41.2,
-                "wal_bytes": 3 * 2**30,
-                "lock_ms": 120,
-            },
+            "estimate": as_json(PLAN.estimates["log"]),
             "seconds": 38.0,
             "wal_bytes": 2**31,
             "lock_ms_max": 96,
@@ -96,7 +92,7 @@ REPORT: dict[str, Any] = {
             "cutoff": "2026-06-16T02:00:00Z",
             "strategy": "delete by time range",
             "ways": {"delete by time range": 1_204_511},
-            "estimate": {"bytes_back": 0, "seconds": 12.0, "wal_bytes": 2**30, "lock_ms": 0},
+            "estimate": as_json(PLAN.estimates["events"]),
             "seconds": 14.5,
             "wal_bytes": 900 * 2**20,
             "error": "somebody holds a lock on it; try again later",
@@ -132,6 +128,13 @@ GROWTH: list[dict[str, object]] = [
      "logs": 31_000_000},
     {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
 ]  # fmt: skip
+FORECAST = {
+    "days_measured": 14.0,
+    "disk": {"path": "/var/lib/postgresql", "free_bytes": 2**30, "total_bytes": 2**35,
+             "where": "db1"},
+    "makers": {"flows": GROWTH, "event_types": [{"event": "prefect.flow-run.heartbeat",
+                                                 "rows": 1_204_511}]},
+}  # fmt: skip
 SMALL = {"bytes_before": 5 * 2**20, "bytes_after": 5 * 2**20}
 
 
@@ -171,6 +174,8 @@ def whole(made: dict[str, Any]) -> Report:
     bloat = {"bloat_bytes": 2**20, "bloat_percent": 99.6, "bloat_method": "exact, by pgstattuple"}
     tables = [TableReport(**{**t, **later, **sizes, **bloat}) for t in made["tables"]]
     first = {"rewrite": COST, "delete": {**COST, "seconds": 3725.0}}
+    grown = {"rows_per_day": 214_285.7, "bytes_per_day": 67 * 2**20, "growth_method": "counted"}
+    tables = [replace(table, **grown) for table in tables]
     tables[0] = replace(tables[0], estimates=first, extra_bytes=2**30)
     why = "a rewrite gives back 40.0 MiB, 44 % of it"
     tables[2] = replace(tables[2], reclaim="rewrite", reclaim_why=why)
@@ -190,6 +195,7 @@ def whole(made: dict[str, Any]) -> Report:
         "tables": tuple(tables),
         "steps": tuple(made["steps"]),
         "plan": Plan.of_json(made["plan"]),
+        "forecast": FORECAST,
     }
     known = {name: value for name, value in made.items() if name not in ("estimate", "measured")}
     return Report(**{**known, **more})

@@ -10,6 +10,7 @@ from ..measure.sizes import measure, ordered
 from ..request.policy import Cutoffs
 from . import candidates
 from .counts import (
+    BECAUSE,
     COUNT_ARTIFACTS,
     COUNT_COLLECTIONS,
     COUNT_RUN_LOGS,
@@ -73,9 +74,12 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
             Reason(ARTIFACT_COLLECTION.name, keys, KEY_GONE),
         )
         kept = [
-            Kept(FLOW_RUN.name, count, why)
-            for why, count in database.rows(kept_runs(rules), flow_runs=bound["flow_runs"])
+            Kept(FLOW_RUN.name, count, BECAUSE[reason].format(state=state), reason)
+            for reason, state, count in database.rows(
+                kept_runs(rules), flow_runs=bound["flow_runs"]
+            )
         ]
+        kept.sort(key=lambda kept: kept.why)
         live = database.scalar(COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts)
     rows: dict[str, int] = {}
     for reason in reasons:

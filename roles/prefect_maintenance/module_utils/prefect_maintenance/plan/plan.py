@@ -19,11 +19,15 @@ PARENT_GONE, KEY_GONE = "their parent is gone", "no artifact of their key is lef
 
 @dataclass(frozen=True)
 class Kept:
-    """Rows that are old enough to go and stay all the same, and the reason."""
+    """Rows that are old enough to go and stay all the same, and the reason.
+
+    `reason` is one of few words that never change; `why` is the reason for people.
+    """
 
     what: str
     rows: int
     why: str
+    reason: str = "other"
 
 
 @dataclass(frozen=True)

@@ -140,4 +140,4 @@ def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tup
 
 def kept_live(table: str, rows: int) -> tuple[Kept, ...]:
     """Say that rows stay because their flow run is not finished, if there are any."""
-    return (Kept(table, rows, "their flow run is not finished"),) if rows else ()
+    return (Kept(table, rows, "their flow run is not finished", "unfinished"),) if rows else ()

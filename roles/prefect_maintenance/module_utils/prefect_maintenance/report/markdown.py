@@ -9,8 +9,9 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
-from . import costs
+from . import estimated
 from .text import how
+from .verdict import verdict
 
 # Bars of the chart: pixels.
 _WIDTH, _BAR, _LABEL = 640, 18, 130
@@ -25,6 +26,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     gone, later = ("Would go", "now") if checked else ("Deleted", "after")
     lines = [
         f"# Maintenance{', check only' if checked else ''}: {report.get('status', 'ok')}",
+        "",
+        *(f"- {_plain(line)}" for line in verdict(report).lines),
         "",
         f"**{sum(report['deleted'].values()):,} rows** {_outcome(database, checked=checked)} "
         f"Everything is counted back from {report['reference_time']}.",
@@ -44,8 +47,8 @@ def markdown(report: Mapping[str, Any]) -> str:
             for t in tables
         ]
         lines.append("")
-    lines += costs.markdown(report)
-    if reasons := costs.why_rows_go(report):
+    lines += estimated.markdown(report)
+    if reasons := estimated.why_rows_go(report):
         lines += ["## Why rows " + ("go" if checked else "went"), ""]
         lines += [f"- {_plain(reason)}" for reason in reasons]
         lines.append("")

@@ -8,14 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from ..catalogue import TABLES
+from ..errors import MaintenanceError
+from ..measure.disk import Disk
 from ..measure.examine import Server
+from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
-from ..plan.estimate import Estimate
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso, now
 from ..request.settings import Settings
+from .estimated import as_json, measured
+from .forecast import forecast, settled
 from .tables import TableReport
+from .verdict import Need, verdict
 
 SCHEMA = 1
 # Counted in every report, also when nothing of them went.
@@ -37,6 +42,9 @@ class Report:
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
         plan: what the steps so far decided before they changed anything.
+        waited: seconds that the run has waited, by what for.
+        forecast: of it only what was measured; the rest follows, in the JSON.
+        remedies: errors and warnings, and what helps against them.
     """
 
     schema: int
@@ -59,6 +67,9 @@ class Report:
     errors: tuple[str, ...] = field(default=())
     plan: Plan = field(default_factory=Plan)
     finished: str = ""
+    waited: Mapping[str, float] = field(default_factory=dict)
+    forecast: Mapping[str, Any] = field(default_factory=dict)
+    remedies: tuple[Need, ...] = field(default=())
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -89,34 +100,20 @@ class Report:
             warnings=tuple(so_far.get("warnings", ())),
             errors=tuple(so_far.get("errors", ())),
             plan=Plan.of_json(so_far.get("plan", {})),
+            waited=dict(so_far.get("waited", {})),
+            forecast=so_far.get("forecast", {}),
+            remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data; keys may be added over time, never renamed."""
-        return {
+        told = {
             **asdict(self),
             "plan": self.plan.as_json(),
+            "remedies": [asdict(one) for one in self.remedies],
             "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
-            "measured": self.measured,
         }
-
-    @property
-    def measured(self) -> dict[str, Any]:
-        """What came back and what that took, in the words of the estimate; nothing in a check."""
-        before, after = self.database.get("bytes_before"), self.database.get("bytes_after")
-        if self.check_mode or before is None or after is None:
-            return {}
-        of_file = self.database
-        return {
-            "bytes_back": before - after,
-            "seconds": round(
-                sum(table.seconds for table in self.tables) + of_file.get("seconds", 0.0), 3
-            ),
-            "wal_bytes": sum(table.wal_bytes for table in self.tables),
-            "lock_ms": max(
-                of_file.get("lock_ms_max", 0), *(table.lock_ms_max for table in self.tables)
-            ),
-        }
+        return with_forecast({**told, "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -142,6 +139,29 @@ class Report:
     def with_warnings(self, warnings: Iterable[str]) -> Report:
         """Add warnings, each once."""
         return replace(self, warnings=tuple(dict.fromkeys((*self.warnings, *warnings))))
+
+    def with_remedy(self, text: str, do: str) -> Report:
+        """Note what helps against an error or a warning."""
+        return replace(self, remedies=tuple(dict.fromkeys((*self.remedies, Need(text, do)))))
+
+    def with_growth(self, found: Iterable[Growth]) -> Report:
+        """Note what comes to the tables in a day."""
+        report, days = self, []
+        for growth in found:
+            days.append(growth.days)
+            report = report.with_table(report.table(growth.table).grown(growth))
+        return report._foreknown(days_measured=round(max(days), 1) if days else None)
+
+    def with_disk(self, disk: Disk | None) -> Report:
+        """Note the disk that the database lies on, where it can be seen."""
+        return self._foreknown(disk=asdict(disk) if disk else None)
+
+    def with_makers(self, **makers: list[dict[str, Any]]) -> Report:
+        """Note which flows and types of events make the most rows."""
+        return self._foreknown(makers=makers)
+
+    def _foreknown(self, **measured: Any) -> Report:
+        return replace(self, forecast={**self.forecast, **measured})
 
     def with_kept(self, kept: Iterable[Kept]) -> Report:
         """Add what stays although it is old enough."""
@@ -221,7 +241,10 @@ class Report:
         )
         if error is None:
             return done
-        return replace(done, status=done.status_if_lost, errors=(*self.errors, f"{step}: {error}"))
+        told = f"{step}: {error}"
+        done = replace(done, status=done.status_if_lost, errors=(*self.errors, told))
+        remedy = error.remedy if isinstance(error, MaintenanceError) else ""
+        return done.with_remedy(told, remedy) if remedy else done
 
     @property
     def changed(self) -> bool:
@@ -231,21 +254,39 @@ class Report:
         return gone and not self.check_mode
 
 
-def failed(report: Mapping[str, Any], failure: str) -> dict[str, Any]:
+def with_waits(report: Mapping[str, Any], waited: Mapping[str, float]) -> dict[str, Any]:
+    """Return a report as its JSON stands, with what a step has waited, by what for."""
+    before = report.get("waited", {})
+    kinds = dict.fromkeys((*before, *waited))
+    summed = {kind: round(before.get(kind, 0) + waited.get(kind, 0), 3) for kind in kinds}
+    return {**report, "waited": summed}
+
+
+def with_forecast(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report as its JSON stands with the forecast and the verdict that follow from it."""
+    days = (report.get("policy") or {}).get("retention_days")
+    tables = [
+        {**table, **settled(table, days)} if days else table for table in report.get("tables", ())
+    ]
+    told = {**report, "tables": tables}
+    told["forecast"] = forecast(told)
+    return {**told, "verdict": verdict(told).as_json()}
+
+
+def failed(report: Mapping[str, Any], failure: str, remedy: str = "") -> dict[str, Any]:
     """Return a report as its JSON stands, with a failure that ended the run between two steps.
 
     Args:
         report: of the steps before; it may be one that no step has written to yet.
         failure: the step, and why it failed, in one line.
+        remedy: what helps against it.
     """
-    return {
+    told = {
         **report,
         "finished": iso(now()),
         "status": report.get("status_if_lost", "failed"),
         "errors": [*report.get("errors", ()), failure],
     }
-
-
-def as_json(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as the report has it."""
-    return {**asdict(estimate), "seconds": round(estimate.seconds, 3)}
+    if remedy:
+        told["remedies"] = [*report.get("remedies", ()), {"text": failure, "do": remedy}]
+    return with_forecast(told)

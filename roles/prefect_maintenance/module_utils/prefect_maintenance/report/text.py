@@ -8,7 +8,8 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
-from . import costs
+from . import estimated
+from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
 
@@ -22,7 +23,7 @@ _RECLAIMED = {
 
 def render(report: Report) -> list[str]:
     """Return the lines of the report, none of them wider than a terminal."""
-    lines = [_title(report)]
+    lines = [_title(report), *_first(report.as_json()), ""]
     lines += [f"  {label:<9} {text}" for label, text in _facts(report) if text]
     if report.tables:
         lines += ["", *_table(report)]
@@ -32,12 +33,12 @@ def render(report: Report) -> list[str]:
         lines += ["", "  kept although older than the cutoff:"]
         lines += [f"    {count(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
     told = report.as_json()
-    if reasons := costs.why_rows_go(told):
+    if reasons := estimated.why_rows_go(told):
         lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
         lines += [f"    {reason}" for reason in reasons]
     if ways := [line for table in report.tables for line in _way(table, report)]:
         lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
-    lines += costs.lines(told)
+    lines += estimated.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
         for t in report.tables
@@ -59,6 +60,11 @@ def _title(report: Report) -> str:
     if report.check_mode:
         return f"Prefect maintenance{of}: check only, nothing was changed"
     return f"Prefect maintenance{of}"
+
+
+def _first(told: Mapping[str, Any]) -> list[str]:
+    """Return the verdict of a report, as its JSON stands."""
+    return [f"  {line}" for line in told["verdict"]["lines"]]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -182,7 +188,7 @@ def _verdict(report: Report) -> str:
     shown = count(total)
     if report.check_mode:
         told = report.as_json()
-        given = costs.would_take(told) if "vacuum" in report.steps else ""
+        given = estimated.would_take(told) if "vacuum" in report.steps else ""
         return f"check: {shown} rows would go{given}; status {report.status}"
     freed = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
     disk = f"{size(max(0, freed))} given back to the operating system"
@@ -193,8 +199,11 @@ def _verdict(report: Report) -> str:
 
 def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[str]:
     """Return the lines of the read-only report: sizes, bloat and its method, age, growth."""
+    told = report.as_json()
     lines = [
         _title(report).replace("maintenance", "database"),
+        *_first(told),
+        "",
         *(f"  {label:<9} {text}" for label, text in _facts(report) if text),
     ]
     lines += [
@@ -212,6 +221,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
     lines += _bloat_notes(report)
     if any(t.rows_method == "estimate" for t in report.tables):
         lines.append("  rows of tables above 2 GiB are the planner's estimate")
+    lines += growth_lines(told)
     if growth:
         lines += ["", "  what makes the rows (since the flow runs' cutoff):"]
         lines += [
@@ -220,6 +230,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
             f"task runs {count(int(str(g['logs']))):>11} logs"
             for g in growth
         ]
+        lines += event_lines(told)
     lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []
     return _printable(lines)
 
