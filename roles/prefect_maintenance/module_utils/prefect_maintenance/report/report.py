@@ -14,10 +14,10 @@ from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
-from ..plan.estimate import Estimate
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso, now
 from ..request.settings import Settings
+from .estimated import as_json, measured
 from .plain import with_forecast
 from .tables import TableReport
 from .verdict import Need
@@ -110,29 +110,10 @@ class Report:
         told = {
             **asdict(self),
             "plan": self.plan.as_json(),
-            "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
-            "measured": self.measured,
             "remedies": [asdict(one) for one in self.remedies],
+            "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
-        return with_forecast(told)
-
-    @property
-    def measured(self) -> dict[str, Any]:
-        """What came back and what that took, in the words of the estimate; nothing in a check."""
-        before, after = self.database.get("bytes_before"), self.database.get("bytes_after")
-        if self.check_mode or before is None or after is None:
-            return {}
-        of_file = self.database
-        return {
-            "bytes_back": before - after,
-            "seconds": round(
-                sum(table.seconds for table in self.tables) + of_file.get("seconds", 0.0), 3
-            ),
-            "wal_bytes": sum(table.wal_bytes for table in self.tables),
-            "lock_ms": max(
-                [of_file.get("lock_ms_max", 0), *(table.lock_ms_max for table in self.tables)]
-            ),
-        }
+        return with_forecast({**told, "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -271,8 +252,3 @@ class Report:
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
         return gone and not self.check_mode
-
-
-def as_json(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as the report has it."""
-    return {**asdict(estimate), "seconds": round(estimate.seconds, 3)}
