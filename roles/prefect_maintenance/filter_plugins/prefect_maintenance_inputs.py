@@ -82,7 +82,7 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def judged(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return a report that the play has added to, with the verdict that follows from it now."""
-    found: dict[str, Any] = _engine().report.verdict.with_forecast(report)
+    found: dict[str, Any] = _engine().report.plain.with_forecast(report)
     return found
 
 
@@ -198,7 +198,7 @@ def _engine() -> Any:
     package = importlib.util.module_from_spec(spec)
     sys.modules[_PACKAGE] = package
     spec.loader.exec_module(package)
-    for part in ("request.settings", "errors", "report.verdict"):
+    for part in ("request.settings", "errors", "report.plain"):
         import_module(f"{_PACKAGE}.{part}")
     return package
 

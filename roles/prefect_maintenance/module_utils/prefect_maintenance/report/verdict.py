@@ -13,7 +13,7 @@ from typing import Any
 
 from ..catalogue import BY_NAME
 from ..units import count, size
-from .forecast import forecast, settled
+from .forecast import forecast
 
 Report = Mapping[str, Any]
 
@@ -72,17 +72,6 @@ def verdict(report: Report) -> Verdict:
     working = _working(report, late)
     lines = (_on_retention(report, working, late), _on_space(report), _on_needs(needs))
     return Verdict(working, lines, late, needs)
-
-
-def with_forecast(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report as its JSON stands with the forecast and the verdict that follow from it."""
-    days = (report.get("policy") or {}).get("retention_days")
-    tables = [
-        {**table, **settled(table, days)} if days else table for table in report.get("tables", ())
-    ]
-    told = {**report, "tables": tables}
-    told["forecast"] = forecast(told)
-    return {**told, "verdict": verdict(told).as_json()}
 
 
 def _overdue(report: Report) -> Iterator[Overdue]:
