@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prefect_maintenance.catalogue import BY_NAME
 from prefect_maintenance.report.forecast import days_kept, forecast, settled
-from prefect_maintenance.report.report import with_forecast
+from prefect_maintenance.report.plain import with_forecast
 
 MIB = 2**20
 DAYS = {"flow_runs": 30, "task_runs": 30, "artifacts": 30, "logs": 10, "events": 5}
@@ -163,8 +163,9 @@ def test_where_one_table_is_unknown_no_number_is_invented(unknown: dict[str, Any
 
 
 def test_a_report_of_the_version_before_and_one_of_a_failure_have_a_forecast_of_nothing() -> None:
-    for old in ({}, {"schema": 1, "status": "failed", "errors": ["no"], "deleted": {}}):
-        told = with_forecast(old)
+    failed: dict[str, Any] = {"schema": 1, "status": "failed", "errors": ["no"], "deleted": {}}
+    for lost in ({}, failed):
+        told = with_forecast(lost)
         assert told["forecast"]["settles_at_bytes"] is None
         assert told["verdict"]["working"] is None
     old = report(table("log", 10, live=10))

@@ -30,7 +30,7 @@ from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
 from .events import Event, Progress
 from .report.markdown import markdown
-from .report.report import failed
+from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
 from .request.values import BOUNDS
 from .run.line import LINE, carry_out, privileges_for

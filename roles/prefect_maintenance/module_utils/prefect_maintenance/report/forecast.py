@@ -189,12 +189,12 @@ def _suggestion(growing: Iterable[_Growing], rest: int, days: Days) -> dict[str,
     for entities in ((heaviest,), tuple(days)):
         if most := _longest(entities, whole, days, half):
             settles = whole(_shortened(days, entities, most))
-            one = len(entities) == 1
-            variable = f"prefect_maintenance_retention{'' if one else '_days'}"
-            shown = f"{{{heaviest}: {most}}}" if one else str(most)
+            single = len(entities) == 1
+            variable = f"prefect_maintenance_retention{'' if single else '_days'}"
+            shown = f"{{{heaviest}: {most}}}" if single else str(most)
             return {
                 "variable": variable,
-                "value": {heaviest: most} if one else most,
+                "value": {heaviest: most} if single else most,
                 "settles_at_bytes": settles,
                 "text": f"with {variable}: {shown} it would settle at {size(settles)}",
             }

@@ -15,11 +15,12 @@ from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
 from ..plan.plan import Kept, Plan
-from ..request.instants import iso
+from ..request.instants import iso, now
 from ..request.settings import Settings
-from .forecast import forecast, settled
+from .estimated import as_json, measured
+from .plain import with_forecast
 from .tables import TableReport
-from .verdict import Need, verdict
+from .verdict import Need
 
 SCHEMA = 1
 # Counted in every report, also when nothing of them went.
@@ -37,6 +38,7 @@ class Report:
 
     Attributes:
         status: "ok"; after a failure "partial" when the run has changed something, else "failed".
+        finished: when the last step so far ended; empty before the first has.
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
         plan: what the steps so far decided before they changed anything.
@@ -67,6 +69,7 @@ class Report:
     waited: Mapping[str, float] = field(default_factory=dict)
     forecast: Mapping[str, Any] = field(default_factory=dict)
     remedies: tuple[Need, ...] = field(default=())
+    finished: str = ""
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -80,6 +83,7 @@ class Report:
             status=str(so_far.get("status", "ok")),
             status_if_lost=str(so_far.get("status_if_lost", "failed")),
             started=str(so_far.get("started") or iso(started)),
+            finished=str(so_far.get("finished", "")),
             seconds=float(so_far.get("seconds", 0.0)),
             reference_time=iso(settings.cutoffs.reference),
             server=dict(so_far.get("server", {})),
@@ -103,8 +107,13 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data; keys may be added over time, never renamed."""
-        told = {**asdict(self), "plan": self.plan.as_json()}
-        return with_forecast({**told, "remedies": [asdict(one) for one in self.remedies]})
+        told = {
+            **asdict(self),
+            "plan": self.plan.as_json(),
+            "remedies": [asdict(one) for one in self.remedies],
+            "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
+        }
+        return with_forecast({**told, "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -194,6 +203,10 @@ class Report:
         report = replace(self, plan=self.plan.joined(plan)).with_kept(plan.kept)
         for decision in plan.decisions.values():
             report = report._with_decision(decision)
+        for name in plan.estimates:
+            if name is not None:
+                estimate = as_json(report.plan.estimates[name])
+                report = report.with_table(replace(report.table(name), estimate=estimate))
         return report
 
     def _with_decision(self, decision: Decision) -> Report:
@@ -217,10 +230,11 @@ class Report:
         table = self.table(choice.table)
         return self.with_table(replace(table, reclaim=choice.action, reclaim_why=choice.why))
 
-    def finished(self, step: str, seconds: float, error: Exception | None = None) -> Report:
-        """Close a step: its time, and how the run stands."""
+    def closed(self, step: str, seconds: float, error: Exception | None = None) -> Report:
+        """Close a step: when it ended, its time, and how the run stands."""
         done = replace(
             self,
+            finished=iso(now()),
             steps=(*self.steps, step),
             seconds=round(self.seconds + seconds, 3),
             status_if_lost="partial" if self.changed else "failed",
@@ -238,40 +252,3 @@ class Report:
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
         return gone and not self.check_mode
-
-
-def with_waits(report: Mapping[str, Any], waited: Mapping[str, float]) -> dict[str, Any]:
-    """Return a report as its JSON stands, with what a step has waited, by what for."""
-    before = report.get("waited", {})
-    kinds = dict.fromkeys((*before, *waited))
-    summed = {kind: round(before.get(kind, 0) + waited.get(kind, 0), 3) for kind in kinds}
-    return {**report, "waited": summed}
-
-
-def with_forecast(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report as its JSON stands with the forecast and the verdict that follow from it."""
-    days = (report.get("policy") or {}).get("retention_days")
-    tables = [
-        {**table, **settled(table, days)} if days else table for table in report.get("tables", ())
-    ]
-    told = {**report, "tables": tables}
-    told["forecast"] = forecast(told)
-    return {**told, "verdict": verdict(told).as_json()}
-
-
-def failed(report: Mapping[str, Any], failure: str, remedy: str = "") -> dict[str, Any]:
-    """Return a report as its JSON stands, with a failure that ended the run between two steps.
-
-    Args:
-        report: of the steps before; it may be one that no step has written to yet.
-        failure: the step, and why it failed, in one line.
-        remedy: what helps against it.
-    """
-    told = {
-        **report,
-        "status": report.get("status_if_lost", "failed"),
-        "errors": [*report.get("errors", ()), failure],
-    }
-    if remedy:
-        told["remedies"] = [*report.get("remedies", ()), {"text": failure, "do": remedy}]
-    return with_forecast(told)

@@ -30,8 +30,10 @@ class TableReport:
     `oldest_after` is the oldest row that is left, `oldest_due` the oldest that should have gone.
     `ways` counts the rows that went in each way; `strategy` names the one that was taken for the
     table itself, before what was left over or went with rows of other tables.
-    `estimates` says for each way of purging what it would take; `seconds`, `wal_bytes` (of the
+    `estimates` says for each way of purging what it would take, `estimate` what comes back and what
+    all the work on the table takes as it was planned; `seconds`, `wal_bytes` (of the
     whole server meanwhile), `extra_bytes` and `lock_ms_max` are what it took, reclaim included.
+    On SQLite the bytes that a table gives back are its file's, until that is rewritten.
     `rows_per_day` and `bytes_per_day` are what came lately; None where that is not known.
     `reclaim` is what was done; where that failed it is "none", and `error` says why.
     """
@@ -60,6 +62,7 @@ class TableReport:
     ways: Mapping[str, int] = field(default_factory=dict)
     strategy_why: str = ""
     estimates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    estimate: Mapping[str, Any] = field(default_factory=dict)
     reclaim: str = "none"
     reclaim_why: str = ""
     seconds: float = 0.0

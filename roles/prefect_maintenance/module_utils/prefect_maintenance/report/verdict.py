@@ -1,7 +1,7 @@
 """The verdict of a run in three lines: does retention work, what of the space, what needs you.
 
 It is a function of the report as its JSON stands, and of nothing else: a page that shows the
-report of another version can make it too.
+report of another version can make it too, and so can the controller, which has only Python.
 """
 
 from __future__ import annotations

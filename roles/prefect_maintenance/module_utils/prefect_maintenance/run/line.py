@@ -14,8 +14,8 @@ from ..pace.budget import Budget
 from ..pace.governors import Governor
 from ..pace.pace import Pace
 from ..pace.stop_file import StopFile
+from ..report.plain import failed, with_waits
 from ..report.prometheus import Stands
-from ..report.report import failed, with_waits
 from ..request.masking import Mask
 from ..request.options.work import BULK_LIMIT
 from ..request.secrets import secrets_of
