@@ -13,7 +13,13 @@ from .choices import Choice, Cost, Decision
 
 @dataclass(frozen=True)
 class Kept:
-    """Rows that are old enough to go and stay all the same, and the reason."""
+    """Rows that are old enough to go and stay all the same, and the reason.
+
+    Attributes:
+        what: the table.
+        rows: how many.
+        why: the reason.
+    """
 
     what: str
     rows: int

@@ -13,7 +13,7 @@ from ..pace.budget import Budget
 from ..pace.governors import Governor
 from ..pace.pace import Pace
 from ..pace.stop_file import StopFile
-from ..report.report import failed
+from ..report.report import SCHEMA, failed
 from ..request.masking import Mask
 from ..request.options.work import BULK_LIMIT
 from ..request.secrets import secrets_of
@@ -96,7 +96,8 @@ def carry_out(
         governors: asked between two batches, beside the request's own limits.
         secrets: texts that must not be shown, beside those of the request.
     """
-    report: dict[str, Any] = request.get("report") or {}
+    so_far = request.get("report") or {}
+    report: dict[str, Any] = {"schema": SCHEMA, "check_mode": check, **so_far}
     mask = Mask.of(secrets)
     try:
         settings = Settings.parse(request, check=check)
