@@ -95,6 +95,10 @@ GROWTH: list[dict[str, object]] = [
      "logs": 31_000_000},
     {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
 ]  # fmt: skip
+NEED = {
+    "text": "the disk is full in 6 days",
+    "do": "prefect_maintenance_retention: {events: 7} would halve what is written",
+}
 SMALL = {"bytes_before": 5 * 2**20, "bytes_after": 5 * 2**20}
 
 
@@ -164,10 +168,11 @@ def whole(made: dict[str, Any]) -> Report:
 def servers(fleet: ModuleType, *, check: bool) -> dict[str, Any]:
     """Give one server of each kind that a summary knows."""
     nothing = {"status": "ok", "deleted": {}, "warnings": [], "errors": []}
-    good = report(check=check, status="ok", tables=REPORT["tables"][:1], errors=[])
+    works = {"working": True, "needs": []}
+    good = report(check=check, status="ok", tables=REPORT["tables"][:1], errors=[], verdict=works)
     found = {
         "prefect-a.example.org": good,
-        "prefect-b": report(check=check),
+        "prefect-b": report(check=check, verdict={"working": False, "needs": [NEED]}),
         "prefect-c": report(check=check, tables=[], database=SMALL, **nothing),
     }
     records = {
