@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from prefect_maintenance.plan.plan import Plan
 from prefect_maintenance.report.report import SCHEMA, Report
+from prefect_maintenance.report.verdict import Verdict
 
 Schema = dict[str, Any]
 
@@ -26,7 +27,21 @@ NAMED = {"TableReport": ("name",), "Kept": ("what", "rows", "why")}
 # What is put beside the attributes when a report or a plan is written.
 BESIDE: Mapping[str, Mapping[str, tuple[Any, str]]] = {
     "Report": {
+        "verdict": (
+            Verdict,
+            "Whether retention works, in three lines, and what needs a person; it follows from "
+            "the rest of the report.",
+        ),
+        "forecast": (
+            Mapping[str, Any],
+            "What comes in a day, what the database settles at and when its disk is full, which "
+            "retention would help, and who makes the rows; null where that is not known.",
+        ),
         "growth": (Any, "Who makes the rows; in the files of the report playbook only."),
+    },
+    "TableReport": {
+        "settles_rows": (int | None, "Rows that it settles at with this growth and policy."),
+        "settles_bytes": (int | None, "Bytes that it settles at with this growth and policy."),
     },
     "Plan": {
         "bytes_back": (int, "Bytes that come back, over all tables."),
@@ -70,8 +85,7 @@ def _object(made: type, definitions: dict[str, Schema]) -> Schema:
         if sentence := told.get(field.name):
             properties[field.name] = {**properties[field.name], "description": sentence}
     for name, (hint, sentence) in BESIDE.get(made.__name__, {}).items():
-        known = properties.get(name) or _of_type(hint, definitions)
-        properties[name] = {"description": sentence, **known}
+        properties[name] = {**_of_type(hint, definitions), "description": sentence}
     required = ALWAYS if made is Report else NAMED.get(made.__name__, ())
     return {
         "type": "object",

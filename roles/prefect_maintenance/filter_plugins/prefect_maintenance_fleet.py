@@ -91,6 +91,7 @@ def record(
         "needs": list(verdict.get("needs", ())),
         "warnings": list(report.get("warnings", ())),
         "seconds": report.get("seconds", 0.0),
+        "started": report.get("started", ""),
     }
 
 
@@ -111,7 +112,10 @@ def fleet(
 ) -> dict[str, Any]:
     """Return the rollout as data; a server without a record was not reached."""
     missed = {**record(None, "", instant, check_mode), "status": "not reached"}
-    hosts = [{"host": host, **(one or missed)} for host, one in records.items()]
+    hosts = [
+        {"host": host, "report": f"{file_name(host)}.json", **(one or missed)}
+        for host, one in records.items()
+    ]
     deleted: dict[str, int] = {}
     for host in hosts:
         for table, rows in host["deleted"].items():
@@ -214,8 +218,7 @@ def _verdict(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     unknown = len(hosts) - works - len(not_on)
     named = ", ".join(not_on[:3]) + (f" and {len(not_on) - 3} more" if len(not_on) > 3 else "")
     said = [f"retention works on {works} of {len(hosts)} {_servers(len(hosts))}"]
-    said += [f"not on {named}"] if not_on else []
-    said += [f"unknown on {unknown}"] if unknown else []
+    said += [f"not on {named}"] * bool(not_on) + [f"unknown on {unknown}"] * bool(unknown)
     text = _printable(", ".join(said)) if works or not_on else ""
     return {"text": text, "working": works, "not_working": len(not_on), "unknown": unknown}
 
@@ -264,8 +267,7 @@ def _days(instant: str) -> float:
 def _age(host: Mapping[str, Any]) -> str:
     if not host["oldest"]:
         return "-"
-    due = host.get("overdue")
-    if not due:
+    if not (due := host.get("overdue")):
         return "as the policy says"
     return f"{due['days_past']:,.1f} d past ({due['table']})"
 

@@ -123,8 +123,9 @@ def _refused(name: str, value: Any) -> str:
     engine = _engine()
     try:
         option = name.removeprefix(PREFIX)
-        engine.request.settings.Settings.parse({option: value}, check=True)
-        if option in engine.request.values.BOUNDS:
+        if option in engine.request.options.REQUEST:
+            engine.request.settings.Settings.parse({option: value}, check=True)
+        elif option in engine.request.values.BOUNDS:
             engine.request.values.integer(value, option)
     except engine.errors.MaintenanceError as error:
         named = {one.removeprefix(PREFIX) for one in _of("main")}

@@ -48,9 +48,12 @@ def test_the_read_only_report_shows_sizes_bloat_age_and_growth(site: Site) -> No
     shown = site.play("report")
     assert shown.returncode == 0, shown.stdout
     assert recap(shown.stdout)["changed"] == 0
-    for part in ("bloat", "oldest row", "what makes the rows", "oracle"):
+    for part in ("bloat", "oldest row", "what makes the rows", "oracle", "rows a day", "settles"):
         assert part in shown.stdout
+    assert "how much of its disk is free" not in shown.stdout
     report = site.report("demo-report.json")
+    assert report["verdict"]["lines"][0] in shown.stdout
+    assert report["forecast"]["makers"]["flows"] == report["growth"]
     assert report["growth"][0]["flow"] == "oracle"
     assert dump(engine_for(site.server.db_url)) == before
 

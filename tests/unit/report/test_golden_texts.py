@@ -99,6 +99,13 @@ NEED = {
     "text": "the disk is full in 6 days",
     "do": "prefect_maintenance_retention: {events: 7} would halve what is written",
 }
+FORECAST = {
+    "days_measured": 14.0,
+    "disk": {"path": "/var/lib/postgresql", "free_bytes": 2**30, "total_bytes": 2**35,
+             "where": "db1"},
+    "makers": {"flows": GROWTH, "event_types": [{"event": "prefect.flow-run.heartbeat",
+                                                 "rows": 1_204_511}]},
+}  # fmt: skip
 SMALL = {"bytes_before": 5 * 2**20, "bytes_after": 5 * 2**20}
 
 
@@ -137,6 +144,8 @@ def whole(made: dict[str, Any]) -> Report:
     bloat = {"bloat_bytes": 2**20, "bloat_percent": 99.6, "bloat_method": "exact, by pgstattuple"}
     tables = [TableReport(**{**t, **later, **sizes, **bloat}) for t in made["tables"]]
     first = {"rewrite": COST, "delete": {**COST, "seconds": 3725.0}}
+    grown = {"rows_per_day": 214_285.7, "bytes_per_day": 67 * 2**20, "growth_method": "counted"}
+    tables = [replace(table, **grown) for table in tables]
     took: dict[str, Any] = {
         "seconds": 38.0,
         "wal_bytes": 2**31,
@@ -161,6 +170,7 @@ def whole(made: dict[str, Any]) -> Report:
         "kept": tuple(Kept(**kept) for kept in made["kept"]),
         "tables": tuple(tables),
         "steps": ("inspect", "purge", "delete", "vacuum"),
+        "forecast": FORECAST,
     }
     return Report(**{**made, **more})
 

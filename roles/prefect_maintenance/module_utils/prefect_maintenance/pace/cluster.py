@@ -65,7 +65,7 @@ def place_in_cluster(database: Database, places: int, pace: Pace) -> Iterator[No
             at_work = "; ".join(place.others)
             if not at_work or at_work in str(stopped):
                 raise
-            raise Stopped(f"{stopped}; at work are {at_work}") from None
+            raise Stopped(f"{stopped}; at work are {at_work}", stopped.remedy) from None
         yield
     finally:
         place.give_back()

@@ -31,9 +31,13 @@ class Wait:
 
 @dataclass(frozen=True)
 class Stop:
-    """End the step; `why` is a whole sentence that says how to go on."""
+    """End the step; `why` is a whole sentence that says how to go on.
+
+    `remedy` is the command or variable for it, where there is another than to run again.
+    """
 
     why: str
+    remedy: str = ""
 
 
 Answer = Wait | Stop | None

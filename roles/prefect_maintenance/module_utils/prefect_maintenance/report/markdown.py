@@ -10,6 +10,7 @@ from typing import Any
 
 from ..units import count, size
 from .text import how
+from .verdict import verdict
 
 # Bars of the chart: pixels.
 _WIDTH, _BAR, _LABEL = 640, 18, 130
@@ -24,6 +25,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     gone, later = ("Would go", "now") if checked else ("Deleted", "after")
     lines = [
         f"# Maintenance{', check only' if checked else ''}: {report.get('status', 'ok')}",
+        "",
+        *(f"- {_plain(line)}" for line in verdict(report).lines),
         "",
         f"**{sum(report['deleted'].values()):,} rows** {_outcome(database, checked=checked)} "
         f"Everything is counted back from {report['reference_time']}.",

@@ -8,13 +8,18 @@ from datetime import datetime
 from typing import Any
 
 from ..catalogue import TABLES
+from ..errors import MaintenanceError
+from ..measure.disk import Disk
 from ..measure.examine import Server
+from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso
 from ..request.settings import Settings
+from .forecast import forecast, settled
 from .tables import TableReport
+from .verdict import Need, verdict
 
 SCHEMA = 1
 # Counted in every report, also when nothing of them went.
@@ -53,6 +58,8 @@ class Report:
         warnings: what should be known although nothing failed.
         errors: the step that failed, and why.
         plan: what the steps so far decided before they changed anything.
+        forecast: of it only what was measured; the rest follows, in the JSON.
+        remedies: errors and warnings, and what helps against them.
     """
 
     schema: int
@@ -74,6 +81,8 @@ class Report:
     warnings: tuple[str, ...]
     errors: tuple[str, ...] = field(default=())
     plan: Plan = field(default_factory=Plan)
+    forecast: Mapping[str, Any] = field(default_factory=dict)
+    remedies: tuple[Need, ...] = field(default=())
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -103,11 +112,14 @@ class Report:
             warnings=tuple(so_far.get("warnings", ())),
             errors=tuple(so_far.get("errors", ())),
             plan=Plan.of_json(so_far.get("plan", {})),
+            forecast=so_far.get("forecast", {}),
+            remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data; keys may be added over time, never renamed."""
-        return {**asdict(self), "plan": self.plan.as_json()}
+        told = {**asdict(self), "plan": self.plan.as_json()}
+        return with_forecast({**told, "remedies": [asdict(one) for one in self.remedies]})
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -133,6 +145,29 @@ class Report:
     def with_warnings(self, warnings: Iterable[str]) -> Report:
         """Add warnings, each once."""
         return replace(self, warnings=tuple(dict.fromkeys((*self.warnings, *warnings))))
+
+    def with_remedy(self, text: str, do: str) -> Report:
+        """Note what helps against an error or a warning."""
+        return replace(self, remedies=tuple(dict.fromkeys((*self.remedies, Need(text, do)))))
+
+    def with_growth(self, found: Iterable[Growth]) -> Report:
+        """Note what comes to the tables in a day."""
+        report, days = self, []
+        for growth in found:
+            days.append(growth.days)
+            report = report.with_table(report.table(growth.table).grown(growth))
+        return report._foreknown(days_measured=round(max(days), 1) if days else None)
+
+    def with_disk(self, disk: Disk | None) -> Report:
+        """Note the disk that the database lies on, where it can be seen."""
+        return self._foreknown(disk=asdict(disk) if disk else None)
+
+    def with_makers(self, **makers: list[dict[str, Any]]) -> Report:
+        """Note which flows and types of events make the most rows."""
+        return self._foreknown(makers=makers)
+
+    def _foreknown(self, **measured: Any) -> Report:
+        return replace(self, forecast={**self.forecast, **measured})
 
     def with_kept(self, kept: Iterable[Kept]) -> Report:
         """Add what stays although it is old enough."""
@@ -207,7 +242,10 @@ class Report:
         )
         if error is None:
             return done
-        return replace(done, status=done.status_if_lost, errors=(*self.errors, f"{step}: {error}"))
+        told = f"{step}: {error}"
+        done = replace(done, status=done.status_if_lost, errors=(*self.errors, told))
+        remedy = error.remedy if isinstance(error, MaintenanceError) else ""
+        return done.with_remedy(told, remedy) if remedy else done
 
     @property
     def changed(self) -> bool:
@@ -217,15 +255,30 @@ class Report:
         return gone and not self.check_mode
 
 
-def failed(report: Mapping[str, Any], failure: str) -> dict[str, Any]:
+def with_forecast(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report as its JSON stands with the forecast and the verdict that follow from it."""
+    days = (report.get("policy") or {}).get("retention_days")
+    tables = [
+        {**table, **settled(table, days)} if days else table for table in report.get("tables", ())
+    ]
+    told = {**report, "tables": tables}
+    told["forecast"] = forecast(told)
+    return {**told, "verdict": verdict(told).as_json()}
+
+
+def failed(report: Mapping[str, Any], failure: str, remedy: str = "") -> dict[str, Any]:
     """Return a report as its JSON stands, with a failure that ended the run between two steps.
 
     Args:
         report: of the steps before; it may be one that no step has written to yet.
         failure: the step, and why it failed, in one line.
+        remedy: what helps against it.
     """
-    return {
+    told = {
         **report,
         "status": report.get("status_if_lost", "failed"),
         "errors": [*report.get("errors", ()), failure],
     }
+    if remedy:
+        told["remedies"] = [*report.get("remedies", ()), {"text": failure, "do": remedy}]
+    return with_forecast(told)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..events import TableDone
+from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..request.instants import iso
 
@@ -60,6 +61,9 @@ class TableReport:
         extra_bytes: disk that was needed meanwhile.
         lock_ms_max: milliseconds for which everybody was kept out at most.
         error: why it failed.
+        rows_per_day: that came lately; None where that is not known.
+        bytes_per_day: that they took, with their share of indexes and TOAST.
+        growth_method: how that was found out.
     """
 
     name: str
@@ -93,6 +97,9 @@ class TableReport:
     extra_bytes: int = 0
     lock_ms_max: int = 0
     error: str | None = None
+    rows_per_day: float | None = None
+    bytes_per_day: int | None = None
+    growth_method: str = ""
 
     def measured(self, moment: str, size: TableSize) -> TableReport:
         """Note the size at a moment: "before", "after_delete" or "after"."""
@@ -112,6 +119,15 @@ class TableReport:
             bloat_percent=round(100 * size.bloat_bytes / size.bytes, 1) if size.bytes else 0.0,
             bloat_method=size.bloat_method,
             oldest_after=iso(size.oldest) if size.oldest else None,
+        )
+
+    def grown(self, growth: Growth) -> TableReport:
+        """Note what comes to it in a day."""
+        return replace(
+            self,
+            rows_per_day=round(growth.rows, 1),
+            bytes_per_day=None if growth.bytes is None else int(growth.bytes),
+            growth_method=growth.method,
         )
 
     def counted(self, ways: Mapping[str, int], *, check: bool) -> TableReport:

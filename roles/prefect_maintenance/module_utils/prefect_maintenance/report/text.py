@@ -8,6 +8,7 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
+from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
 
@@ -21,7 +22,7 @@ _RECLAIMED = {
 
 def render(report: Report) -> list[str]:
     """Return the lines of the report, none of them wider than a terminal."""
-    lines = [_title(report)]
+    lines = [_title(report), *_first(report.as_json()), ""]
     lines += [f"  {label:<9} {text}" for label, text in _facts(report) if text]
     if report.tables:
         lines += ["", *_table(report)]
@@ -53,6 +54,11 @@ def _title(report: Report) -> str:
     if report.check_mode:
         return f"Prefect maintenance{of}: check only, nothing was changed"
     return f"Prefect maintenance{of}"
+
+
+def _first(told: Mapping[str, Any]) -> list[str]:
+    """Return the verdict of a report, as its JSON stands."""
+    return [f"  {line}" for line in told["verdict"]["lines"]]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -180,8 +186,11 @@ def _verdict(report: Report) -> str:
 
 def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[str]:
     """Return the lines of the read-only report: sizes, bloat and its method, age, growth."""
+    told = report.as_json()
     lines = [
         _title(report).replace("maintenance", "database"),
+        *_first(told),
+        "",
         *(f"  {label:<9} {text}" for label, text in _facts(report) if text),
     ]
     lines += [
@@ -199,6 +208,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
     lines += _bloat_notes(report)
     if any(t.rows_method == "estimate" for t in report.tables):
         lines.append("  rows of tables above 2 GiB are the planner's estimate")
+    lines += growth_lines(told)
     if growth:
         lines += ["", "  what makes the rows (since the flow runs' cutoff):"]
         lines += [
@@ -207,6 +217,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
             f"task runs {count(int(str(g['logs']))):>11} logs"
             for g in growth
         ]
+        lines += event_lines(told)
     lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []
     return _printable(lines)
 

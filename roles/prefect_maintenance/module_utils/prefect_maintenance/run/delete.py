@@ -8,7 +8,6 @@ from ..catalogue import TABLES
 from ..errors import SettingsError
 from ..execute.delete import Delete, delete
 from ..execute.ways import ByApi, BySql
-from ..measure import disk_space
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan.delete import plan_delete
@@ -36,7 +35,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
     with begun("delete", settings, pace) as session:
         database = session.database
         require_writable(database, session.server, "delete", [table.name for table in TABLES])
-        session.report = session.report.with_warnings(disk_space.scarce(database))
+        session.note_scarce_disk()
         with session.at_work():
             purged = settings.check and "purge" in session.report.steps
             plan = plan_delete(database, session.rules, settings.cutoffs, purged=purged)

@@ -102,13 +102,13 @@ def carry_out(
     try:
         settings = Settings.parse(request, check=check)
     except MaintenanceError as error:
-        return _failed(step, report, str(error), mask)
+        return _failed(step, report, str(error), mask, remedy=error.remedy)
     mask = Mask.of({*secrets, *secrets_of(settings)})
     pace = Pace(Events(listener), (*governors, *_limits(settings)))
     try:
         outcome = STEPS[step](settings, pace)
     except MaintenanceError as error:
-        return _failed(step, report, str(error), mask)
+        return _failed(step, report, str(error), mask, remedy=error.remedy)
     except Exception as error:
         # A fault of this tool: its text and its traceback may quote anything.
         fault = f"{type(error).__name__}: {' '.join(str(error).split())}; report this fault"
@@ -139,9 +139,14 @@ def _limits(settings: Settings) -> list[Governor]:
 
 
 def _failed(
-    step: str, report: Mapping[str, Any], why: str, mask: Mask, fault: str | None = None
+    step: str,
+    report: Mapping[str, Any],
+    why: str,
+    mask: Mask,
+    fault: str | None = None,
+    remedy: str = "",
 ) -> Answer:
-    told = mask.sentences(failed(report, f"{step}: {why}"))
+    told = mask.sentences(failed(report, f"{step}: {why}", remedy))
     return Answer(
         changed=False, report=told, summary=[], answers={}, before={}, after={}, warnings=(),
         failure=mask.text(why), fault=mask.text(fault) if fault else None, mask=mask,

@@ -8,7 +8,7 @@ from ..execute import repack
 from ..execute.ledger import Ledger
 from ..execute.reclaim import Reclaim, reclaim, refresh_statistics
 from ..measure.examine import require_writable
-from ..measure.sizes import database_bytes, measure
+from ..measure.sizes import database_bytes
 from ..pace.pace import Pace
 from ..plan.choices import REWRITING
 from ..plan.plan import Plan
@@ -29,7 +29,7 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         if settings.reclaim.mode == "repack":
             repack.require(database)
         if settings.check:
-            session.report = session.report.with_sizes("after_delete", measure(database))
+            session.note_sizes("after_delete")
             deleted, rewritten = session.report.deleted, _rewritten(session)
             choices = plan_reclaim(database, settings.reclaim, deleted, rewritten)
             report = session.report.with_plan(Plan(reclaim=choices))
@@ -40,14 +40,14 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         require_writable(database, session.server, "vacuum", [])
         with session.at_work():
             before = database_bytes(database)
-            session.report = session.report.with_sizes("after_delete", measure(database))
+            session.note_sizes("after_delete")
             _, error = session.carry_out(lambda ledger: _carried_out(session, ledger))
             given_back = 0
             if not isinstance(error, ConnectionFailed):
                 after = database_bytes(database)
                 given_back = before - after
-                report = session.report.with_sizes("after", measure(database))
-                session.report = report.with_database(bytes_after=after)
+                session.note_sizes("after")
+                session.report = session.report.with_database(bytes_after=after)
                 session.note_due()
             changed = any(
                 isinstance(event, Reclaimed) and event.action in REWRITING

@@ -16,9 +16,9 @@ from ..database.visibility import blind_spots
 from ..errors import ConnectionFailed, MaintenanceError
 from ..events import StepStarted
 from ..execute.ledger import Ledger
-from ..measure import leftovers
+from ..measure import disk_space, leftovers
 from ..measure.examine import Server, examine
-from ..measure.sizes import database_bytes, measure
+from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
 from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import single_writer
@@ -31,6 +31,8 @@ from ..request.settings import Settings
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
+
+_FREE_DISK = "free some disk there, or lower max_wal_size"
 
 
 @dataclass
@@ -143,11 +145,24 @@ class Session:
         if error is None or isinstance(error, ConnectionFailed):
             return
         try:
-            self.report = self.report.with_sizes("after_delete", measure(self.database))
+            self.note_sizes("after_delete")
             self.note_due()
         except MaintenanceError as failed:
             told = f"the sizes are those of before the step: {failed}"
             self.report = self.report.with_warnings([told])
+
+    def note_sizes(self, moment: str) -> tuple[TableSize, ...]:
+        """Measure everything and note it for a moment: "before", "after_delete" or "after"."""
+        sizes = measure(self.database)
+        self.report = self.report.with_sizes(moment, sizes)
+        if not self.database.is_postgresql:
+            self.report = self.report.with_database(free_bytes=sqlite_free_bytes(self.database))
+        return sizes
+
+    def note_scarce_disk(self) -> None:
+        """Warn where the WAL of deletions may fill its disk."""
+        for told in disk_space.scarce(self.database):
+            self.report = self.report.with_warnings([told]).with_remedy(told, _FREE_DISK)
 
     def note_due(self) -> None:
         """Note the oldest rows that should have gone."""
