@@ -21,6 +21,7 @@ POOL, NAME = "pool-of-watched", "watched"
 FAILED, MISSING = f"{NAME}: a run failed", f"{NAME}: no run completed in time"
 MONTHLY: dict[str, Any] = {"cron": "0 3 1 * *", "timezone": "Asia/Bangkok"}
 DAY = 86400.0
+COMPLETED = "prefect.flow-run.Completed"
 
 
 @pytest.fixture
@@ -93,6 +94,8 @@ def test_what_was_changed_by_hand_is_taken_back_and_another_cron_changes_its_own
     assert set(change(shared_server, cron="0 3 * * *").after) == {MISSING}
     daily = automations(api)[MISSING]
     assert (daily["id"], daily["trigger"]["within"]) == (made[MISSING]["id"], 2 * DAY)
+    # So its time begins anew with each run that completes.
+    assert daily["trigger"]["after"] == daily["trigger"]["expect"] == [COMPLETED]
     # Without a schedule nobody expects a run.
     assert set(change(shared_server).before) == {MISSING}
     assert set(automations(api)) == {FAILED}
