@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from prefect_maintenance.plan.estimate import Estimate
 from prefect_maintenance.plan.plan import Plan
 from prefect_maintenance.report.report import SCHEMA, Report
 from prefect_maintenance.report.verdict import Verdict
@@ -37,13 +38,22 @@ BESIDE: Mapping[str, Mapping[str, tuple[Any, str]]] = {
             "What comes in a day, what the database settles at and when its disk is full, which "
             "retention would help, and who makes the rows; null where that is not known.",
         ),
+        "estimate": (Estimate, "What the whole run was planned to take and give back."),
+        "measured": (Estimate, "What it really took and gave back; empty in a check."),
         "growth": (Any, "Who makes the rows; in the files of the report playbook only."),
     },
     "TableReport": {
         "settles_rows": (int | None, "Rows that it settles at with this growth and policy."),
         "settles_bytes": (int | None, "Bytes that it settles at with this growth and policy."),
     },
+    "Estimate": {
+        "table": (str | None, "In the list of a plan, whose it is; null is an SQLite file."),
+    },
     "Plan": {
+        "estimates": (
+            tuple[Estimate, ...],
+            "What the work on each table takes and gives back.",
+        ),
         "bytes_back": (int, "Bytes that come back, over all tables."),
         "fingerprint": (str, "A short text that differs for any other plan."),
     },

@@ -15,10 +15,17 @@ from lab.environments import ROOT
 
 TEMPLATES = ROOT / "roles" / "prefect_maintenance" / "templates" / "page"
 # Keys that version 0.1 of the report does not have, of the whole and of each table.
-ADDED = ("finished", "estimate", "measured", "waited", "forecast", "verdict")
+ADDED = (
+    "finished", "estimate", "measured", "waited", "forecast", "verdict", "remedies",
+)  # fmt: skip
 ADDED_TO_TABLES = (
     "rows_per_day", "bytes_per_day", "growth_method", "settles_rows", "settles_bytes", "estimate",
 )  # fmt: skip
+# What these say decides how the page looks, or is read as an instant.
+MEANT = frozenset((
+    "status", "dialect", "started", "finished", "reference_time", "oldest_after", "oldest_due",
+    "cutoff", "cutoffs", "reclaim", "steps",
+))  # fmt: skip
 _FILLING: dict[str, Any] = {
     "<bytes>": 48 * 2**20, "<seconds>": 2.5, "<ms>": 12, "<dead>": 40, "<percent>": 7.5,
     "<instant>": "2026-06-30T12:00:00Z",
@@ -48,10 +55,8 @@ def new_report(kind: str = "postgresql/real") -> dict[str, Any]:
             "growth_method": "from the rows' own times", "settles_rows": 9, "settles_bytes": 2**20,
             "estimate": _COST,
         }  # fmt: skip
-    report["tables"][1] |= {
-        "error": "somebody holds a lock on it; try again later",
-        "oldest_due": "2026-06-10T14:00:00Z",
-    }
+    report["tables"][1]["oldest_due"] = "2026-06-10T14:00:00Z"
+    report["tables"][2]["error"] = "somebody holds a lock on it; try again later"
     report["database"] |= {"bytes_before": 5 * 2**30, "bytes_after": 3 * 2**30}
     maker = {"flow": "etl", "deployment": "nightly", "flow_runs": 12, "task_runs": 34, "logs": 56}
     return {
@@ -66,20 +71,13 @@ def new_report(kind: str = "postgresql/real") -> dict[str, Any]:
             "settles_at_bytes": 4 * 2**30,
             "disk": {"path": "/var/lib/postgresql", "free_bytes": 12 * 2**30,
                      "total_bytes": 40 * 2**30, "where": "on db1"},
-            "days_until_full": 412.0, "days_until_full_without": 204.0,
+            "days_until_full": 412, "days_until_full_without": 204,
             "suggestion": {"variable": "prefect_maintenance_retention", "value": "{logs: 7}",
                            "settles_at_bytes": 2**31, "text": "Keep logs for 7 days."},
             "makers": {"flows": [maker, {**maker, "flow": "ping", "deployment": None}],
                        "event_types": [{"event": "prefect.flow-run.heartbeat", "rows": 123_456}]},
         },
-        "verdict": {
-            "working": True,
-            "lines": ["No row is left that should have gone.", "2.0 GiB came back.",
-                      "One thing needs you."],
-            "overdue": [],
-            "needs": [{"text": "Logs make most of the rows.",
-                       "do": "prefect_maintenance_retention: {logs: 7}"}],
-        },
+        "remedies": [{"text": report["warnings"][0], "do": "ask whose they are"}],
     }  # fmt: skip
 
 

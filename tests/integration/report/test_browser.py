@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
-from pages import new_report, old_report, page, page_of_fleet, runs, texts_changed
+from pages import MEANT, new_report, old_report, page, page_of_fleet, runs, texts_changed
 
 from lab import browser
 
-MEANT = frozenset(("status", "dialect", "started", "finished", "reclaim", "oldest_due"))
 WIDE, PHONE, PAPER = 1280, 390, 688
 HOSTILE = (
     '"><img src="http://127.0.0.1:9/" onerror="console.log(1)"><script>console.log(2)</script>'
@@ -47,7 +46,7 @@ def hostile() -> dict[str, Any]:
     return changed
 
 
-PAGES = MappingProxyType({
+PAGES: Mapping[str, Callable[[], str]] = MappingProxyType({
     "run": lambda: page(new_report(), runs(23)),
     "check": lambda: page(new_report("postgresql/check") | {"check_mode": True}, runs(2)),
     "look": lambda: page(new_report(), runs(5), looks=True),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prefect_maintenance.catalogue import BY_NAME
 from prefect_maintenance.report.forecast import days_kept, forecast, settled
-from prefect_maintenance.report.report import with_forecast
+from prefect_maintenance.report.plain import with_forecast
 
 MIB = 2**20
 DAYS = {"flow_runs": 30, "task_runs": 30, "artifacts": 30, "logs": 10, "events": 5}

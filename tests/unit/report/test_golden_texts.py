@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
-from prefect_maintenance.plan.plan import Kept
+from prefect_maintenance.plan.choices import Decision
+from prefect_maintenance.plan.estimate import Estimate
+from prefect_maintenance.plan.plan import OLD, PARENT_GONE, WITH_RUN, Kept, Plan, Reason
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.report.report import Report
+from prefect_maintenance.report.report import Report, as_json
 from prefect_maintenance.report.tables import TableReport
 from prefect_maintenance.report.text import render, render_sizes
 
@@ -35,6 +37,20 @@ TABLE: dict[str, Any] = {
     "reclaim": "none",
     "error": None,
 }
+PLAN = Plan(
+    reasons=(
+        Reason("log", 48_200_000, OLD),
+        Reason("events", 1_204_511, OLD),
+        Reason("log", 10_000, PARENT_GONE),
+        Reason("flow_run", 20_400, OLD),
+        Reason("log", 377, WITH_RUN),
+    ),
+    decisions={"log": Decision("log", "rewrite", "", {}, 15 * 2**30)},
+    estimates={
+        "log": Estimate(15 * 2**30, 41.2, 3 * 2**30, 120),
+        "events": Estimate(0, 12.0, 2**30),
+    },
+)
 REPORT: dict[str, Any] = {
     "status": "partial",
     "check_mode": False,
@@ -59,6 +75,15 @@ REPORT: dict[str, Any] = {
             "ways": {"rewrite": 48_200_000, "delete by run": 10_000, "cascade": 377},
             "strategy_why": "94 % of the rows go; purge_strategy is rewrite",
             "reclaim": "plain",
+            "estimate": {
+                "bytes_back": 15 * 2**30,
+                "seconds": 41.2,
+                "wal_bytes": 3 * 2**30,
+                "lock_ms": 120,
+            },
+            "seconds": 38.0,
+            "wal_bytes": 2**31,
+            "lock_ms_max": 96,
         },
         {
             **TABLE,
@@ -71,6 +96,9 @@ REPORT: dict[str, Any] = {
             "cutoff": "2026-06-16T02:00:00Z",
             "strategy": "delete by time range",
             "ways": {"delete by time range": 1_204_511},
+            "estimate": {"bytes_back": 0, "seconds": 12.0, "wal_bytes": 2**30, "lock_ms": 0},
+            "seconds": 14.5,
+            "wal_bytes": 900 * 2**20,
             "error": "somebody holds a lock on it; try again later",
         },
         {
@@ -85,6 +113,15 @@ REPORT: dict[str, Any] = {
         },
         {**TABLE, "name": "artifact", "bytes_before": None, "bytes_after": None, "error": "no"},
     ],
+    "steps": ["inspect", "purge", "delete", "vacuum"],
+    "plan": PLAN.as_json(),
+    "estimate": as_json(PLAN.estimate),
+    "measured": {
+        "bytes_back": 12 * 2**30,
+        "seconds": 52.5,
+        "wal_bytes": 3048 * 2**20,
+        "lock_ms": 1_204,
+    },
     "warnings": ["unknown tables are left alone: somebody_elses"],
     "errors": ["vacuum: events: somebody holds a lock on it; try again later"],
 }
@@ -95,10 +132,6 @@ GROWTH: list[dict[str, object]] = [
      "logs": 31_000_000},
     {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
 ]  # fmt: skip
-NEED = {
-    "text": "the disk is full in 6 days",
-    "do": "prefect_maintenance_retention: {events: 7} would halve what is written",
-}
 FORECAST = {
     "days_measured": 14.0,
     "disk": {"path": "/var/lib/postgresql", "free_bytes": 2**30, "total_bytes": 2**35,
@@ -119,6 +152,7 @@ def report(*, check: bool = False, **changes: Any) -> dict[str, Any]:
     made = {**REPORT, **changes, "check_mode": check}
     if not check:
         return made
+    made["measured"] = {}
     size = made["database"]["bytes_before"]
     return {
         **made,
@@ -144,15 +178,13 @@ def whole(made: dict[str, Any]) -> Report:
     bloat = {"bloat_bytes": 2**20, "bloat_percent": 99.6, "bloat_method": "exact, by pgstattuple"}
     tables = [TableReport(**{**t, **later, **sizes, **bloat}) for t in made["tables"]]
     first = {"rewrite": COST, "delete": {**COST, "seconds": 3725.0}}
-    grown = {"rows_per_day": 214_285.7, "bytes_per_day": 67 * 2**20, "growth_method": "counted"}
-    tables = [replace(table, **grown) for table in tables]
-    took: dict[str, Any] = {
-        "seconds": 38.0,
-        "wal_bytes": 2**31,
-        "extra_bytes": 2**30,
-        "lock_ms_max": 96,
+    grown: dict[str, Any] = {
+        "rows_per_day": 214_285.7,
+        "bytes_per_day": 67 * 2**20,
+        "growth_method": "counted",
     }
-    tables[0] = replace(tables[0], estimates=first, **took)
+    tables = [replace(table, **grown) for table in tables]
+    tables[0] = replace(tables[0], estimates=first, extra_bytes=2**30)
     why = "a rewrite gives back 40.0 MiB, 44 % of it"
     tables[2] = replace(tables[2], reclaim="rewrite", reclaim_why=why)
     if not made["check_mode"]:
@@ -169,20 +201,21 @@ def whole(made: dict[str, Any]) -> Report:
         "cutoffs": {},
         "kept": tuple(Kept(**kept) for kept in made["kept"]),
         "tables": tuple(tables),
-        "steps": ("inspect", "purge", "delete", "vacuum"),
         "forecast": FORECAST,
+        "steps": tuple(made["steps"]),
+        "plan": Plan.of_json(made["plan"]),
     }
-    return Report(**{**made, **more})
+    known = {name: value for name, value in made.items() if name not in ("estimate", "measured")}
+    return Report(**{**known, **more})
 
 
 def servers(fleet: ModuleType, *, check: bool) -> dict[str, Any]:
     """Give one server of each kind that a summary knows."""
     nothing = {"status": "ok", "deleted": {}, "warnings": [], "errors": []}
-    works = {"working": True, "needs": []}
-    good = report(check=check, status="ok", tables=REPORT["tables"][:1], errors=[], verdict=works)
+    good = report(check=check, status="ok", tables=REPORT["tables"][:1], errors=[])
     found = {
         "prefect-a.example.org": good,
-        "prefect-b": report(check=check, verdict={"working": False, "needs": [NEED]}),
+        "prefect-b": report(check=check),
         "prefect-c": report(check=check, tables=[], database=SMALL, **nothing),
     }
     records = {

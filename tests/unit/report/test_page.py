@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from golden import DIALECTS, MODES
-from pages import ADDED, TEMPLATES, new_report, old_report, page, runs, texts_changed
+from pages import ADDED, MEANT, TEMPLATES, new_report, old_report, page, runs, texts_changed
 from prefect_maintenance.report.page import host_page, inert
+
+from lab.environments import ROOT
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -23,11 +27,6 @@ HOSTILE = (
     "\ud800 alone",
     "x" * 10_000,
 )
-# What these say decides how the page looks, or is read as an instant.
-MEANT = frozenset((
-    "status", "dialect", "started", "finished", "reference_time", "oldest_after", "oldest_due",
-    "cutoff", "cutoffs", "reclaim", "steps",
-))  # fmt: skip
 
 
 class Structure(HTMLParser):
@@ -119,12 +118,13 @@ def test_a_failure_before_the_first_measurement_has_a_page() -> None:
 
 
 STATEMENTS = (
-    "Retention is working, and something needs you No row is left that should have gone.",
+    "Rows that should have gone are left Retention does not work: rows that should have gone are",
+    "Needs you: events has rows since 2026-06-10 that should have gone.",
     "Given back 2.0 GiB the database had 5.0 GiB, now 3.0 GiB",
     "Rows deleted 5,233 in 3 min 12 s; no table was locked for longer than 12 ms",
     "Disk is full in 412 days settles at 4.0 GiB with this policy",
-    "to do Logs make most of the rows. prefect_maintenance_retention: {logs: 7}",
-    "new warning unknown tables are left alone: somebody_elses",
+    "to do events has rows since 2026-06-10 that should have gone ansible-playbook playbooks/mai",
+    "new warning unknown tables are left alone: somebody_elses ask whose they are",
     "log 5,240 5,090 400.0 MiB, was 900.0 MiB +600.0 MiB 20.0 MiB 12,346 rows",
     "due since 2026-06-10",
     "failed somebody holds a lock on it; try again later",
@@ -169,22 +169,45 @@ def test_a_look_has_sizes_growth_and_makers_and_nothing_that_went() -> None:
         assert absent not in told
 
 
+LATE, NOTHING = {"oldest_due": "2026-06-10T14:00:00Z"}, {"oldest_due": None}
+
+
 @pytest.mark.parametrize(
-    ("changes", "tone", "headline"),
+    ("table", "changes", "tone", "headline"),
     [
-        ({"status": "failed"}, "bad", "The run failed"),
-        ({"status": "partial"}, "bad", "The run failed after it had begun"),
-        ({"verdict": {"working": False}}, "bad", "Retention is not working"),
-        ({"verdict": {"working": True}}, "ok", "Retention is working"),
-        ({"verdict": {"working": None}}, "warn", "Rows that should have gone are left"),
-        ({"verdict": None, "tables": []}, "ok", "The run succeeded"),
+        (LATE, {"status": "failed"}, "bad", "The run failed"),
+        (LATE, {"status": "partial"}, "bad", "The run failed after it had begun"),
+        (LATE, {}, "bad", "Rows that should have gone are left"),
+        (LATE, {"steps": ["inspect"]}, "info", "Whether retention works is not known yet"),
+        (LATE, {"check_mode": True}, "info", "Check only: nothing was changed"),
+        (NOTHING, {}, "warn", "Something needs you"),
+        (NOTHING, {"remedies": []}, "ok", "All in order"),
+        (NOTHING, {"tables": []}, "info", "Whether retention works is not known yet"),
     ],
 )
-def test_the_band_says_how_it_stands(changes: dict[str, Any], tone: str, headline: str) -> None:
-    written = page(new_report() | changes)
+def test_the_band_says_how_it_stands(
+    table: dict[str, Any], changes: dict[str, Any], tone: str, headline: str
+) -> None:
+    report = new_report()
+    report["tables"][1] |= table
+    written = page(report | changes)
     assert f'<div class="band {tone}">\n<strong>{headline}</strong>' in written
 
 
 def test_a_file_among_the_earlier_runs_that_is_none_is_named() -> None:
     written = host_page(new_report(), [], ["notes<b>.txt"], "a.json", TEMPLATES, looks=False)
     assert "left out: notes<b>.txt" in said(written)
+
+
+def test_a_page_needs_nothing_that_a_controller_has_not() -> None:
+    kept_away = ("sqlalchemy", "prefect", "humanize", "psycopg2", "httpx")
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({kept_away}); "
+        "import prefect_maintenance.report.page"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(ROOT / "roles" / "prefect_maintenance" / "module_utils")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from prefect_maintenance.errors import MaintenanceError, PrivilegeError, Stopped
-from prefect_maintenance.report.report import Report, failed, with_forecast
+from prefect_maintenance.report.plain import failed, with_forecast
+from prefect_maintenance.report.report import Report
 from prefect_maintenance.report.verdict import verdict
 from prefect_maintenance.request.instants import now
 from prefect_maintenance.request.settings import Settings
@@ -161,7 +162,7 @@ def test_what_helps_against_an_error_comes_with_the_error_and_not_from_its_text(
     error: MaintenanceError, do: str
 ) -> None:
     begun = Report.resume(Settings.parse({}, check=False), now())
-    told = begun.finished("purge", 1.0, error).as_json()
+    told = begun.closed("purge", 1.0, error).as_json()
     assert told["verdict"]["needs"] == [{"text": f"purge: {error}", "do": do}]
     # The next step goes on with it.
     again = Report.resume(Settings.parse({"report": told}, check=False), now()).as_json()

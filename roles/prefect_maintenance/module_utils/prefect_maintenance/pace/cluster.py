@@ -96,7 +96,8 @@ class _Place:
                 "with per_cluster"
             )
         # Those that came at once must not come at once again.
-        return Wait(f"other databases of the cluster: {at_work}", random.uniform(0.5, 1.5))
+        pause = random.uniform(0.5, 1.5)
+        return Wait(f"other databases of the cluster: {at_work}", pause, "cluster")
 
     def give_back(self) -> None:
         """Let somebody else have the place; a session that is gone has given it back."""

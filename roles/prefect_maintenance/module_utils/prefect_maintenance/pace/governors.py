@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..events import WaitKind
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -23,10 +25,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Wait:
-    """Look again after so many seconds, and say why."""
+    """Look again after so many seconds, and say why and for what."""
 
     why: str
     seconds: float
+    kind: WaitKind
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Pace:
         began = time.monotonic()
         worked = began - self._let_go
         while wait := self._longest(Moment(at, worked, time.monotonic() - began)):
-            self.events(Waiting(at, wait.why, wait.seconds))
+            self.events(Waiting(at, wait.why, wait.seconds, wait.kind))
             time.sleep(wait.seconds)
         self._let_go = time.monotonic()
 

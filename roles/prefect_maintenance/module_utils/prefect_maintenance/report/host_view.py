@@ -8,36 +8,12 @@ from typing import Any
 
 from ..units import count, duration, size
 from .compare import Change, changes, grown, of_runs, took
-from .costs import Cost, costs
+from .cost_view import Cost, costs
 from .history import Run
 from .plots import Plot
+from .verdict import Need, Verdict, verdict
+from .whole import whole
 
-# What a report of an earlier version or a failed run does not say.
-_REPORT: dict[str, Any] = {
-    "host": "", "check_mode": False, "status": "ok", "started": "", "finished": "", "seconds": 0.0,
-    "reference_time": "", "server": {}, "database": {}, "policy": {}, "cutoffs": {}, "deleted": {},
-    "kept": (), "tables": (), "steps": (), "warnings": (), "errors": (), "growth": (), "plan": {},
-    "estimate": {}, "measured": {}, "waited": {}, "forecast": {}, "verdict": {},
-}  # fmt: skip
-_DATABASE: dict[str, Any] = {
-    "dialect": "", "version": "", "bytes_before": None, "bytes_after": None, "reclaim_why": "",
-}  # fmt: skip
-_SERVER: dict[str, Any] = {"api_url": "", "version": "", "db_vacuum": None}
-_POLICY: dict[str, Any] = {"retention_days": {}, "states": ()}
-_TABLE: dict[str, Any] = {
-    "name": "", "rows_before": None, "rows_after": None, "bytes_before": None, "bytes_after": None,
-    "bloat_bytes": None, "bloat_percent": None, "bloat_method": "", "oldest_after": None,
-    "oldest_due": None, "strategy": "none", "ways": {}, "strategy_why": "", "estimates": {},
-    "reclaim": "none", "reclaim_why": "", "seconds": 0.0, "wal_bytes": 0, "extra_bytes": 0,
-    "lock_ms_max": 0, "error": None, "rows_per_day": None, "bytes_per_day": None,
-    "growth_method": None, "settles_rows": None, "settles_bytes": None, "estimate": {},
-}  # fmt: skip
-_FORECAST: dict[str, Any] = {
-    "days_measured": None, "rows_per_day": None, "bytes_per_day": None, "settles_at_bytes": None,
-    "disk": None, "days_until_full": None, "days_until_full_without": None, "suggestion": None,
-    "makers": {},
-}  # fmt: skip
-_VERDICT: dict[str, Any] = {"working": None, "lines": (), "overdue": (), "needs": ()}
 _RECLAIMS = {
     "plain": "vacuumed",
     "full": "VACUUM FULL",
@@ -55,6 +31,16 @@ class Band:
     tone: str
     headline: str
     lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Something to know, and the command or variable that helps against it, if one does."""
+
+    tone: str
+    label: str
+    text: str
+    do: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +80,7 @@ class HostView:
     Attributes:
         report: with every key.
         looks: it only measures, and is of no run.
+        points: what needs a person, and warnings.
         others: rows that left tables which are not among the rows.
         kept_for: days, the cutoff that they make, and the entities that have both in common.
         grown: bytes that came between the last run and this report.
@@ -103,6 +90,7 @@ class HostView:
     report: Mapping[str, Any]
     looks: bool
     band: Band
+    points: tuple[Point, ...]
     cards: tuple[Card, ...]
     rows: tuple[Row, ...]
     others: Mapping[str, int]
@@ -114,7 +102,6 @@ class HostView:
     changes: tuple[Change, ...]
     grown: int | None
     grows: bool
-    new_warnings: frozenset[str]
 
 
 def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> HostView:
@@ -126,15 +113,17 @@ def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> 
         looks: it is one that only measures, and no run.
     """
     report = whole(given)
+    # What is in the report does not know of a failure between two steps.
+    found = verdict(given)
     last = runs[-1] if runs else None
     shown = [*runs] if report["check_mode"] or looks else [*runs, _as_run(report)]
     names = {table["name"] for table in report["tables"]}
     others = {name: n for name, n in report["deleted"].items() if n and name not in names}
-    warned = set(report["warnings"]) - set(last.warnings) if last else set()
     return HostView(
         report,
         looks,
-        _band(report),
+        _band(report, found),
+        _points(report, found, last),
         _cards(report, looks=looks),
         _rows(report, last),
         others,
@@ -146,57 +135,43 @@ def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> 
         changes(last, report) if last and not looks else (),
         grown(last, report) if last else None,
         any(t["bytes_per_day"] is not None for t in report["tables"]),
-        frozenset(warned),
     )
-
-
-def whole(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report with every key that a page reads."""
-    found = {**_REPORT, **_said(report)}
-    for key, known in (
-        ("database", _DATABASE), ("server", _SERVER), ("policy", _POLICY),
-        ("forecast", _FORECAST), ("verdict", _VERDICT),
-    ):  # fmt: skip
-        found[key] = {**known, **_said(found[key])}
-    found["tables"] = [{**_TABLE, **_said(table)} for table in found["tables"]]
-    return found
-
-
-def _said(values: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (values or {}).items() if value is not None}
 
 
 def _as_run(report: Mapping[str, Any]) -> Run:
     return Run.of(report, str(report["finished"] or report["started"]))
 
 
-def _band(report: Mapping[str, Any]) -> Band:
-    verdict, status, check = report["verdict"], report["status"], report["check_mode"]
-    lines = tuple(verdict["lines"]) or _without_verdict(report)
-    if status == "failed":
-        return Band("bad", "The run failed", lines)
-    if status == "partial":
-        return Band("bad", "The run failed after it had begun", lines)
-    if verdict["working"] is False:
-        return Band("bad", "Retention is not working", lines)
-    if check:
-        return Band("info", "Check only: nothing was changed", lines)
-    if verdict["working"] and not verdict["needs"]:
-        return Band("ok", "Retention is working", lines)
-    if verdict["working"]:
-        return Band("warn", "Retention is working, and something needs you", lines)
-    overdue = any(table["oldest_due"] for table in report["tables"])
-    told = "Rows that should have gone are left" if overdue else "The run succeeded"
-    return Band("warn" if overdue else "ok", told, lines)
+def _band(report: Mapping[str, Any], found: Verdict) -> Band:
+    if report["status"] == "failed":
+        return Band("bad", "The run failed", found.lines)
+    if report["status"] == "partial":
+        return Band("bad", "The run failed after it had begun", found.lines)
+    if found.working is False:
+        return Band("bad", "Rows that should have gone are left", found.lines)
+    if report["check_mode"]:
+        return Band("info", "Check only: nothing was changed", found.lines)
+    if not found.working:
+        return Band("info", "Whether retention works is not known yet", found.lines)
+    if found.needs:
+        return Band("warn", "Something needs you", found.lines)
+    return Band("ok", "All in order", found.lines)
 
 
-def _without_verdict(report: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say what a report of an earlier version has to say of retention."""
-    due = [(t["oldest_due"], t["name"]) for t in report["tables"] if t["oldest_due"]]
-    if due:
-        oldest, name = min(due)
-        return (f"The oldest row that should have gone is of {str(oldest)[:10]}, in {name}.",)
-    return ("No row is left that should have gone.",) if report["tables"] else ()
+def _points(report: Mapping[str, Any], found: Verdict, last: Run | None) -> tuple[Point, ...]:
+    """Return what needs a person, then the warnings against which nothing is to be done."""
+    errors = {error.rstrip(".") for error in report["errors"]}
+    told = {need.text for need in found.needs}
+    needs = (*found.needs, *(Need(text, "") for text in report["warnings"] if text not in told))
+    points = []
+    for need in needs:
+        tone, label = "warn", "to do"
+        if need.text in errors:
+            tone, label = "bad", "failed"
+        elif need.text in report["warnings"]:
+            label = "new warning" if last and need.text not in last.warnings else "warning"
+        points.append(Point(tone, label, need.text, need.do))
+    return tuple(points)
 
 
 def _cards(report: Mapping[str, Any], *, looks: bool) -> tuple[Card, ...]:
@@ -234,7 +209,11 @@ def _last_card(report: Mapping[str, Any], settles: str) -> Card:
     forecast = report["forecast"]
     disk, days = forecast["disk"], forecast["days_until_full"]
     if disk and days is not None:
-        return Card("Disk is full in", f"{days:,.0f} days", settles or f"on {disk['path']}")
+        return Card(
+            "Disk is full in",
+            f"{days:,} {'day' if days == 1 else 'days'}",
+            settles or f"on {disk['path']}",
+        )
     if disk:
         free = f"{size(disk.get('free_bytes'))} free of {size(disk.get('total_bytes'))}"
         return Card("Disk is full", "not within ten years", f"{free}; {settles}".rstrip("; "))

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
+from . import costs
 from .text import how
 from .verdict import verdict
 
@@ -45,6 +46,11 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"| {size(t['bytes_after'])} | {how(t, check=checked)} |"
             for t in tables
         ]
+        lines.append("")
+    lines += costs.markdown(report)
+    if reasons := costs.why_rows_go(report):
+        lines += ["## Why rows " + ("go" if checked else "went"), ""]
+        lines += [f"- {_plain(reason)}" for reason in reasons]
         lines.append("")
     if report.get("kept"):
         lines += ["## Kept although older than the cutoff", ""]

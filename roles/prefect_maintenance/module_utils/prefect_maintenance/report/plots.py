@@ -9,6 +9,8 @@ WIDTH, HEIGHT = 240, 64
 # A bar that stands for something is seen.
 _LEAST = 2.0
 _GAP = 0.25
+# Few runs do not fill the whole plot.
+_FEWEST = 8
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Value:
 def bars(title: str, values: Sequence[Value], shown: Callable[[float], str]) -> Plot:
     """Return a plot whose bars begin at zero."""
     highest = _highest(values)
-    room = WIDTH / max(len(values), 1)
+    room = WIDTH / max(len(values), _FEWEST)
     marks = []
     for at, value in enumerate(values):
         if value.number is None:
@@ -83,7 +85,7 @@ def bars(title: str, values: Sequence[Value], shown: Callable[[float], str]) -> 
 def line(title: str, values: Sequence[Value], shown: Callable[[float], str]) -> Plot:
     """Return a plot whose line begins at zero, and has a gap where a value is missing."""
     highest = _highest(values)
-    room = WIDTH / max(len(values), 1)
+    room = WIDTH / max(len(values), _FEWEST)
     marks: list[Mark] = []
     pieces: list[list[str]] = [[]]
     for at, value in enumerate(values):
@@ -103,7 +105,7 @@ def line(title: str, values: Sequence[Value], shown: Callable[[float], str]) -> 
 
 def strip(title: str, values: Sequence[Value], told: str) -> Plot:
     """Return a plot whose marks differ by their kind alone."""
-    room = WIDTH / max(len(values), 1)
+    room = WIDTH / max(len(values), _FEWEST)
     marks = [
         Mark(
             round(room * (at + _GAP / 2), 1),

@@ -14,12 +14,13 @@ from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
+from ..plan.estimate import Estimate
 from ..plan.plan import Kept, Plan
-from ..request.instants import iso
+from ..request.instants import iso, now
 from ..request.settings import Settings
-from .forecast import forecast, settled
+from .plain import with_forecast
 from .tables import TableReport
-from .verdict import Need, verdict
+from .verdict import Need
 
 SCHEMA = 1
 # Counted in every report, also when nothing of them went.
@@ -40,6 +41,7 @@ class Report:
         host: name of the server in the inventory; in the flow, of its machine.
         check_mode: whether nothing was changed, so that `deleted` says what would go.
         status: "ok"; after a failure "partial" when the run has changed something, else "failed".
+        finished: when the last step so far ended; empty before the first has.
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
         started: when the first step began, in UTC.
@@ -58,6 +60,7 @@ class Report:
         warnings: what should be known although nothing failed.
         errors: the step that failed, and why.
         plan: what the steps so far decided before they changed anything.
+        waited: seconds that the run has waited, by what for.
         forecast: of it only what was measured; the rest follows, in the JSON.
         remedies: errors and warnings, and what helps against them.
     """
@@ -81,8 +84,10 @@ class Report:
     warnings: tuple[str, ...]
     errors: tuple[str, ...] = field(default=())
     plan: Plan = field(default_factory=Plan)
+    waited: Mapping[str, float] = field(default_factory=dict)
     forecast: Mapping[str, Any] = field(default_factory=dict)
     remedies: tuple[Need, ...] = field(default=())
+    finished: str = ""
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -96,6 +101,7 @@ class Report:
             status=str(so_far.get("status", "ok")),
             status_if_lost=str(so_far.get("status_if_lost", "failed")),
             started=str(so_far.get("started") or iso(started)),
+            finished=str(so_far.get("finished", "")),
             seconds=float(so_far.get("seconds", 0.0)),
             reference_time=iso(settings.cutoffs.reference),
             server=dict(so_far.get("server", {})),
@@ -112,14 +118,39 @@ class Report:
             warnings=tuple(so_far.get("warnings", ())),
             errors=tuple(so_far.get("errors", ())),
             plan=Plan.of_json(so_far.get("plan", {})),
+            waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data; keys may be added over time, never renamed."""
-        told = {**asdict(self), "plan": self.plan.as_json()}
-        return with_forecast({**told, "remedies": [asdict(one) for one in self.remedies]})
+        told = {
+            **asdict(self),
+            "plan": self.plan.as_json(),
+            "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
+            "measured": self.measured,
+            "remedies": [asdict(one) for one in self.remedies],
+        }
+        return with_forecast(told)
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What came back and what that took, in the words of the estimate; nothing in a check."""
+        before, after = self.database.get("bytes_before"), self.database.get("bytes_after")
+        if self.check_mode or before is None or after is None:
+            return {}
+        of_file = self.database
+        return {
+            "bytes_back": before - after,
+            "seconds": round(
+                sum(table.seconds for table in self.tables) + of_file.get("seconds", 0.0), 3
+            ),
+            "wal_bytes": sum(table.wal_bytes for table in self.tables),
+            "lock_ms": max(
+                [of_file.get("lock_ms_max", 0), *(table.lock_ms_max for table in self.tables)]
+            ),
+        }
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -209,6 +240,10 @@ class Report:
         report = replace(self, plan=self.plan.joined(plan)).with_kept(plan.kept)
         for decision in plan.decisions.values():
             report = report._with_decision(decision)
+        for name in plan.estimates:
+            if name is not None:
+                estimate = as_json(report.plan.estimates[name])
+                report = report.with_table(replace(report.table(name), estimate=estimate))
         return report
 
     def _with_decision(self, decision: Decision) -> Report:
@@ -232,10 +267,11 @@ class Report:
         table = self.table(choice.table)
         return self.with_table(replace(table, reclaim=choice.action, reclaim_why=choice.why))
 
-    def finished(self, step: str, seconds: float, error: Exception | None = None) -> Report:
-        """Close a step: its time, and how the run stands."""
+    def closed(self, step: str, seconds: float, error: Exception | None = None) -> Report:
+        """Close a step: when it ended, its time, and how the run stands."""
         done = replace(
             self,
+            finished=iso(now()),
             steps=(*self.steps, step),
             seconds=round(self.seconds + seconds, 3),
             status_if_lost="partial" if self.changed else "failed",
@@ -255,30 +291,6 @@ class Report:
         return gone and not self.check_mode
 
 
-def with_forecast(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report as its JSON stands with the forecast and the verdict that follow from it."""
-    days = (report.get("policy") or {}).get("retention_days")
-    tables = [
-        {**table, **settled(table, days)} if days else table for table in report.get("tables", ())
-    ]
-    told = {**report, "tables": tables}
-    told["forecast"] = forecast(told)
-    return {**told, "verdict": verdict(told).as_json()}
-
-
-def failed(report: Mapping[str, Any], failure: str, remedy: str = "") -> dict[str, Any]:
-    """Return a report as its JSON stands, with a failure that ended the run between two steps.
-
-    Args:
-        report: of the steps before; it may be one that no step has written to yet.
-        failure: the step, and why it failed, in one line.
-        remedy: what helps against it.
-    """
-    told = {
-        **report,
-        "status": report.get("status_if_lost", "failed"),
-        "errors": [*report.get("errors", ()), failure],
-    }
-    if remedy:
-        told["remedies"] = [*report.get("remedies", ()), {"text": failure, "do": remedy}]
-    return with_forecast(told)
+def as_json(estimate: Estimate) -> dict[str, Any]:
+    """Return an estimate as the report has it."""
+    return {**asdict(estimate), "seconds": round(estimate.seconds, 3)}

@@ -54,6 +54,7 @@ class TableReport:
         ways: rows that went in each way.
         strategy_why: why that way.
         estimates: for each way of purging, what it would take.
+        estimate: what comes back and what all the work on the table takes, as it was planned.
         reclaim: how space came back; "none" also where that failed.
         reclaim_why: why that way, or why not.
         seconds: that it took.
@@ -90,6 +91,7 @@ class TableReport:
     ways: Mapping[str, int] = field(default_factory=dict)
     strategy_why: str = ""
     estimates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    estimate: Mapping[str, Any] = field(default_factory=dict)
     reclaim: str = "none"
     reclaim_why: str = ""
     seconds: float = 0.0

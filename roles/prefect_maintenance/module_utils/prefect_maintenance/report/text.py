@@ -8,6 +8,7 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
+from . import costs
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -31,8 +32,13 @@ def render(report: Report) -> list[str]:
     if report.kept:
         lines += ["", "  kept although older than the cutoff:"]
         lines += [f"    {count(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
+    told = report.as_json()
+    if reasons := costs.why_rows_go(told):
+        lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
+        lines += [f"    {reason}" for reason in reasons]
     if ways := [line for table in report.tables for line in _way(table, report)]:
         lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
+    lines += costs.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
         for t in report.tables
@@ -134,18 +140,23 @@ def _way(table: TableReport, report: Report) -> list[str]:
     told = "nothing went" if table.strategy == "none" else chosen
     if len(table.ways) > 1:
         told = _ways("", table.ways)
-    back = report.plan.bytes_back.get(table.name, 0) if report.check_mode else 0
-    given = f"; {size(back)} would come back" if back else ""
-    lines = [f"    {table.name}: {told}; {table.strategy_why}{given}"]
-    for way in sorted(table.estimates, key=lambda way: way != chosen):
-        cost = table.estimates[way]
-        lines.append(
-            f"      {'estimate' if way == chosen else 'otherwise'}, {way}: {_cost(**cost)}"
-        )
-    if not report.check_mode and "purge" in report.steps:
-        took = _cost(table.seconds, table.wal_bytes, table.extra_bytes, table.lock_ms_max)
-        lines.insert(2, f"      measured: {took}")
+    disk = _extra_disk(table, table.estimates.get(chosen, {}), check=report.check_mode)
+    lines = [f"    {table.name}: {told}; {table.strategy_why}{disk}"]
+    lines += [
+        f"      otherwise, {way}: about {_cost(**cost)}"
+        for way, cost in table.estimates.items()
+        if way != chosen
+    ]
     return lines
+
+
+def _extra_disk(table: TableReport, estimate: Mapping[str, Any], *, check: bool) -> str:
+    needed = estimate.get("extra_bytes", 0)
+    if check:
+        return f"; extra disk about {size(needed)}" if needed else ""
+    if not needed and not table.extra_bytes:
+        return ""
+    return f"; extra disk {size(table.extra_bytes)} ({size(needed)})"
 
 
 def _cost(seconds: float, wal_bytes: int, extra_bytes: int, lock_ms: int) -> str:
@@ -174,14 +185,16 @@ def _locked(milliseconds: int) -> str:
 
 def _verdict(report: Report) -> str:
     total = sum(report.deleted.values())
-    rows = count(total)
+    shown = count(total)
     if report.check_mode:
-        back = size(sum(report.plan.bytes_back.values()))
-        given = f", {back} would come back" if "vacuum" in report.steps else ""
-        return f"check: {rows} rows would go{given}; status {report.status}"
+        told = report.as_json()
+        given = costs.would_take(told) if "vacuum" in report.steps else ""
+        return f"check: {shown} rows would go{given}; status {report.status}"
     freed = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
     disk = f"{size(max(0, freed))} given back to the operating system"
-    return f"{rows} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
+    if report.plan.estimates and "vacuum" in report.steps:
+        disk += f" ({size(report.plan.estimate.bytes_back)} estimated)"
+    return f"{shown} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
 
 
 def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[str]:

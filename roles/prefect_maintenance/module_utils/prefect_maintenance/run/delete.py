@@ -10,7 +10,7 @@ from ..execute.delete import Delete, delete
 from ..execute.ways import ByApi, BySql
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
-from ..plan.delete import plan_delete
+from ..plan.delete import plan_delete, with_estimates
 from ..request.options.work import BULK_LIMIT
 from ..request.settings import Settings
 from .outcome import Outcome, deleted, planned
@@ -39,6 +39,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         with session.at_work():
             purged = settings.check and "purge" in session.report.steps
             plan = plan_delete(database, session.rules, settings.cutoffs, purged=purged)
+            plan = with_estimates(database, plan, through_api=settings.run_delete_via == "api")
+            plan = session.with_pages(plan)
             session.report = session.report.with_plan(plan)
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.

@@ -44,7 +44,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
             events = next(size for size in sizes if size.name == EVENTS.name)
             makers = {"flows": drivers, "event_types": event_types(database, events, since)}
             report = report.with_makers(**makers)
-        report = report.finished("inspect", session.seconds)
+        report = report.closed("inspect", session.seconds)
     answers = {
         "server": dict(report.server),
         "database": {

@@ -29,6 +29,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             if any(plan.rows.values()) or not session.proven:
                 session.prove()
             plan = with_decisions(database, plan, settings.purge_strategy, settings.reclaim)
+            plan = session.with_pages(plan)
             session.report = session.report.with_plan(plan)
             for decision in plan.decisions.values():
                 if decision.strategy != settings.purge_strategy != "auto":

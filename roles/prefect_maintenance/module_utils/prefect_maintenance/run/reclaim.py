@@ -11,7 +11,6 @@ from ..measure.examine import require_writable
 from ..measure.sizes import database_bytes
 from ..pace.pace import Pace
 from ..plan.choices import REWRITING
-from ..plan.plan import Plan
 from ..plan.reclaim import plan_reclaim
 from ..request.settings import Settings
 from .outcome import Outcome, reclaimed
@@ -31,11 +30,11 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         if settings.check:
             session.note_sizes("after_delete")
             deleted, rewritten = session.report.deleted, _rewritten(session)
-            choices = plan_reclaim(database, settings.reclaim, deleted, rewritten)
-            report = session.report.with_plan(Plan(reclaim=choices))
-            for choice in choices:
+            plan = plan_reclaim(database, settings.reclaim, deleted, rewritten)
+            report = session.report.with_plan(plan)
+            for choice in plan.reclaim:
                 report = report.with_choice(choice)
-            changed = any(choice.action in REWRITING for choice in choices)
+            changed = any(choice.action in REWRITING for choice in plan.reclaim)
             return reclaimed(report, session.seconds, changed=changed)
         require_writable(database, session.server, "vacuum", [])
         with session.at_work():
@@ -80,6 +79,6 @@ def _carried_out(session: Session, ledger: Ledger) -> None:
         ledger=ledger,
     )
     refresh_statistics(job)
-    choices = plan_reclaim(session.database, wanted, {}, {})
-    session.report = session.report.with_plan(Plan(reclaim=choices))
-    reclaim(job, choices)
+    plan = plan_reclaim(session.database, wanted, {}, {})
+    session.report = session.report.with_plan(plan)
+    reclaim(job, plan.reclaim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..database import privileges
@@ -23,6 +23,8 @@ from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import single_writer
 from ..plan.due import oldest_due
+from ..plan.estimate import Estimate
+from ..plan.plan import Plan, joined
 from ..plan.rules import Rules
 from ..report.fold import fold
 from ..report.report import Report
@@ -164,6 +166,18 @@ class Session:
         for told in disk_space.scarce(self.database):
             self.report = self.report.with_warnings([told]).with_remedy(told, _FREE_DISK)
 
+    def with_pages(self, plan: Plan) -> Plan:
+        """Add to a plan the pages that rows leave to an SQLite file, which keeps them for now."""
+        if self.database.is_postgresql:
+            return plan
+        lost: dict[str | None, Estimate] = {None: Estimate()}
+        for table in self.report.tables:
+            goes, rows = plan.rows.get(table.name, 0), table.rows_before
+            if goes and rows:
+                pages = int((table.bytes_before or 0) * min(1.0, goes / rows))
+                lost[table.name] = Estimate(pages)
+        return replace(plan, estimates=joined(plan.estimates, lost))
+
     def note_due(self) -> None:
         """Note the oldest rows that should have gone."""
         due = oldest_due(self.database, self.rules, self.settings.cutoffs)
@@ -181,7 +195,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
             clock is far from this machine's.
     """
     began = time.monotonic()
-    with connect(settings.db_url, settings.limits.lock_timeout) as database:
+    with connect(settings.db_url, settings.limits.lock_timeout, pace.events) as database:
         first = settings.before and database.is_postgresql
         if first:
             needed = privileges.missing_privileges(database, ("measure", *settings.before))
