@@ -83,7 +83,7 @@ def test_a_check_has_estimates_alone() -> None:
     assert " ".join(log.split()) == "log 4.0 MiB 2.0 s 1.0 MiB 10 ms"
     told = costs.would_take(check)
     assert told == (
-        ", 4.0 MiB would come back; about 2.0 s of work, 1.0 MiB of WAL, no lock of more than 10 ms"
+        ", 4.0 MiB would come back; about 2.0 s of work, 1.0 MiB of WAL, longest lock 10 ms"
     )
 
 
@@ -94,6 +94,11 @@ def test_nothing_is_compared_before_the_sizes_were_measured_again() -> None:
         "log",
         "whole database",
     ]
+
+
+def test_an_idle_run_has_nothing_to_compare() -> None:
+    idle = {**REPORT, "deleted": {"log": 0}, "tables": [{**TABLE, "estimate": {}}]}
+    assert costs.lines(idle) == costs.markdown(idle) == []
 
 
 def test_each_reason_has_the_rows_of_all_tables() -> None:

@@ -36,6 +36,8 @@ _SQLITE_DBSTAT = "SELECT name, sum(pgsize), sum(unused) FROM dbstat GROUP BY nam
 _SQLITE_INDEXES = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = :t"
 
 
+# Of a smaller table it does not matter what its indexes would take.
+_WORTH_A_LOOK = 2**20
 # Bytes of an index without a row on PostgreSQL: its first page and its root.
 _EMPTY = 2 * 8192
 # What pages of an SQLite index are short of full right after VACUUM.
@@ -153,7 +155,7 @@ def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableS
     # together with the heap, so the heap's share is taken for them too.
     bloat = free + int((index + toast) * free / heap) if heap else 0
     of_bloat = int(index * free / heap) if heap else 0
-    indexes = of_table(database, name)
+    indexes = of_table(database, name) if total >= _WORTH_A_LOOK else ()
     return TableSize(
         name=name,
         rows=rows,

@@ -30,7 +30,8 @@ class Row:
 def rows(report: Mapping[str, Any]) -> list[Row]:
     """Return what the work on each table takes and gives back, that on all of them at last.
 
-    Nothing for a report without estimates, or before sizes were measured again.
+    Nothing for a report without estimates, before sizes were measured again, or where nothing was
+    to be done.
     """
     checked = bool(report.get("check_mode"))
     done = checked or "vacuum" in report.get("steps", ()) or report.get("errors")
@@ -45,6 +46,8 @@ def rows(report: Mapping[str, Any]) -> list[Row]:
         for table in report["tables"]
         if _worked_on(report, table)
     ]
+    if not found:
+        return []
     measured = report.get("measured")
     whole = Row(_WHOLE, _shown(report["estimate"]), _shown(measured) if measured else ())
     return [*found, whole]
@@ -95,7 +98,7 @@ def would_take(report: Mapping[str, Any]) -> str:
     if not estimate:
         return f", {size(report['plan']['bytes_back'])} would come back"
     lock, wal = estimate["lock_ms"], estimate["wal_bytes"]
-    locked = f"no lock of more than {lock:,} ms" if lock else "no lock"
+    locked = f"longest lock {lock:,} ms" if lock else "no lock"
     written = f", {size(wal)} of WAL" if wal else ""
     back = f", {size(estimate['bytes_back'])} would come back"
     return f"{back}; about {estimate['seconds']:,.1f} s of work{written}, {locked}"

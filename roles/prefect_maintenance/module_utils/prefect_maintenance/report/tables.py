@@ -34,6 +34,7 @@ class TableReport:
     all the work on the table takes as it was planned; `seconds`, `wal_bytes` (of the
     whole server meanwhile), `extra_bytes` and `lock_ms_max` are what it took, reclaim included.
     `rows_per_day` and `bytes_per_day` are what came lately; None where that is not known.
+    On SQLite the bytes that a table gives back are its file's, until that is rewritten.
     `reclaim` is what was done; where that failed it is "none", and `error` says why.
     """
 

@@ -192,7 +192,7 @@ def _verdict(report: Report) -> str:
         return f"check: {shown} rows would go{given}; status {report.status}"
     freed = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
     disk = f"{size(max(0, freed))} given back to the operating system"
-    if report.plan.estimates and "vacuum" in report.steps:
+    if total and report.plan.estimates and "vacuum" in report.steps:
         disk += f" ({size(report.plan.estimate.bytes_back)} estimated)"
     return f"{shown} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
 
