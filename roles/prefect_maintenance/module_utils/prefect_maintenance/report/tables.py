@@ -26,7 +26,8 @@ _LATER = {
 class TableReport:
     """One table through the run: before, after the deletion, after the reclaim.
 
-    None stands for what was not measured. What it took includes the reclaim.
+    None stands for what was not measured. What it took includes the reclaim. On SQLite the bytes
+    that a table gives back are its file's, until that is rewritten.
 
     Attributes:
         name: of the table.
