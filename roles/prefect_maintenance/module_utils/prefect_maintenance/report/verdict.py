@@ -158,8 +158,10 @@ def _came_back(report: Report, database: Mapping[str, Any]) -> str:
     if not {"purge", "delete", "vacuum"} & set(steps):
         return f"The database has {size(after)}"
     if report.get("check_mode"):
-        back = (report.get("plan") or {}).get("bytes_back")
-        given = f" and {size(back)} would come back" if back is not None else ""
+        # A report of an earlier version has only the plan; what comes back is decided last.
+        back = (report.get("estimate") or report.get("plan") or {}).get("bytes_back")
+        known = back is not None and "vacuum" in steps
+        given = f" and {size(back)} would come back" if known else ""
         return f"{rows} rows would go{given}"
     return f"{rows} rows went and {size(max(0, before - after))} came back"
 
