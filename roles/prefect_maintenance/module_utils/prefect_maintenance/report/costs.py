@@ -31,7 +31,9 @@ class Cost:
 def costs(report: Mapping[str, Any]) -> tuple[Cost, ...]:
     """Return the lines of the whole run and of each table, of a report that has every key."""
     whole = [("estimated", report["estimate"]), ("measured", report["measured"])]
-    found = _lines("the whole run", (), [(what, cost) for what, cost in whole if cost])
+    # An SQLite file gives its space back as a whole.
+    told = str(report["database"]["reclaim_why"])
+    found = _lines("the whole run", (told,) * bool(told), [one for one in whole if one[1]])
     for table in report["tables"]:
         why = tuple(w for w in (table["strategy_why"], _worth_telling(table)) if w)
         found += _lines(table["name"], why, list(_of(table, report)))
