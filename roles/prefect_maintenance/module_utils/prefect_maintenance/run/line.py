@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import MaintenanceError
-from ..events import Events, Listener
+from ..events import Event, Events, Listener, Stopped, Waiting, Warned
 from ..pace.budget import Budget
 from ..pace.governors import Governor
 from ..pace.pace import Pace
@@ -103,7 +103,8 @@ def carry_out(
     except MaintenanceError as error:
         return _failed(step, report, str(error), mask)
     mask = Mask.of({*secrets, *secrets_of(settings)})
-    pace = Pace(Events(listener), (*governors, *_limits(settings)))
+    told_to = _masked(listener, mask) if listener else None
+    pace = Pace(Events(told_to), (*governors, *_limits(settings)))
     try:
         outcome = STEPS[step](settings, pace)
     except MaintenanceError as error:
@@ -129,6 +130,20 @@ def carry_out(
         fault=None,
         mask=mask,
     )
+
+
+def _masked(listener: Listener, mask: Mask) -> Listener:
+    """Take secrets out of the sentences that a listener may show."""
+
+    def tell(event: Event) -> None:
+        match event:
+            case Waiting() | Stopped():
+                event = replace(event, why=mask.text(event.why))
+            case Warned():
+                event = replace(event, text=mask.text(event.text))
+        listener(event)
+
+    return tell
 
 
 def _limits(settings: Settings) -> list[Governor]:
