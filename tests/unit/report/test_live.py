@@ -69,14 +69,14 @@ def test_a_wait_says_why_and_for_how_long_until_the_work_goes_on() -> None:
 
 
 def test_another_table_begins_anew() -> None:
-    assert told(Progress("log", 10, 10), DONE) == "purge"
+    assert told(Progress("log", 10, 10), DONE) == "purge: getting ready"
     line = told(Progress("log", 10, 10), 10.0, Progress("events", 5, 10))
     assert line == "purge events: 5 of 10 rows, 50 %"
 
 
-def test_a_step_before_any_work_has_its_name_and_one_that_has_not_begun_says_so() -> None:
-    assert told() == "purge"
-    assert Live().line() == "begin"
+def test_a_step_before_any_work_has_its_name_and_before_that_it_starts() -> None:
+    assert told() == "purge: getting ready"
+    assert Live().line() == "starting"
 
 
 def test_what_a_row_takes_is_known_from_the_report_so_far() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ _NAMES = {"bloat_info": "measure", "role": "provide the role"}
 class Live:
     """A listener to the events of a run that always has a line for people.
 
+    Another thread may ask for the line, so that showing it costs the work no time.
+
     Attributes:
         row_bytes: what a row of a table takes on disk, about, where that is known.
         clock: seconds that only go on.
@@ -36,6 +39,7 @@ class Live:
     _waiting: Waiting | None = None
     _since: float = 0.0
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
     def after(cls, report: Mapping[str, Any]) -> Live:
@@ -45,6 +49,23 @@ class Live:
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
+        with self._lock:
+            self._take(event)
+
+    def line(self) -> str:
+        """Return where the step is, how fast it goes and how long it will take, or why it waits."""
+        with self._lock:
+            told = [*self._done(), *self._wait()]
+            place = self._step if self._at is None else f"{self._step} {self._at.table}"
+        return f"{place}: {', '.join(told) or 'getting ready'}" if place else "starting"
+
+    @property
+    def share(self) -> float | None:
+        """How much of the work on the present table is done, from 0 to 1, where that is known."""
+        at = self._at
+        return min(1.0, at.done / at.total) if at and at.total else None
+
+    def _take(self, event: Event) -> None:
         match event:
             case StepStarted(step):
                 self._step, self._waiting = _NAMES.get(step, step), None
@@ -60,21 +81,6 @@ class Live:
                 self._begin(None)
             case _:
                 pass
-
-    def line(self) -> str:
-        """Return where the step is, how fast it goes and how long it will take, or why it waits."""
-        told = [*self._done(), *self._wait()]
-        place = self._step or "begin"
-        if self._at is not None:
-            place += f" {self._at.table}"
-        return f"{place}: {', '.join(told)}" if told else place
-
-    @property
-    def share(self) -> float | None:
-        """How much of the work on the present table is done, from 0 to 1, where that is known."""
-        if self._at is None or not self._at.total:
-            return None
-        return min(1.0, self._at.done / self._at.total)
 
     def _begin(self, at: Progress | None) -> None:
         self._at = at
