@@ -36,7 +36,7 @@ class Heartbeat:
         return self._changed is not None and self.clock() - self._changed >= self.seconds
 
     def look(self) -> None:
-        """Look at the file; to be called every second or so, also while a batch is at work."""
+        """Look at the file; to be called every second, as a batch may be at work for longer."""
         try:
             seen = self.file.stat().st_mtime_ns
         except FileNotFoundError:
@@ -47,4 +47,5 @@ class Heartbeat:
 
     def __call__(self, moment: Moment) -> Answer:
         """Answer for this moment."""
+        self.look()
         return gone(moment) if self.gone else None
