@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from prefect_maintenance.events import Event, Progress, StepStarted, TableDone, Waiting
+from prefect_maintenance.events import COUNTED, Event, Progress, StepStarted, TableDone, Waiting
 from prefect_maintenance.report.live import Live
 from prefect_maintenance.units import duration
 
@@ -50,6 +50,10 @@ def test_what_has_no_total_has_no_share_and_what_is_no_row_has_no_speed() -> Non
     assert told(Progress("log", 500, None)) == "purge log: 500 rows"
     events = Progress("log", 1, 4, unit="tables"), 10.0, Progress("events", 2, 4, unit="tables")
     assert told(*events) == "purge events: 2 of 4 tables, 50 %"
+
+
+def test_what_is_only_counted_says_how_many_tables_are() -> None:
+    assert told(Progress("events", 1, 6, COUNTED)) == "purge events: 1 of 6 tables counted"
 
 
 def test_the_speed_is_that_of_the_last_half_minute() -> None:

@@ -222,8 +222,7 @@ class _Shown:
         now, line = time.monotonic(), self._live.line()
         if now - self._shown > _SHOW_EVERY:
             self._shown = now
-            share = self._live.share
-            self._set(0.5 if share is None else share, line)
+            self._set(self._live.share or 0.0, line)
         if now - self._logged > _LOG_EVERY:
             self._logged = now
             get_run_logger().info("%s", line)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..events import Event, Progress, Reclaimed, StepStarted, TableDone, Waiting
+from ..events import COUNTED, MEASURED, Event, Progress, Reclaimed, StepStarted, TableDone, Waiting
 from ..units import count, duration, size
 
 # Seconds over which the rows per second are counted, and between two samples of them.
@@ -63,7 +63,9 @@ class Live:
     def share(self) -> float | None:
         """How much of the work on the present table is done, from 0 to 1, where that is known."""
         at = self._at
-        return min(1.0, at.done / at.total) if at and at.total else None
+        if at is None or not at.total or at.unit in (COUNTED, MEASURED):
+            return None
+        return min(1.0, at.done / at.total)
 
     def _take(self, event: Event) -> None:
         match event:

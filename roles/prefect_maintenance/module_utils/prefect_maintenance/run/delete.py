@@ -39,7 +39,9 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         session.report = session.report.with_warnings(disk_space.scarce(database))
         with session.at_work():
             purged = settings.check and "purge" in session.report.steps
-            plan = plan_delete(database, session.rules, settings.cutoffs, purged=purged)
+            plan = plan_delete(
+                database, session.rules, settings.cutoffs, purged=purged, tell=pace.events
+            )
             session.report = session.report.with_plan(plan)
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.

@@ -24,7 +24,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
     with begun("bloat_info", settings, pace) as session:
         database, server = session.database, session.server
         session.prove()
-        session.report = session.report.with_sizes("before", measure(database))
+        session.report = session.report.with_sizes("before", measure(database, tell=pace.events))
         session.note_due()
         report = session.report
         for table in report.tables:

@@ -29,7 +29,9 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         if settings.reclaim.mode == "repack":
             repack.require(database)
         if settings.check:
-            session.report = session.report.with_sizes("after_delete", measure(database))
+            session.report = session.report.with_sizes(
+                "after_delete", measure(database, tell=pace.events)
+            )
             deleted, rewritten = session.report.deleted, _rewritten(session)
             choices = plan_reclaim(database, settings.reclaim, deleted, rewritten)
             report = session.report.with_plan(Plan(reclaim=choices))
@@ -40,13 +42,15 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         require_writable(database, session.server, "vacuum", [])
         with session.at_work():
             before = database_bytes(database)
-            session.report = session.report.with_sizes("after_delete", measure(database))
+            session.report = session.report.with_sizes(
+                "after_delete", measure(database, tell=pace.events)
+            )
             _, error = session.carry_out(lambda ledger: _carried_out(session, ledger))
             given_back = 0
             if not isinstance(error, ConnectionFailed):
                 after = database_bytes(database)
                 given_back = before - after
-                report = session.report.with_sizes("after", measure(database))
+                report = session.report.with_sizes("after", measure(database, tell=pace.events))
                 session.report = report.with_database(bytes_after=after)
                 session.note_due()
             changed = any(
