@@ -31,7 +31,9 @@ _INTERVAL = "prefect_maintenance_progress"
 _REACHED = "__prefect_maintenance_python"
 # Seconds without a sign of life after which the module ends; tests wait for less.
 _GONE_AFTER = float(os.environ.get("PREFECT_MAINTENANCE_GONE_AFTER") or 90)
-# The controller gives up before that.
+# Seconds in which a step may end where Ansible started it.
+_SHORT = 5.0
+# The controller gives up before the module does.
 _LOST_AFTER = _GONE_AFTER * 5 / 6
 # Seconds between two looks: at first so many, then in proportion to the time, at most so many.
 _SOON, _SHARE, _LATE = 0.1, 0.05, 2.0
@@ -127,10 +129,13 @@ class ActionModule(Normal):  # type: ignore[misc]
             name = f"prefect-maintenance-{secrets.token_hex(16)}"
             remote = self.get_shell_option("remote_tmp", default="~/.ansible/tmp")
             folders = [f"{base}/{name}" for base in (remote, "/var/tmp", "/tmp")]
-            background = {"folders": folders, "gone_after": _GONE_AFTER}
+            interval = 0.0 if self._task.no_log else float(variables.get(_INTERVAL, 5))
+            # Nothing is said of a step that is shorter than that.
+            short = min(interval or _SHORT, _SHORT)
+            background = {"folders": folders, "gone_after": _GONE_AFTER, "short": short}
             self._task.args = {**asked, "background": background}
             self._reached = _REACHED in variables
-            say = _speaker(variables, silent=bool(self._task.no_log))
+            say = _speaker(variables, interval)
             self._follower = Follower(super()._low_level_execute_command, say, folders)
         try:
             with _interruptible():
@@ -184,9 +189,8 @@ def _goes_on(output: str) -> str | None:
     return None
 
 
-def _speaker(variables: dict[str, Any], *, silent: bool) -> Callable[[str], None]:
+def _speaker(variables: dict[str, Any], interval: float) -> Callable[[str], None]:
     """Return what shows a line for the host, if the last one is long enough ago."""
-    interval = 0.0 if silent else float(variables.get(_INTERVAL, 5))
     hosts = variables.get("ansible_play_batch") or [variables["inventory_hostname"]]
     width = max(len(host) for host in hosts) + 2
     prefix = f"[{variables['inventory_hostname']}]".ljust(width)

@@ -28,15 +28,18 @@ GOES_ON = "prefect_maintenance_goes_on"
 ALIVE, PROGRESS, RESULT, ERRORS, PID, ENDED = (
     "alive", "progress", "result", "errors", "pid", "ended",
 )  # fmt: skip
-# Seconds in which a short step ends, and between two looks at the sign of life.
-_SHORT, _LOOK = 2.0, 1.0
+# Seconds between two looks at the sign of life.
+_LOOK = 1.0
 
 
-def go_on(folders: Sequence[str], watched: Callable[[Path], Heartbeat]) -> Path | None:
+def go_on(
+    folders: Sequence[str], short: float, watched: Callable[[Path], Heartbeat]
+) -> Path | None:
     """Go on as a process of its own; only that one returns.
 
     Args:
         folders: where the files may lie; the first that can be made is taken.
+        short: seconds in which a step may end where Ansible started it.
         watched: makes what watches the sign of life.
 
     Returns:
@@ -51,7 +54,7 @@ def go_on(folders: Sequence[str], watched: Callable[[Path], Heartbeat]) -> Path 
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
-        _give_on(folder, reader)
+        _give_on(folder, reader, short)
     os.close(reader)
     # A session of its own gets no signal when the connection is closed.
     os.setsid()
@@ -99,9 +102,9 @@ def _made(folders: Sequence[str]) -> Path | None:
     return None
 
 
-def _give_on(folder: Path, reader: int) -> NoReturn:
+def _give_on(folder: Path, reader: int, short: float) -> NoReturn:
     """End as the module did, or say where it goes on; nothing but the exit is left to do."""
-    select.select([reader], [], [], _SHORT)
+    select.select([reader], [], [], short)
     code = 0
     try:
         ended = (folder / ENDED).read_text()

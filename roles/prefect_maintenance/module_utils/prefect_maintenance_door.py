@@ -76,7 +76,7 @@ def _followed(background: Mapping[str, Any]) -> tuple[Path, Heartbeat] | None:
     def watched(file: Path) -> Heartbeat:
         return Heartbeat(file, float(background["gone_after"]))
 
-    folder = go_on(background["folders"], watched)
+    folder = go_on(background["folders"], float(background["short"]), watched)
     return (folder, watched(folder / ALIVE)) if folder else None
 
 
