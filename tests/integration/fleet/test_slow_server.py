@@ -61,3 +61,18 @@ def test_the_others_are_done_while_a_slow_server_is_at_work(
     assert rollout.statuses() == dict.fromkeys(hosts, "ok")
     assert told.count("3 servers: 3 ok") == 1
     assert told.index("3 servers: 3 ok") > told.rindex("Give the space back")
+
+
+def test_a_server_that_begins_late_is_not_kept_back_by_one_that_failed_in_its_own_wave(
+    servers: Fleet, tmp_path: Path
+) -> None:
+    hosts = {name: servers.add(name, DAYS) for name in ("wrong", "late")}
+    hosts["wrong"]["prefect_maintenance_states"] = ["RUNNING"]
+    rollout = Rollout(
+        tmp_path, hosts,
+        prefect_maintenance_serial="100%", prefect_maintenance_max_fail_percentage=0,
+    )  # fmt: skip
+    # With one fork the second begins when the first has ended.
+    done = rollout.run("--forks", "1")
+    assert done.returncode == 2
+    assert rollout.statuses() == {"wrong": "failed", "late": "ok"}, done.stdout
