@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
-.PHONY: help venv demo lint format docs sanity unit integration containers pairs molecule \
+.PHONY: help venv demo lint format docs monitoring sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
 	hostile bench bench-compare bench-idle bench-plan bench-fleet clean
 
@@ -50,6 +50,9 @@ format: venv  ## let ruff lay out the Python
 
 docs: venv  ## write what follows from the table of options: modules, specs, defaults, tables
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m lab.docs
+
+monitoring: venv  ## draw docs/monitoring.svg: a Prometheus answers the dashboard's queries
+	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m lab.monitoring
 
 sanity: venv  ## ansible-test sanity on the collection
 	$(BIN)/python -m lab.sanity

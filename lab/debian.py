@@ -31,6 +31,41 @@ def install(*packages: str) -> bool:
     return not done.returncode
 
 
+def unpacked(package: str) -> Path | None:
+    """Return a folder with a package's files, fetched on first use; None where it cannot be had.
+
+    Nothing is installed, so no service of the package starts, and any user may ask.
+    """
+    home = environments.CACHE / f"debian-{package}"
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        return None
+    try:
+        with environments.made_once(home) as missing:
+            if missing and not _fetched(package, home):
+                _update()
+                if not _fetched(package, home):
+                    raise FileNotFoundError(package)
+    except FileNotFoundError:
+        return None
+    return home
+
+
+def _fetched(package: str, home: Path) -> bool:
+    home.mkdir(exist_ok=True)
+    _apt("apt-get", "download", "-q", package, cwd=home)
+    archives = list(home.glob("*.deb"))
+    done = [_apt("dpkg-deb", "-x", str(archive), str(home)) for archive in archives]
+    for archive in archives:
+        archive.unlink()
+    return bool(done) and not any(one.returncode for one in done)
+
+
+def _update() -> None:
+    """Fetch the lists of packages, which only root may."""
+    if os.geteuid() == 0:
+        _apt("apt-get", "update", "-q")
+
+
 def pg_repack() -> Path | None:
     """Return the program pg_repack beside a PostgreSQL of the system; CI as root installs both."""
     found = _newest_repack()
@@ -52,6 +87,6 @@ def _last(pattern: str) -> str:
     return max(names, key=lambda name: int(re.sub(r"\D", "", name) or 0), default=pattern)
 
 
-def _apt(*command: str) -> subprocess.CompletedProcess[str]:
+def _apt(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    return subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=quiet, cwd=cwd, capture_output=True, text=True, check=False)

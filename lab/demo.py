@@ -55,6 +55,7 @@ def main() -> int:
     idle = re.search(r"changed=0\s.*failed=0", recap) is not None
     say("the third run changed nothing" if idle else "FAILED: the third run changed something")
     print(f"The report for machines: {REPORTS / 'demo.json'}")
+    print(f"The report for people, to be opened in a browser: {REPORTS / 'demo.html'}")
     return 0 if idle else 1
 
 

@@ -89,6 +89,7 @@ def stage(collection: Path) -> None:
     shutil.copytree(ROOT / "collection", collection, ignore=_MADE_BY_TOOLS)
     for name in ("LICENSE", "CHANGELOG.rst"):
         shutil.copy2(ROOT / name, collection)
+    shutil.copytree(ROOT / "monitoring", collection / "monitoring")
     role = collection / "roles" / ROLE.name
     shutil.copytree(ROLE, role, ignore=_MADE_BY_TOOLS)
     (collection / "plugins").mkdir()

@@ -22,7 +22,7 @@ KINDS = ("report.json", "screen.txt", "artifact.md")
 
 # What differs from run to run, or from machine to machine. A key of the JSON report, as a whole:
 KEYS = {
-    r"started": "<instant>",
+    r"started|finished": "<instant>",
     r"(lock_)?seconds": "<seconds>",
     r"\w*bytes\w*|gives_back": "<bytes>",
     r"fingerprint": "<fingerprint>",

@@ -30,12 +30,15 @@ class Scheduled(Site):
     def __init__(self, server: PrefectServer, folder: Path) -> None:
         super().__init__(server, folder)
         self.home = folder / "home"
+        self.collector = folder / "collector"
+        self.collector.mkdir()
         self.variables = {
             "prefect_maintenance_home": str(self.home),
             "prefect_maintenance_api_auth_string": AUTH,
             "prefect_maintenance_api_headers": {"X-Proxy": KEY_HEADER},
             "prefect_maintenance_retention_days": SAME["logs"],
             "prefect_maintenance_vacuum_min_bytes": 1,
+            "prefect_maintenance_textfile_dir": str(self.collector),
         }
 
     @contextmanager

@@ -24,7 +24,7 @@ RUNS = {"flow_run", "task_run"}
 # What a file names in its SQL, and what it says of these tables that no row of the catalogue could.
 REASONS: dict[str, tuple[set[str], str]] = {
     "measure/examine.py": ({"alembic_version", "flow_run"}, "the schema's revision; the states"),
-    "measure/growth.py": ({*RUNS, "log", "flow", "deployment"}, "what people compare flows by"),
+    "measure/makers.py": ({*RUNS, "log", "flow", "deployment"}, "what people compare flows by"),
     "server/proof.py": ({"block_type", "variable"}, "what a proof of identity looks at"),
     "plan/rules.py": ({*RUNS, "log"}, "finished, unfinished, gone: said of runs and their logs"),
     "plan/candidates.py": (RUNS, "trees of runs and subflows"),

@@ -88,6 +88,7 @@ def record(
         "overdue": _oldest(report.get("tables", ()), "oldest_due"),
         "warnings": list(report.get("warnings", ())),
         "seconds": report.get("seconds", 0.0),
+        "started": report.get("started", ""),
     }
 
 
@@ -108,7 +109,10 @@ def fleet(
 ) -> dict[str, Any]:
     """Return the rollout as data; a server without a record was not reached."""
     missed = {**record(None, "", instant, check_mode), "status": "not reached"}
-    hosts = [{"host": host, **(one or missed)} for host, one in records.items()]
+    hosts = [
+        {"host": host, "report": f"{file_name(host)}.json", **(one or missed)}
+        for host, one in records.items()
+    ]
     deleted: dict[str, int] = {}
     for host in hosts:
         for table, rows in host["deleted"].items():

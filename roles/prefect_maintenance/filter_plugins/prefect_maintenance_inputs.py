@@ -80,6 +80,12 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     return {o.name: _numbers(o.type, values[PREFIX + o.name]) for o in options}
 
 
+def judged(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report that the play has added to, with the verdict that follows from it now."""
+    found: dict[str, Any] = _engine().report.plain.with_forecast(report)
+    return found
+
+
 def _numbers(kind: str, value: Any) -> Any:
     if kind == "dict":
         return {key: int(number) for key, number in value.items()}
@@ -123,8 +129,9 @@ def _refused(name: str, value: Any) -> str:
     engine = _engine()
     try:
         option = name.removeprefix(PREFIX)
-        engine.request.settings.Settings.parse({option: value}, check=True)
-        if option in engine.request.values.BOUNDS:
+        if option in engine.request.options.REQUEST:
+            engine.request.settings.Settings.parse({option: value}, check=True)
+        elif option in engine.request.values.BOUNDS:
             engine.request.values.integer(value, option)
     except engine.errors.MaintenanceError as error:
         named = {one.removeprefix(PREFIX) for one in _of("main")}
@@ -191,7 +198,7 @@ def _engine() -> Any:
     package = importlib.util.module_from_spec(spec)
     sys.modules[_PACKAGE] = package
     spec.loader.exec_module(package)
-    for part in ("request.settings", "errors"):
+    for part in ("request.settings", "errors", "report.plain"):
         import_module(f"{_PACKAGE}.{part}")
     return package
 
@@ -206,4 +213,5 @@ class FilterModule:
             "prefect_maintenance_faults": faults,
             "prefect_maintenance_passed": passed,
             "prefect_maintenance_parameters": parameters,
+            "prefect_maintenance_judged": judged,
         }

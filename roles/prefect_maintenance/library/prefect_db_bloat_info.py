@@ -115,6 +115,17 @@ options:
       cutoff.
     type: bool
     default: false
+  locate:
+    description: Only say in which folder of its server the files of the database lie.
+    type: bool
+    default: false
+  disk:
+    description:
+      - "What C(df -P -k) printed on the host on whose disk the database lies: C(host), C(path),
+        C(df), or C(why) there is nothing."
+      - Without it, only a disk of the target itself is looked at.
+    type: dict
+    default: {}
   before:
     description: Steps that are to follow; what the role in O(db_url) lacks for any of them is said
       now, before anything is changed.
@@ -151,7 +162,8 @@ database:
     107374182400}
 tables:
   description: Every table that is kept lean; sizes in bytes. C(oldest) is the oldest row,
-    C(oldest_due) the oldest that the policy would delete, null when there is none.
+    C(oldest_due) the oldest that the policy would delete, null when there is none;
+    C(rows_per_day) and C(bytes_per_day) come lately, null where that is not known.
   returned: unless the step could not begin
   type: list
   elements: dict
@@ -170,6 +182,14 @@ tables:
       oldest: "2026-04-02T00:00:00Z"
       oldest_due: "2026-05-01T00:00:00Z"
       cutoff: "2026-10-16T00:00:00Z"
+      rows_per_day: 120000.0
+      bytes_per_day: 48727818
+      growth_method: counted over 14 days
+place:
+  description: The folder of the database's files on its own server, or why it is not known.
+  returned: with O(locate), and then nothing else of the database
+  type: dict
+  sample: {"path": "/var/lib/postgresql/15/main", "why": ""}
 growth:
   description: Deployments and flows whose runs made the most rows, with O(growth_drivers).
   returned: unless the step could not begin
@@ -218,6 +238,8 @@ def main() -> None:
             "report": {"type": "dict", "default": {}},
             "background": {"type": "dict", "default": {}},
             "growth_drivers": {"type": "bool", "default": False},
+            "locate": {"type": "bool", "default": False},
+            "disk": {"type": "dict", "default": {}},
             "before": {
                 "type": "list",
                 "elements": "str",

@@ -210,6 +210,11 @@ kept:
       type: str
       returned: always
       sample: state CRASHED is not in the policy
+    reason:
+      description: The reason as one of few words that never change.
+      type: str
+      returned: always
+      sample: policy
 report:
   description: The report of the run so far, this step included; hand it to the next step.
   returned: always

@@ -6,6 +6,7 @@ import threading
 
 import sqlalchemy as sa
 from maintenance import engine_for, name_of, run_step, wait_until
+from paces import paced
 from rewriting import REWRITTEN, by_rewrite, kept_by_deletes
 from world import dump
 
@@ -30,7 +31,9 @@ def test_no_swap_happens_across_a_snapshot_that_would_see_an_empty_table(
     engine = engine_for(filled)
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
         old.execute(sa.text("SELECT 1 FROM flow LIMIT 1"))
-        outcome = run_step("purge", by_rewrite(filled, lock_timeout=0.5))
+        pace = paced()
+        outcome = run_step("purge", by_rewrite(filled, lock_timeout=0.5), pace=pace)
+        assert pace.events.waited["snapshots"] > 0
         seen = old.execute(sa.text("SELECT count(*) FROM log")).scalar_one()
         assert seen == len(before)
     assert any("snapshot" in warning for warning in outcome.report.warnings)

@@ -64,12 +64,22 @@ def broken(hosts: dict[str, dict[str, Any]], cluster: Postgres) -> dict[str, dic
     return {name: {**variables, **wrong.get(name, {})} for name, variables in hosts.items()}
 
 
+def succeeded(collector: Path) -> set[str]:
+    """Return the hosts that share the machine's file of metrics and have had a success."""
+    text = (collector / "prefect_maintenance.prom").read_text()
+    return set(re.findall(r'_last_success_timestamp_seconds\{host="([^"]+)"', text))
+
+
 def test_one_summary_names_three_broken_servers_and_a_retry_finishes_them(
     servers: Fleet, hosts: dict[str, dict[str, Any]], cluster: Postgres, tmp_path: Path
 ) -> None:
-    rollout = Rollout(tmp_path, broken(hosts, cluster))
+    collector = tmp_path / "collector"
+    collector.mkdir()
+    common = {"prefect_maintenance_textfile_dir": str(collector)}
+    rollout = Rollout(tmp_path, broken(hosts, cluster), **common)
     done = rollout.run()
     assert done.returncode == 2, done.stdout
+    assert succeeded(collector) == set(NAMES) - BROKEN
     assert done.stdout.count("PLAY [Keep Prefect servers lean]") == 3
     assert rollout.statuses() == {n: "failed" if n in BROKEN else "ok" for n in NAMES}
     for name in NAMES:
@@ -89,6 +99,7 @@ def test_one_summary_names_three_broken_servers_and_a_retry_finishes_them(
     assert rollout.statuses() == dict.fromkeys(NAMES, "ok")
     assert "4 servers: 4 ok" in again.stdout
     assert {servers.logs(name) for name in NAMES} == {DAYS - 6}
+    assert succeeded(collector) == set(NAMES)
     assert recap(again.stdout)["prefect-01"]["changed"] == 0
     assert not (rollout.reports / "fleet.retry").read_text()
 
@@ -125,17 +136,21 @@ def test_a_fleet_that_never_ran_is_checked_killed_in_the_middle_and_converges(
     servers: Fleet, cluster: Postgres, tmp_path: Path
 ) -> None:
     hosts = {f"cut-{n}": servers.add(f"cut-{n}", DAYS, rows=3000) for n in (1, 2)}
+    collector = tmp_path / "collector"
+    collector.mkdir()
     rollout = Rollout(
         tmp_path,
         hosts,
         prefect_maintenance_home=str(tmp_path / "home"),
         prefect_maintenance_serial="1, 100%",
+        prefect_maintenance_textfile_dir=str(collector),
     )
     checked = rollout.run("--check")
     assert checked.returncode == 0, checked.stdout
     assert "check only, nothing was changed" in checked.stdout
     assert rollout.fleet()["deleted"] == {"log": 2 * 6 * 3000}
     assert {servers.logs(name) for name in hosts} == {DAYS * 3000}
+    assert list(collector.iterdir()) == []
 
     by_deletes = "prefect_maintenance_purge_strategy=delete"
     running = subprocess.Popen(
@@ -150,10 +165,14 @@ def test_a_fleet_that_never_ran_is_checked_killed_in_the_middle_and_converges(
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert (DAYS - 6) * 3000 < servers.logs("cut-1") <= DAYS * 3000
+    lost = 'last_run_status{host="cut-1",status="failed"} 1\n'
+    assert lost in (collector / "prefect_maintenance.prom").read_text()
+    assert succeeded(collector) == set()
 
     done = rollout.run()
     assert done.returncode == 0, done.stdout
     assert {servers.logs(name) for name in hosts} == {(DAYS - 6) * 3000}
+    assert succeeded(collector) == set(hosts)
     nothing = rollout.run()
     assert nothing.returncode == 0, nothing.stdout
     assert {ended["changed"] for ended in recap(nothing.stdout).values()} == {0}

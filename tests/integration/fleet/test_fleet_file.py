@@ -34,7 +34,8 @@ def rollout(
 
 
 def files(rollout: Rollout) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in rollout.reports.iterdir()}
+    found = (path for path in rollout.reports.rglob("*") if path.is_file())
+    return {str(path.relative_to(rollout.reports)): path.read_bytes() for path in found}
 
 
 def entries(rollout: Rollout) -> dict[str, dict[str, Any]]:

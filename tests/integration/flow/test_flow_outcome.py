@@ -75,6 +75,8 @@ class Site:
                 "PREFECT_MAINTENANCE_CREDENTIALS": str(credentials),
                 "PREFECT_MAINTENANCE_STOP_FILE": str(self.folder / "stop"),
                 "STOP_FILE": str(self.folder / "stop"),
+                "PREFECT_MAINTENANCE_TEXTFILE_DIR": str(self.metrics.parent),
+                "PREFECT_MAINTENANCE_HOST": "prefect-1",
             },
             capture_output=True,
             text=True,
@@ -82,6 +84,11 @@ class Site:
         said = [x[7:] for x in done.stdout.splitlines() if x.startswith("REPORT ")]
         assert bool(said) == (done.returncode == 0), done.stderr[-3000:]
         return Ended(json.loads(said[0]) if said else None, self._artifact(), done.stderr)
+
+    @property
+    def metrics(self) -> Path:
+        """The file for Prometheus."""
+        return self.folder / "collector" / "prefect_maintenance.prom"
 
     def rows(self) -> Dump:
         engine = engine_for(self.server.db_url)
@@ -107,7 +114,9 @@ def site(shared_server: PrefectServer, tmp_path: Path) -> Site:
     # Seen from half an hour ahead, minutes between two runs do not change what goes.
     policy = Policy(datetime.now(UTC) + timedelta(minutes=30), SAME)
     fill(shared_server.db_url, policy, seed=5)
-    return Site(shared_server, tmp_path)
+    site = Site(shared_server, tmp_path)
+    site.metrics.parent.mkdir()
+    return site
 
 
 @pytest.fixture
@@ -127,6 +136,14 @@ def survived(before: Dump, after: Dump) -> bool:
     return all(after[t].get(i) == row for t in TABLES for i, row in before[t].items())
 
 
+def last_status(site: Site) -> str:
+    """Return how the last run ended, as the metrics have it."""
+    sign = 'prefect_maintenance_last_run_status{host="prefect-1",status="'
+    lines = site.metrics.read_text().splitlines()
+    (status,) = [x for x in lines if x.startswith(sign) and x.endswith("} 1")]
+    return status.removeprefix(sign).partition('"')[0]
+
+
 def test_a_dry_run_says_what_would_go_and_changes_none_of_it(site: Site) -> None:
     before = site.rows()
     checked = site.run(dry_run=True, vacuum="auto")
@@ -138,8 +155,11 @@ def test_a_dry_run_says_what_would_go_and_changes_none_of_it(site: Site) -> None
     foretold = {t: n for t, n in checked.report["deleted"].items() if t in before and n}
     assert foretold["log"] > 0
     assert f"| {foretold['log']:,} |" in checked.row("log")
+    assert not site.metrics.exists()
 
     site.run()
+    assert last_status(site) == "ok"
+    assert 'last_success_timestamp_seconds{host="prefect-1"}' in site.metrics.read_text()
     after = site.rows()
     gone = {t: len(set(before[t]) - set(after[t])) for t in foretold}
     assert gone == foretold
@@ -215,3 +235,5 @@ def test_a_run_that_ends_between_two_steps_is_partial_only_when_rows_went(
     assert told in ended.artifact
     deleted = ended.row("log").split("|")[3].strip()
     assert (deleted != "0") == (status == "partial")
+    assert last_status(site) == status
+    assert "last_success" not in site.metrics.read_text()

@@ -61,11 +61,13 @@ def test_a_wait_without_a_time_budget_ends_and_names_the_holder(
 def test_a_wait_that_the_time_budget_ends_names_the_holder(
     cluster: Postgres, database: str, neighbour: str
 ) -> None:
+    pace = paced(None, Budget(1))
     with (
         holding(cluster, neighbour, "postgres", "prefect-maintenance elsewhere"),
         pytest.raises(Stopped, match=f"budget of 1 s .* elsewhere as {neighbour}"),
     ):
-        run_step("purge", {"db_url": database}, pace=paced(None, Budget(1)))
+        run_step("purge", {"db_url": database}, pace=pace)
+    assert pace.events.waited["cluster"] >= 0.5
 
 
 def test_a_stranger_in_another_database_who_has_the_key_takes_no_place(

@@ -64,6 +64,15 @@ def fill_to_be_rewritten(engine: sa.Engine) -> None:
         connection.exec_driver_sql("ANALYZE")
 
 
+# Where the tests run, the disk is another one each time.
+DISK = {
+    "host": "db1",
+    "path": "/var/lib/postgresql",
+    "df": "Filesystem 1024-blocks Used Available Capacity Mounted on\n"
+    "/dev/sdb 1048576000 1024 1048574976 1% /var/lib\n",
+}
+
+
 def carried_out(server: PrefectServer, mode: str) -> dict[str, str]:
     """Carry out the steps as the role does; returns what is to be read, by the kind of file."""
     asked = request(
@@ -76,7 +85,7 @@ def carried_out(server: PrefectServer, mode: str) -> dict[str, str]:
     report: Mapping[str, Any] = {"host": "db1.example.org"}
     screen: list[str] = []
     for step in ("bloat_info", "purge", "delete", "vacuum"):
-        more = {"growth_drivers": True} if step == "bloat_info" else {}
+        more = {"growth_drivers": True, "disk": DISK} if step == "bloat_info" else {}
         settings = Settings.parse({**asked, **more, "report": report}, check=mode == "check")
         outcome = STEPS[step](settings, Pace())
         report = outcome.report.as_json()

@@ -84,6 +84,8 @@ def check_and_maintain(
 
 def report(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "reports" / "demo.json").read_text())
+    # The page is drawn by templates that lie elsewhere in a collection.
+    assert str(found["reference_time"])[:10] in (folder / "reports" / "demo.html").read_text()
     return found
 
 

@@ -177,6 +177,7 @@ def test_the_second_run_finds_the_same_inventory_and_no_warning(project: Project
         assert "[WARNING]" not in done.stdout + done.stderr
     assert {path.name for path in project.reports.iterdir()} == {
         "first.json", "second.json", "fleet.json", "fleet.retry",
+        "first.html", "second.html", "fleet.html", "history",
     }  # fmt: skip
     assert [path.name for path in project.inventory.rglob("*")] == ["hosts.yml"]
     graph = project.run("ansible-inventory", "--graph")

@@ -50,7 +50,8 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         "db_url": "{{ db_url }}", "role": "converged", "password": "s3cret", "own": True}),
     ("prefect_db_bloat_info", {
         **POLICY, **API, "report": {"host": "here"}, "growth_drivers": True,
-        "before": ["purge", "delete", "vacuum"]}),
+        "before": ["purge", "delete", "vacuum"], "locate": False,
+        "disk": {"host": "db1", "path": "/data", "df": "x 100 40 60 40% /data", "why": ""}}),
     ("prefect_db_purge", {
         **POLICY, **API, **WORK, "report": "{{ prefect_db_bloat_info.report }}",
         "purge_strategy": "delete", "batch_size": 500, "vacuum": "plain",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 import sqlalchemy as sa
@@ -60,7 +61,15 @@ def test_every_host_has_a_report_of_its_own_and_none_leaves_the_folder(tmp_path:
         HOSTS, "failed"
     )
     assert sorted(report["host"] for report in files.values()) == sorted(HOSTS)
-    assert {path.name for path in tmp_path.rglob("*.json")} == {*files, "fleet.json"}
+    assert {path.name for path in reports.glob("*.html")} == {
+        name.replace(".json", ".html") for name in (*files, "fleet.json")
+    }
+    kept = [path.parent.name for path in (reports / "history").glob("*/*.json")]
+    assert sorted(kept) == sorted(name.removesuffix(".json") for name in files)
+    everything = [*reports.glob("*.json"), *reports.glob("history/*/*.json")]
+    assert sorted(tmp_path.rglob("*.json")) == sorted(everything)
+    links = re.findall(r'<a href="([^"]+)\.html"', (reports / "fleet.html").read_text())
+    assert {f"{unquote(link)}.json" for link in links} == set(files)
     assert "cannot connect to the database" in done.stdout
 
 

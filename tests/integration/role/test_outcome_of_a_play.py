@@ -93,4 +93,6 @@ def test_a_server_that_is_lost_between_two_steps_is_reported_with_what_was_done(
     report = json.loads((tmp_path / "lost.json").read_text())
     assert (report["status"], report["deleted"]) == ("partial", {"log": 3})
     assert report["errors"] == ["the connection to the server was lost: no route to host"]
+    (need,) = report["verdict"]["needs"]
+    assert need["text"] == report["errors"][0]
     assert "purged" in done.stdout

@@ -18,12 +18,16 @@ from lab.postgres import PASSWORD, Postgres, free_port
 def test_check_then_real_then_nothing_left_from_any_folder(site: Site) -> None:
     engine = engine_for(site.server.db_url)
     before = dump(engine, ["log", "flow_run", "artifact"])
+    metrics = site.folder / "collector" / "prefect_maintenance.prom"
+    metrics.parent.mkdir()
+    site.variables = {"prefect_maintenance_textfile_dir": str(metrics.parent)}
     checked = site.play("maintain", "--check")
     assert checked.returncode == 0, checked.stdout
     assert "check only, nothing was changed" in checked.stdout
     assert dump(engine, ["log", "flow_run", "artifact"]) == before
     foretold = site.report()
     assert foretold["check_mode"] is True
+    assert not metrics.exists()
 
     done = site.play("maintain")
     assert done.returncode == 0, done.stdout
@@ -34,13 +38,16 @@ def test_check_then_real_then_nothing_left_from_any_folder(site: Site) -> None:
     assert report["status"] == "ok"
     assert report["server"]["version"] == site.server.version
     assert {"dialect", "version", "bytes_before", "bytes_after"} <= set(report["database"])
-    assert {"what", "rows", "why"} == set(report["kept"][0])
+    assert {"what", "rows", "why", "reason"} == set(report["kept"][0])
     log = next(table for table in report["tables"] if table["name"] == "log")
     assert log["rows_before"] - report["deleted"]["log"] == log["rows_after"]
+    gone = 'prefect_maintenance_last_run_deleted_rows{host="demo",table="log"} '
+    assert f"{gone}{report['deleted']['log']}\n" in metrics.read_text()
 
     again = site.play("maintain")
     assert again.returncode == 0, again.stdout
     assert recap(again.stdout)["changed"] == 0
+    assert f"{gone}0\n" in metrics.read_text()
 
 
 def test_the_read_only_report_shows_sizes_bloat_age_and_growth(site: Site) -> None:
@@ -48,9 +55,12 @@ def test_the_read_only_report_shows_sizes_bloat_age_and_growth(site: Site) -> No
     shown = site.play("report")
     assert shown.returncode == 0, shown.stdout
     assert recap(shown.stdout)["changed"] == 0
-    for part in ("bloat", "oldest row", "what makes the rows", "oracle"):
+    for part in ("bloat", "oldest row", "what makes the rows", "oracle", "rows a day", "settles"):
         assert part in shown.stdout
+    assert "how much of its disk is free" not in shown.stdout
     report = site.report("demo-report.json")
+    assert report["verdict"]["lines"][0] in shown.stdout
+    assert report["forecast"]["makers"]["flows"] == report["growth"]
     assert report["growth"][0]["flow"] == "oracle"
     assert dump(engine_for(site.server.db_url)) == before
 

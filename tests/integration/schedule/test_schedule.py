@@ -115,6 +115,8 @@ def test_a_worker_leaves_what_the_policy_keeps_and_tells_people_about_it(
         "Measure the database", "Purge logs, events and orphans", "Delete runs and artifacts",
         "Give the space back",
     }  # fmt: skip
+    metrics = (site.collector / "prefect_maintenance.prom").read_text()
+    assert 'last_run_status{host="demo",status="ok"} 1\n' in metrics
     # The run's own rows obey the policy, and are young.
     assert run in after["flow_run"]
     told = json.dumps([artifacts, tasks, logs, done, sorted(seen)], default=str)

@@ -231,6 +231,28 @@ def test_a_worker_of_the_pool_starts_no_command_of_a_deployment_that_was_changed
     api.ask("DELETE", "/work_pools/worked-pool")
 
 
+def test_a_closed_pool_of_an_earlier_version_takes_the_variables_that_are_new(
+    api: PrefectApi,
+) -> None:
+    old = WorkPool("older-pool", only_environment=ALLOWED[:1])
+    ensure_work_pool(api, old, present=True, check=False)
+    pool = WorkPool("older-pool", only_environment=ALLOWED)
+    foretold = ensure_work_pool(api, pool, present=True, check=True)
+    done = ensure_work_pool(api, pool, present=True, check=False)
+    again = ensure_work_pool(api, pool, present=True, check=False)
+    assert (foretold.changed, done.changed, again.changed) == (True, True, False)
+    assert ensure_work_pool(api, old, present=True, check=False).changed is False
+    flow = api.ask("POST", "/flows/", json={"name": "older"})
+    body = {"name": "older", "flow_id": flow["id"], "work_pool_name": "older-pool"}
+    own = {"env": dict.fromkeys(ALLOWED, "/somewhere")}
+    api.ask("POST", "/deployments/", json={**body, "job_variables": own})
+    with pytest.raises(ApiError):
+        api.ask("POST", "/deployments/", json={
+            **body, "name": "another", "job_variables": {"env": {"LD_PRELOAD": "/tmp/x.so"}},
+        })  # fmt: skip
+    api.ask("DELETE", "/work_pools/older-pool")
+
+
 def test_a_pool_that_was_there_is_left_as_it_is_and_named(api: PrefectApi) -> None:
     ensure_work_pool(api, WorkPool("open-pool"), present=True, check=False)
     before = api.find("/work_pools/open-pool")

@@ -106,24 +106,26 @@ def test_the_longest_wait_is_waited_and_said_and_then_everybody_is_asked_again()
 
     def once(moment: Moment) -> Answer:
         asked.append(moment.waited)
-        return Wait("a standby is behind", 0.02) if len(asked) < 3 else None
+        return Wait("a standby is behind", 0.02, "lock") if len(asked) < 3 else None
 
     def briefly(moment: Moment) -> Answer:
-        return Wait("autovacuum is at work", 0.001) if moment.waited < 0.001 else None
+        return Wait("autovacuum is at work", 0.001, "cluster") if moment.waited < 0.001 else None
 
-    Pace(Events(told.append), (briefly, once))(AT)
+    pace = Pace(Events(told.append), (briefly, once))
+    pace(AT)
     assert len(asked) == 3
+    assert pace.events.waited == {"lock": 0.04}
     assert told == [
         AT,
-        Waiting("log", "a standby is behind", 0.02),
-        Waiting("log", "a standby is behind", 0.02),
+        Waiting("log", "a standby is behind", 0.02, "lock"),
+        Waiting("log", "a standby is behind", 0.02, "lock"),
     ]
     assert asked == sorted(asked)
 
 
 def test_a_stop_comes_before_any_wait(tmp_path: Path) -> None:
     told: list[Event] = []
-    pace = Pace(Events(told.append), (lambda _: Wait("for ever", 3600), StopFile(tmp_path)))
+    pace = Pace(Events(told.append), (lambda _: Wait("for ever", 3600, "lock"), StopFile(tmp_path)))
     with pytest.raises(Stopped):
         pace(AT)
     assert not any(isinstance(event, Waiting) for event in told)

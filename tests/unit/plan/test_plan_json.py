@@ -6,12 +6,15 @@ import json
 from dataclasses import replace
 
 from prefect_maintenance.plan.choices import Choice, Cost, Decision
-from prefect_maintenance.plan.plan import Kept, Plan
+from prefect_maintenance.plan.estimate import Estimate
+from prefect_maintenance.plan.plan import OLD, PARENT_GONE, Kept, Plan, Reason
 
 PURGED = Plan(
     rows={"log": 90, "events": 7},
     kept=(Kept("log", 3, "their flow run is not finished"),),
     orphaned={"log": 2},
+    reasons=(Reason("log", 88, OLD), Reason("log", 2, PARENT_GONE), Reason("events", 7, OLD)),
+    estimates={"log": Estimate(4096, 1.5, 10, 10)},
     decisions={
         "log": Decision(
             "log", "rewrite", "90 % of the rows go", {"rewrite": Cost(1.5, 10, 20, 0.01)}, 4096
@@ -24,7 +27,8 @@ RECLAIMED = Plan(
         Choice("log", "plain", 0, "the purge rewrites it"),
         Choice("flow_run", "rewrite", 1024, "a rewrite gives back 1.0 KiB"),
         Choice(None, "full", 512, "the whole file"),
-    )
+    ),
+    estimates={"flow_run": Estimate(1024, 0.5, 5, 10), None: Estimate(512, 0.25, 0, 250)},
 )
 WHOLE = PURGED.joined(DELETED).joined(RECLAIMED)
 
@@ -56,6 +60,8 @@ def test_a_plan_that_differs_in_anything_has_another_fingerprint() -> None:
     others = (
         replace(PURGED, rows={"log": 91, "events": 7}),
         replace(PURGED, kept=()),
+        replace(PURGED, reasons=()),
+        replace(PURGED, estimates={}),
         replace(PURGED, orphaned={}),
         replace(PURGED, decisions={"log": replace(decision, strategy="delete")}),
         replace(PURGED, decisions={"log": replace(decision, costs={})}),

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
-from prefect_maintenance.plan.plan import Kept
+from prefect_maintenance.plan.choices import Decision
+from prefect_maintenance.plan.estimate import Estimate
+from prefect_maintenance.plan.plan import OLD, PARENT_GONE, WITH_RUN, Kept, Plan, Reason
+from prefect_maintenance.report.estimated import as_json
 from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.report.report import Report
 from prefect_maintenance.report.tables import TableReport
@@ -35,6 +38,20 @@ TABLE: dict[str, Any] = {
     "reclaim": "none",
     "error": None,
 }
+PLAN = Plan(
+    reasons=(
+        Reason("log", 48_200_000, OLD),
+        Reason("events", 1_204_511, OLD),
+        Reason("log", 10_000, PARENT_GONE),
+        Reason("flow_run", 20_400, OLD),
+        Reason("log", 377, WITH_RUN),
+    ),
+    decisions={"log": Decision("log", "rewrite", "", {}, 15 * 2**30)},
+    estimates={
+        "log": Estimate(15 * 2**30, 41.2, 3 * 2**30, 120),
+        "events": Estimate(0, 12.0, 2**30),
+    },
+)
 REPORT: dict[str, Any] = {
     "status": "partial",
     "check_mode": False,
@@ -59,6 +76,10 @@ REPORT: dict[str, Any] = {
             "ways": {"rewrite": 48_200_000, "delete by run": 10_000, "cascade": 377},
             "strategy_why": "94 % of the rows go; purge_strategy is rewrite",
             "reclaim": "plain",
+            "estimate": as_json(PLAN.estimates["log"]),
+            "seconds": 38.0,
+            "wal_bytes": 2**31,
+            "lock_ms_max": 96,
         },
         {
             **TABLE,
@@ -71,6 +92,9 @@ REPORT: dict[str, Any] = {
             "cutoff": "2026-06-16T02:00:00Z",
             "strategy": "delete by time range",
             "ways": {"delete by time range": 1_204_511},
+            "estimate": as_json(PLAN.estimates["events"]),
+            "seconds": 14.5,
+            "wal_bytes": 900 * 2**20,
             "error": "somebody holds a lock on it; try again later",
         },
         {
@@ -85,6 +109,15 @@ REPORT: dict[str, Any] = {
         },
         {**TABLE, "name": "artifact", "bytes_before": None, "bytes_after": None, "error": "no"},
     ],
+    "steps": ["inspect", "purge", "delete", "vacuum"],
+    "plan": PLAN.as_json(),
+    "estimate": as_json(PLAN.estimate),
+    "measured": {
+        "bytes_back": 12 * 2**30,
+        "seconds": 52.5,
+        "wal_bytes": 3048 * 2**20,
+        "lock_ms": 1_204,
+    },
     "warnings": ["unknown tables are left alone: somebody_elses"],
     "errors": ["vacuum: events: somebody holds a lock on it; try again later"],
 }
@@ -95,6 +128,13 @@ GROWTH: list[dict[str, object]] = [
      "logs": 31_000_000},
     {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
 ]  # fmt: skip
+FORECAST = {
+    "days_measured": 14.0,
+    "disk": {"path": "/var/lib/postgresql", "free_bytes": 2**30, "total_bytes": 2**35,
+             "where": "db1"},
+    "makers": {"flows": GROWTH, "event_types": [{"event": "prefect.flow-run.heartbeat",
+                                                 "rows": 1_204_511}]},
+}  # fmt: skip
 SMALL = {"bytes_before": 5 * 2**20, "bytes_after": 5 * 2**20}
 
 
@@ -108,6 +148,7 @@ def report(*, check: bool = False, **changes: Any) -> dict[str, Any]:
     made = {**REPORT, **changes, "check_mode": check}
     if not check:
         return made
+    made["measured"] = {}
     size = made["database"]["bytes_before"]
     return {
         **made,
@@ -133,13 +174,13 @@ def whole(made: dict[str, Any]) -> Report:
     bloat = {"bloat_bytes": 2**20, "bloat_percent": 99.6, "bloat_method": "exact, by pgstattuple"}
     tables = [TableReport(**{**t, **later, **sizes, **bloat}) for t in made["tables"]]
     first = {"rewrite": COST, "delete": {**COST, "seconds": 3725.0}}
-    took: dict[str, Any] = {
-        "seconds": 38.0,
-        "wal_bytes": 2**31,
-        "extra_bytes": 2**30,
-        "lock_ms_max": 96,
+    grown: dict[str, Any] = {
+        "rows_per_day": 214_285.7,
+        "bytes_per_day": 67 * 2**20,
+        "growth_method": "counted",
     }
-    tables[0] = replace(tables[0], estimates=first, **took)
+    tables = [replace(table, **grown) for table in tables]
+    tables[0] = replace(tables[0], estimates=first, extra_bytes=2**30)
     why = "a rewrite gives back 40.0 MiB, 44 % of it"
     tables[2] = replace(tables[2], reclaim="rewrite", reclaim_why=why)
     if not made["check_mode"]:
@@ -156,9 +197,12 @@ def whole(made: dict[str, Any]) -> Report:
         "cutoffs": {},
         "kept": tuple(Kept(**kept) for kept in made["kept"]),
         "tables": tuple(tables),
-        "steps": ("inspect", "purge", "delete", "vacuum"),
+        "forecast": FORECAST,
+        "steps": tuple(made["steps"]),
+        "plan": Plan.of_json(made["plan"]),
     }
-    return Report(**{**made, **more})
+    known = {name: value for name, value in made.items() if name not in ("estimate", "measured")}
+    return Report(**{**known, **more})
 
 
 def servers(fleet: ModuleType, *, check: bool) -> dict[str, Any]:

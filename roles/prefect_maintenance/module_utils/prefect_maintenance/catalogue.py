@@ -52,6 +52,14 @@ class Table:
         return any(parent.table == FLOW_RUN.name and not parent.enforced for parent in self.parents)
 
     @property
+    def goes_with(self) -> str | None:
+        """The table with whose rows its own come and go; None where they have their own age."""
+        for parent in self.parents:
+            if self.entity is None or self.entity == BY_NAME[parent.table].entity:
+                return parent.table
+        return None
+
+    @property
     def locked(self) -> bool:
         """Whether its rows are locked and asked about once more before they go."""
         return self.deleted_by == "api" and self.repeats is None

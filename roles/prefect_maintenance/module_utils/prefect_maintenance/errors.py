@@ -7,7 +7,12 @@ class MaintenanceError(Exception):
     """Root of the tree; its text is meant for the person who runs the maintenance.
 
     It is one line, whatever the names have that a database or a server put into it.
+
+    Attributes:
+        remedy: the command or variable that helps against every error of the kind, if one does.
     """
+
+    remedy = ""
 
     def __str__(self) -> str:
         return "".join(sign if sign.isprintable() else " " for sign in super().__str__())
@@ -19,6 +24,8 @@ class SettingsError(MaintenanceError):
 
 class ConnectionFailed(MaintenanceError):
     """The database or the API cannot be reached, or refuses the credentials."""
+
+    remedy = "correct prefect_maintenance_db_url or prefect_maintenance_api_url"
 
 
 class Unsupported(MaintenanceError):
@@ -32,9 +39,13 @@ class Mismatch(MaintenanceError):
 class Busy(MaintenanceError):
     """Another maintenance run is at work on the same database."""
 
+    remedy = "run again when the other run has ended"
+
 
 class LockTimeout(MaintenanceError):
     """A lock could not be had in the time allowed."""
+
+    remedy = "run again at a quieter time, or raise prefect_maintenance_lock_timeout"
 
 
 class GaveWay(LockTimeout):
@@ -44,9 +55,13 @@ class GaveWay(LockTimeout):
 class DiskFull(MaintenanceError):
     """The disk of the database server is full."""
 
+    remedy = "free some disk on the database server and run again"
+
 
 class PrivilegeError(MaintenanceError):
     """The database role lacks a privilege that the step needs."""
+
+    remedy = "ansible-playbook playbooks/privileges.yml"
 
 
 class ApiError(MaintenanceError):
@@ -67,6 +82,10 @@ class Conflict(MaintenanceError):
 
 class Stopped(MaintenanceError):
     """The run ended between two batches: time budget used up, or asked to stop."""
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy or "run again to go on"
 
 
 class StepFailed(MaintenanceError):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+# What work waits for: a monitor counts the seconds of each.
+WaitKind = Literal["cluster", "lock", "single_writer", "snapshots"]
 
 # Units of a progress that is made before the work: what is counted says nothing of how far it is.
 COUNTED, MEASURED = "tables counted", "tables measured"
@@ -37,11 +41,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The work on a table goes on later; `seconds` is how long it waits before it looks again."""
+    """The work on a table goes on later.
+
+    Attributes:
+        table: its name, or what else is worked on.
+        why: for people.
+        seconds: for which it waits before it looks again.
+        kind: what it waits for.
+    """
 
     table: str
     why: str
     seconds: float
+    kind: WaitKind
 
 
 @dataclass(frozen=True)
@@ -159,15 +171,19 @@ class Events:
 
     Attributes:
         listener: told of everything at once; what it raises ends the step.
-        kept: all but progress, of which there is one a batch.
+        kept: all but progress and waits, of which there is one a batch.
+        waited: seconds, by what was waited for.
     """
 
     listener: Listener | None = None
     kept: list[Event] = field(default_factory=list)
+    waited: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
         if not isinstance(event, Progress | Waiting):
             self.kept.append(event)
+        if isinstance(event, Waiting):
+            self.waited[event.kind] = self.waited.get(event.kind, 0.0) + event.seconds
         if self.listener:
             self.listener(event)

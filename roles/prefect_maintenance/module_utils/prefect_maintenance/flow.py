@@ -31,15 +31,18 @@ from .errors import MaintenanceError, SettingsError
 from .events import Event, Progress, Waiting
 from .report.live import Live
 from .report.markdown import markdown
-from .report.report import failed
+from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
 from .request.values import BOUNDS
 from .run.line import LINE, carry_out, privileges_for
 from .run.line import batch_size as batch_of
 
-# Where the environment of a run names the file with the credentials, and the stop file.
+# Where the environment of a run names the file with the credentials, the stop file, the folder for
+# the metrics, and the server as the inventory does.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
 STOP_FILE = "PREFECT_MAINTENANCE_STOP_FILE"
+TEXTFILE_DIR = "PREFECT_MAINTENANCE_TEXTFILE_DIR"
+HOST = "PREFECT_MAINTENANCE_HOST"
 
 _NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api_ca_cert",
           "api_validate_certs")  # fmt: skip
@@ -136,7 +139,8 @@ def maintenance(
         "per_cluster": per_cluster,
     }
     held = read_credentials()
-    report: dict[str, Any] = {"host": socket.gethostname()}
+    # Both doors name the server alike, or a monitor would take it for two.
+    report: dict[str, Any] = {"host": os.environ.get(HOST) or socket.gethostname()}
     shown = _Shown()
     try:
         with sign_of_life(held.get("db_url")):
@@ -253,6 +257,7 @@ def _as_task(step: str, name: str) -> Any:
         more = {
             "batch_size": batch_of(step, asked["batch_size"]),
             "stop_file": os.environ.get(STOP_FILE),
+            "textfile_dir": os.environ.get(TEXTFILE_DIR),
             "report": report,
         }
         request = {**asked, **read_credentials(), **more}

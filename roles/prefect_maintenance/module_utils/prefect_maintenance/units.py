@@ -1,18 +1,27 @@
-"""Numbers for people: bytes, counts, seconds."""
+"""Numbers for people: bytes, counts, seconds; with nothing but Python, for the controller too."""
 
 from __future__ import annotations
 
-import humanize
+_STEP = 1024
+_LARGER = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def size(value: int | float | None) -> str:
     """Return bytes as people read them, in powers of two; "?" when nobody knows."""
-    return "?" if value is None else str(humanize.naturalsize(value, binary=True))
+    if value is None:
+        return "?"
+    if abs(value) < _STEP:
+        return f"{int(value)} {'Byte' if abs(value) == 1 else 'Bytes'}"
+    number, power = value / _STEP, 0
+    # What rounds to 1,024 of a unit is one of the next.
+    while abs(round(number, 1)) >= _STEP and power < len(_LARGER) - 1:
+        number, power = number / _STEP, power + 1
+    return f"{number:.1f} {_LARGER[power]}"
 
 
 def count(value: int | None) -> str:
     """Return a number with commas between its thousands; "?" when nobody knows."""
-    return "?" if value is None else str(humanize.intcomma(value))
+    return "?" if value is None else f"{value:,}"
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ..errors import ConnectionFailed, LockTimeout, SettingsError, Unsupported
+from ..events import Events, Waiting
 from ..request.database_url import parse_url
 from .driver_errors import told, unreachable
 from .pooler import require_own_session
@@ -35,12 +36,14 @@ class Database:
 
     Attributes:
         version: of PostgreSQL as a number, e.g. 140011; 0 on SQLite.
+        events: takes the waits for locks.
     """
 
     connection: sa.Connection
     url: sa.URL
     dialect: str
     version: int = 0
+    events: Events = field(default_factory=Events)
 
     @property
     def is_postgresql(self) -> bool:
@@ -130,7 +133,9 @@ class Database:
             try:
                 return operation()
             except LockTimeout:
-                time.sleep(0.2 * 2**attempt)
+                pause = 0.2 * 2**attempt
+                self.events(Waiting("the database", "somebody holds a lock", pause, "lock"))
+                time.sleep(pause)
         return operation()
 
     def _execute(self, sql: str, values: Mapping[str, Any] | None) -> sa.CursorResult[Any]:
@@ -172,8 +177,15 @@ def default_url() -> str:
 
 
 @contextmanager
-def connect(db_url: str | sa.URL | None, lock_timeout: float) -> Iterator[Database]:
+def connect(
+    db_url: str | sa.URL | None, lock_timeout: float, events: Events | None = None
+) -> Iterator[Database]:
     """Open the database for one step and close it afterwards.
+
+    Args:
+        db_url: None is the target's own.
+        lock_timeout: seconds for which a statement waits for a lock.
+        events: takes the waits for locks.
 
     Raises:
         ConnectionFailed: it cannot be reached or refuses the credentials.
@@ -194,7 +206,7 @@ def connect(db_url: str | sa.URL | None, lock_timeout: float) -> Iterator[Databa
                 version = prepare_postgresql(connection, lock_timeout)
             else:
                 prepare_sqlite(connection)
-        yield Database(connection=connection, url=url, dialect=dialect, version=version)
+        yield Database(connection, url, dialect, version, events or Events())
     finally:
         connection.close()
         engine.dispose()

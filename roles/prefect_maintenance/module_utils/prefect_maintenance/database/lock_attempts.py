@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..errors import LockTimeout
+from ..events import Waiting
 from .connection import Database
 
 # The longest that others stand behind an attempt. It is shorter than deadlock_timeout (1 s), so in
@@ -91,6 +92,8 @@ def repeat(
         between()
         if now > until or now - begun > _WORKED:
             raise _not_had(database, table, lock_timeout)
+        waited = now - begun + _PAUSE
+        database.events(Waiting(table, f"somebody holds a lock on {table}", waited, "lock"))
         time.sleep(_PAUSE)
 
 

@@ -74,7 +74,9 @@ def rewrite(job: Rewrite) -> Rewritten:
     try:
         with ExitStack() as opened:
             try:
-                copier = opened.enter_context(connect(job.database.url, job.lock_timeout))
+                copier = opened.enter_context(
+                    connect(job.database.url, job.lock_timeout, job.database.events)
+                )
             except ConnectionFailed as error:
                 raise Refused(f"{job.table} needs a second session: {error}") from None
             follow(job, names)

@@ -59,7 +59,7 @@ def shortage(database: Database, survivors: int, table: str | None = None) -> st
         table: the table on PostgreSQL; its tablespace, the WAL and the sorts of its indexes are
             looked at, each on its own disk. Without it everything counts for the data directory.
     """
-    data = _data_directory(database)
+    data = data_directory(database)
     if isinstance(data, str):
         return None
     needs = [_Need("the data", data, COPIES * survivors)]
@@ -89,7 +89,7 @@ def require(database: Database, what: str, survivors: int) -> None:
 
 def unknown(database: Database) -> str | None:
     """Say why the free disk of the database cannot be seen from here; None when it can."""
-    data = _data_directory(database)
+    data = data_directory(database)
     if isinstance(data, Path):
         return None
     return (
@@ -104,7 +104,7 @@ def scarce(database: Database) -> list[str]:
 
     A server whose WAL cannot be written stops. Nothing where the disk cannot be seen.
     """
-    data = _data_directory(database)
+    data = data_directory(database)
     if isinstance(data, str) or not database.is_postgresql:
         return []
     folder = (data / "pg_wal").resolve()
@@ -167,7 +167,7 @@ def _size(entry: Path) -> int:
         return 0
 
 
-def _data_directory(database: Database) -> Path | str:
+def data_directory(database: Database) -> Path | str:
     """Return the folder of the data when it is on this machine and may be looked at, else why."""
     if not database.is_postgresql:
         return database.file.parent

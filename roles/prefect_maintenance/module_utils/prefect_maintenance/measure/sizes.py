@@ -11,6 +11,7 @@ from ..database.connection import Database
 from ..errors import MaintenanceError
 from ..events import MEASURED, Counting, Listener, silent
 from .bloat import free_in_heap
+from .fresh_indexes import loose, of_table
 
 # An exact count of a table larger than this would take longer than the maintenance itself.
 EXACT_BELOW_BYTES = 2 * 2**30
@@ -36,9 +37,24 @@ _SQLITE_DBSTAT = "SELECT name, sum(pgsize), sum(unused) FROM dbstat GROUP BY nam
 _SQLITE_INDEXES = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = :t"
 
 
+# Of a smaller table it does not matter what its indexes would take.
+_WORTH_A_LOOK = 2**20
+# Bytes of an index without a row on PostgreSQL: its first page and its root.
+_EMPTY = 2 * 8192
+# What pages of an SQLite index are short of full right after VACUUM.
+_SHORT = 0.02
+
+
 @dataclass(frozen=True)
 class TableSize:
-    """One table as it lies on disk; bytes, rows, and how each was found out."""
+    """One table as it lies on disk; bytes, rows, and how each was found out.
+
+    Attributes:
+        bloat_bytes: that its live rows do not need.
+        loose_bytes: that its indexes lose beside that when they are built anew. They come again as
+            rows come, so they are no reason for a rewrite.
+        least_bytes: that it would take without a row.
+    """
 
     name: str
     rows: int
@@ -51,6 +67,24 @@ class TableSize:
     bloat_bytes: int
     bloat_method: str
     oldest: datetime | None
+    loose_bytes: int = 0
+    least_bytes: int = 0
+
+    def share(self, rows: int) -> float:
+        """Return the share that so many rows are of the table's."""
+        if not self.rows:
+            return 1.0 if rows else 0.0
+        return min(1.0, rows / self.rows)
+
+    def kept_bytes(self, goes: int) -> int:
+        """Return the bytes of what is kept when so many rows go, without bloat."""
+        return int((1 - self.share(goes)) * (self.bytes - self.bloat_bytes))
+
+    def copy_bytes(self, goes: int) -> int:
+        """Return the bytes of what is kept when so many rows go, once it is written anew."""
+        share = self.share(goes)
+        full = max(0, self.bytes - self.bloat_bytes - self.loose_bytes)
+        return int((1 - share) * full + share * min(full, self.least_bytes))
 
 
 def analysed(database: Database, table: str) -> bool:
@@ -126,6 +160,8 @@ def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableS
     # Nothing short of a full read tells how full indexes and TOAST are; they lose their rows
     # together with the heap, so the heap's share is taken for them too.
     bloat = free + int((index + toast) * free / heap) if heap else 0
+    of_bloat = int(index * free / heap) if heap else 0
+    indexes = of_table(database, name) if total >= _WORTH_A_LOOK else ()
     return TableSize(
         name=name,
         rows=rows,
@@ -138,6 +174,8 @@ def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableS
         bloat_bytes=bloat,
         bloat_method=method,
         oldest=oldest(database, name),
+        loose_bytes=max(0, sum(loose(each, rows) for each in indexes) - of_bloat),
+        least_bytes=_EMPTY * len(indexes) + (_EMPTY if toast else 0),
     )
 
 
@@ -149,25 +187,31 @@ def _measure_sqlite(database: Database, names: Iterable[str]) -> tuple[TableSize
             sizes_of[name] = (payload, unused)
     except MaintenanceError:
         method = "unknown, because this SQLite is built without dbstat"
-    found = []
+    found, page = [], int(database.scalar("PRAGMA page_size"))
     for name in names:
         indexes = [r[0] for r in database.rows(_SQLITE_INDEXES, t=name)]
         heap, free = sizes_of.get(name, (0, 0))
-        index = sum(sizes_of.get(i, (0, 0))[0] for i in indexes)
-        free += sum(sizes_of.get(i, (0, 0))[1] for i in indexes)
+        parts = [sizes_of.get(i, (0, 0)) for i in indexes]
+        index, room = sum(size for size, _ in parts), sum(unused for _, unused in parts)
+        rows = database.scalar(f"SELECT count(*) FROM {name}")
+        # A row that does not fit leaves the end of its page empty, also right after VACUUM.
+        row = (heap - free) / rows if rows else 0.0
+        natural = int(heap * min(0.25, row / page) + _SHORT * index)
         found.append(
             TableSize(
                 name=name,
-                rows=database.scalar(f"SELECT count(*) FROM {name}"),
+                rows=rows,
                 rows_method="exact",
                 heap_bytes=heap,
                 toast_bytes=0,
                 index_bytes=index,
                 bytes=heap + index,
                 dead=0,
-                bloat_bytes=free,
+                bloat_bytes=free + room,
                 bloat_method=method,
                 oldest=oldest(database, name),
+                loose_bytes=max(0, free + room - natural),
+                least_bytes=page * (1 + len(indexes)),
             )
         )
     return tuple(found)

@@ -13,10 +13,12 @@ from collections.abc import Callable
 
 from ..database.connection import Database
 from ..errors import LockTimeout
+from ..events import Waiting
 
 # A standby with hot_standby_feedback tells what it still reads only every ten seconds
 # (wal_receiver_status_interval), so its answer needs more time than a session here.
 _FEEDBACK = 30.0
+_PAUSE = 0.05
 
 # Autovacuum shows no user; it reads no table but the one that it vacuums. What others are at is
 # NULL for a role without pg_read_all_stats, and then only the end of the transaction tells.
@@ -78,7 +80,9 @@ def outlive(
                 f"{standby} keeps a snapshot that would see {table} empty; run at a quieter hour"
             )
         ask()
-        time.sleep(0.05)
+        why = f"somebody's snapshot would see {table} empty"
+        database.events(Waiting(table, why, _PAUSE, "snapshots"))
+        time.sleep(_PAUSE)
 
 
 def _told(database: Database, table: str, who: str, hidden: bool) -> str:

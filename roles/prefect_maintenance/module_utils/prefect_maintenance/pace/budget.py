@@ -21,5 +21,6 @@ class Budget:
             return None
         return Stop(
             f"the time budget of {self.seconds} s was used up while at {moment.at}; "
-            "run again to go on"
+            "run again to go on",
+            "run again to go on, or raise prefect_maintenance_max_runtime",
         )

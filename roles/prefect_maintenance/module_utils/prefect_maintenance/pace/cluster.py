@@ -65,7 +65,7 @@ def place_in_cluster(database: Database, places: int, pace: Pace) -> Iterator[No
             at_work = "; ".join(place.others)
             if not at_work or at_work in str(stopped):
                 raise
-            raise Stopped(f"{stopped}; at work are {at_work}") from None
+            raise Stopped(f"{stopped}; at work are {at_work}", stopped.remedy) from None
         yield
     finally:
         place.give_back()
@@ -96,7 +96,8 @@ class _Place:
                 "with per_cluster"
             )
         # Those that came at once must not come at once again.
-        return Wait(f"other databases of the cluster: {at_work}", random.uniform(0.5, 1.5))
+        pause = random.uniform(0.5, 1.5)
+        return Wait(f"other databases of the cluster: {at_work}", pause, "cluster")
 
     def give_back(self) -> None:
         """Let somebody else have the place; a session that is gone has given it back."""

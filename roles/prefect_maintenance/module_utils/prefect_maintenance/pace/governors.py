@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..events import WaitKind
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -23,17 +25,22 @@ class Moment:
 
 @dataclass(frozen=True)
 class Wait:
-    """Look again after so many seconds, and say why."""
+    """Look again after so many seconds, and say why and for what."""
 
     why: str
     seconds: float
+    kind: WaitKind
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the step; `why` is a whole sentence that says how to go on."""
+    """End the step; `why` is a whole sentence that says how to go on.
+
+    `remedy` is the command or variable for it, where there is another than to run again.
+    """
 
     why: str
+    remedy: str = ""
 
 
 Answer = Wait | Stop | None

@@ -47,7 +47,7 @@ class Pace:
         began = time.monotonic()
         worked = began - self._let_go
         while wait := self._longest(Moment(at, worked, time.monotonic() - began)):
-            self.events(Waiting(at, wait.why, wait.seconds))
+            self.events(Waiting(at, wait.why, wait.seconds, wait.kind))
             time.sleep(wait.seconds)
         self._let_go = time.monotonic()
 
@@ -70,7 +70,7 @@ class Pace:
             answer = governor(moment)
             if isinstance(answer, Stop):
                 self.events(StoppedEvent(answer.why))
-                raise Stopped(answer.why)
+                raise Stopped(answer.why, answer.remedy)
             if answer and (longest is None or answer.seconds > longest.seconds):
                 longest = answer
         return longest

@@ -8,4 +8,6 @@ from .governors import Answer, Moment, Wait
 def single_writer(moment: Moment) -> Answer:
     """Wait as long as the batch took; Prefect's requests fail while one runs."""
     left = moment.worked - moment.waited
-    return Wait("Prefect's server writes to the same file", left) if left > 0 else None
+    if left <= 0:
+        return None
+    return Wait("Prefect's server writes to the same file", left, "single_writer")

@@ -20,5 +20,6 @@ class StopFile:
             return None
         return Stop(
             f"stopped by the file {self.path} while at {moment.at}; remove it "
-            "(playbooks/stop.yml -e prefect_maintenance_stop=false) and run again"
+            "(playbooks/stop.yml -e prefect_maintenance_stop=false) and run again",
+            "ansible-playbook playbooks/stop.yml -e prefect_maintenance_stop=false",
         )

@@ -1,8 +1,6 @@
 """Which way rows leave a table and how its space comes back: decided from measurements alone.
 
-Pure functions. The model counts the bytes that each way reads and writes; its rates were measured
-on two cores with the data in memory (docs/benchmarks.md), so its seconds compare ways rather than
-promise times. Bytes of WAL and of disk hold anywhere.
+Pure functions, which compare the ways by what `estimate` says of each.
 """
 
 from __future__ import annotations
@@ -13,24 +11,17 @@ from dataclasses import dataclass
 from .. import units
 from ..measure.sizes import TableSize
 from ..request.settings import Reclaim
+from .estimate import Estimate, of_deletes, of_full, of_rewrite
 
 # What a reclaim may do that gives space back.
 REWRITING = ("rewrite", "full", "repack")
 
-# Rows a second that leave in slices of the heap or of time.
-_DELETED = 1_200_000
-# Bytes a second: survivors written with their indexes; pages that VACUUM cleans; pages read.
-_COPIED, _VACUUMED, _READ = 90e6, 450e6, 2.5e9
-# A page is written to the WAL whole when it is first changed after a checkpoint, again in part
-# by VACUUM; each deleted row adds a record (PostgreSQL manual, full_page_writes).
-_PAGE, _ROW_RECORD, _VACUUM_RECORD = 8192, 60, 0.4
-_COPY_WAL = 1.1
+# Bytes of a page of PostgreSQL.
+_PAGE = 8192
 # Free bytes that the maintenance itself and a live server leave between two runs.
 _LEAST = 64 * 1024
 # The share by which planner statistics may be wrong about what the rows of a table need.
 _ESTIMATED = 0.1
-# Locks, renames, dropping the old files.
-_SWAP_SECONDS, _SWAP_LOCK = 0.4, 0.01
 
 
 @dataclass(frozen=True)
@@ -82,12 +73,12 @@ class Situation:
     @property
     def share(self) -> float:
         """The share of the rows that goes."""
-        return min(1.0, self.goes / self.size.rows) if self.size.rows else 1.0
+        return self.size.share(self.goes)
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of what is kept, packed, indexes included."""
-        return int((1 - self.share) * (self.size.bytes - self.size.bloat_bytes))
+        """Bytes of what is kept, indexes included."""
+        return self.size.kept_bytes(self.goes)
 
 
 @dataclass(frozen=True)
@@ -111,8 +102,10 @@ def decide(found: Situation, asked: str, wanted: Reclaim) -> Decision:
     """
     costs = {"delete": _by_deletes(found, wanted), "rewrite": _by_rewrite(found)}
     strategy, why = _choose_strategy(found, asked, wanted, costs)
-    gives_back = found.size.bytes - found.kept_bytes if strategy == "rewrite" else 0
-    return Decision(found.size.name, strategy, why, costs, gives_back)
+    gives_back = found.size.bytes - found.size.copy_bytes(found.goes)
+    return Decision(
+        found.size.name, strategy, why, costs, gives_back if strategy == "rewrite" else 0
+    )
 
 
 def choose(
@@ -135,7 +128,7 @@ def choose(
         obstacles: what keeps the table from being rewritten online.
         exact: its free bytes were counted, not estimated.
     """
-    share = min(1.0, deleted / size.rows) if size.rows else 0.0
+    share = size.share(deleted)
     free = size.bloat_bytes + int(share * (size.bytes - size.bloat_bytes))
     percent = 100 * free / size.bytes if size.bytes else 0.0
     if wanted.mode in ("none", "plain"):
@@ -152,16 +145,17 @@ def choose(
             f"a rewrite would give back {units.size(free)}: no more than the measurement may be "
             f"wrong by ({units.size(unsure)})",
         )
-    gives = f"a rewrite gives back {units.size(free)}, {percent:.0f} % of it"
+    back = size.bytes - size.copy_bytes(deleted)
+    gives = f"a rewrite gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
     if wanted.mode != "full" and not obstacles:
-        return Choice(size.name, "rewrite", free, gives)
+        return Choice(size.name, "rewrite", back, gives)
     if wanted.mode == "rewrite":
         return Choice(
             size.name, "plain", 0, f"{gives}, but not without a long lock: {obstacles[0]}"
         )
     if wanted.mode == "repack":
-        return Choice(size.name, "repack", free, gives)
-    return Choice(size.name, "full", free, gives)
+        return Choice(size.name, "repack", back, gives)
+    return Choice(size.name, "full", back, gives)
 
 
 def _unmet(free: int, percent: float, wanted: Reclaim) -> str:
@@ -206,33 +200,29 @@ def _choose_strategy(
     return "delete", f"{share}: deleting takes less than copying what stays"
 
 
+def deletes(found: Situation, wanted: Reclaim) -> tuple[Estimate, str]:
+    """Estimate purging a table by deletes; returns too how its space comes back afterwards."""
+    after = choose(found.size, found.goes, wanted, found.obstacles).action
+    rewritten = after in REWRITING
+    return of_deletes(found.size, found.goes, found.ordered, rewritten=rewritten), after
+
+
 def _by_deletes(found: Situation, wanted: Reclaim) -> Cost:
-    size = found.size
-    heap = size.heap_bytes + size.toast_bytes
-    per_page = max(1.0, size.rows * _PAGE / heap) if heap else 1.0
-    # Rows that go lie side by side, or anywhere: then few of them touch many pages.
-    scattered = 1 - (1 - found.share) ** per_page
-    touched = heap * (found.ordered * found.share + (1 - found.ordered) * scattered)
-    indexes = size.index_bytes if found.goes else 0
-    wal = touched * (1 + _VACUUM_RECORD) + found.goes * _ROW_RECORD
-    seconds = found.goes / _DELETED + (touched + indexes) / _VACUUMED
-    after = choose(size, found.goes, wanted, found.obstacles).action
+    deleted, after = deletes(found, wanted)
     if after not in REWRITING:
-        return Cost(seconds, int(wal), 0, 0.0)
-    copy = _by_rewrite(found)
-    return Cost(
-        seconds=seconds + copy.seconds,
-        wal_bytes=int(wal) + copy.wal_bytes,
-        extra_bytes=copy.extra_bytes,
-        lock_seconds=copy.seconds if after == "full" else _SWAP_LOCK,
-    )
+        return _cost(deleted, 0)
+    copy = of_full if after == "full" else of_rewrite
+    return _cost(deleted.joined(copy(found.size, found.kept_bytes)), found.kept_bytes)
 
 
 def _by_rewrite(found: Situation) -> Cost:
-    kept = found.kept_bytes
+    return _cost(of_rewrite(found.size, found.kept_bytes), found.kept_bytes)
+
+
+def _cost(estimate: Estimate, extra_bytes: int) -> Cost:
     return Cost(
-        seconds=_SWAP_SECONDS + found.size.bytes / _READ + kept / _COPIED,
-        wal_bytes=int(_COPY_WAL * kept),
-        extra_bytes=kept,
-        lock_seconds=_SWAP_LOCK,
+        seconds=estimate.seconds,
+        wal_bytes=estimate.wal_bytes,
+        extra_bytes=extra_bytes,
+        lock_seconds=estimate.lock_ms / 1000,
     )

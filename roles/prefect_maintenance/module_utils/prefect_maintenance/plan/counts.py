@@ -93,21 +93,34 @@ SELECT count(*) FROM artifact_collection c
 WHERE NOT EXISTS (SELECT 1 FROM artifact x WHERE x.key = c.key)
 """
 
-# Why flow runs older than their cutoff stay.
+# Why flow runs older than their cutoff stay, in the words of `Kept.reason`.
 KEPT_RUNS = """
-SELECT CASE
-    WHEN {unfinished} THEN COALESCE('state ' || {state} || ' is not finished', 'it has no state')
-    WHEN r.state_type NOT IN ({states}) THEN 'state ' || {state} || ' is not in the policy'
-    WHEN {goes} IS NOT TRUE THEN 'it is the maintenance run itself'
-    ELSE 'its tree of subflows holds a run that stays' END AS why, count(*)
-FROM flow_run r
-WHERE {old} AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = r.id)
-GROUP BY why ORDER BY why
+SELECT k.reason, CASE WHEN k.reason IN ('unfinished', 'policy') THEN k.state END, count(*)
+FROM (
+    SELECT {state} AS state, CASE
+        WHEN {unfinished} THEN CASE WHEN {state} IS NULL THEN 'no_state' ELSE 'unfinished' END
+        WHEN r.state_type NOT IN ({states}) THEN 'policy'
+        WHEN {goes} IS NOT TRUE THEN 'itself'
+        ELSE 'tree' END AS reason
+    FROM flow_run r
+    WHERE {old} AND NOT EXISTS (
+        SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = r.id)) k
+GROUP BY 1, 2
 """
+BECAUSE = {
+    "no_state": "it has no state",
+    "unfinished": "state {state} is not finished",
+    "policy": "state {state} is not in the policy",
+    "itself": "it is the maintenance run itself",
+    "tree": "its tree of subflows holds a run that stays",
+}
 
 
 def kept_runs(rules: Rules) -> str:
-    """Group the flow runs that are old enough and stay by the reason. Binds :flow_runs."""
+    """Count the flow runs that are old enough and stay by reason and state. Binds :flow_runs.
+
+    The state is that of `BECAUSE`, or nothing where the reason names none.
+    """
     return KEPT_RUNS.format(
         unfinished=rules.is_unfinished("r"),
         state="CAST(r.state_type AS VARCHAR)",

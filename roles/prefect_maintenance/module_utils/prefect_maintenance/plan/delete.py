@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN
+from dataclasses import replace
+
+from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN, Table
 from ..database.connection import Database
 from ..events import Counting, Listener, silent
+from ..measure.sizes import measure, ordered
 from ..request.policy import Cutoffs
 from . import candidates
 from .counts import (
+    BECAUSE,
     COUNT_ARTIFACTS,
     COUNT_COLLECTIONS,
     COUNT_RUN_LOGS,
@@ -18,8 +22,9 @@ from .counts import (
     RUN_TABLES,
     kept_runs,
 )
-from .plan import Kept, Plan
-from .purge import kept_live
+from .estimate import of_calls, of_deletes
+from .plan import KEY_GONE, OLD, WITH_RUN, WITH_TASK_RUN, Kept, Plan, Reason, given, joined
+from .purge import kept_live, of_rows
 from .rules import Rules
 
 
@@ -48,15 +53,15 @@ def plan_delete(
         counting(FLOW_RUN.name)
         candidates.find(database, rules, cutoffs.flow_runs)
         counted = database.rows(COUNT_RUNS)[0]
-        rows = dict(zip(RUN_TABLES, counted, strict=True))
+        with_runs = dict(zip(RUN_TABLES, counted, strict=True))
         counting(LOG.name)
-        rows[LOG.name] = database.scalar(COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
-        rows[LOG.name] += database.scalar(
+        with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
+        with_tasks = database.scalar(
             COUNT_TASK_LOGS.format(goes=goes),
             **{name: bound[name] for name in ("task_runs", "logs")},
             purged=purged,
         )
-        rows[LOG.name] += database.scalar(
+        with_tasks += database.scalar(
             COUNT_STRAY_LOGS,
             **{name: bound[name] for name in ("logs", "orphans")},
             purged=purged,
@@ -64,21 +69,60 @@ def plan_delete(
         counting(TASK_RUN.name)
         by_themselves = database.rows(
             COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"]
-        )[0]
-        for table, count in by_themselves._asdict().items():
-            rows[table] += count
+        )[0]._asdict()
         counting(ARTIFACT.name)
         artifacts = {"artifacts": bound["artifacts"]}
         not_live = rules.not_live("x")
-        rows[ARTIFACT.name] = database.scalar(
-            COUNT_ARTIFACTS.format(not_live=not_live), **artifacts
-        )
-        rows[ARTIFACT_COLLECTION.name] = database.scalar(
-            COUNT_COLLECTIONS.format(not_live=not_live), **artifacts
+        old = database.scalar(COUNT_ARTIFACTS.format(not_live=not_live), **artifacts)
+        keys = database.scalar(COUNT_COLLECTIONS.format(not_live=not_live), **artifacts)
+        reasons = (
+            *(Reason(table, count, _with(FLOW_RUN, table)) for table, count in with_runs.items()),
+            *(Reason(table, n, _with(TASK_RUN, table)) for table, n in by_themselves.items()),
+            Reason(LOG.name, with_tasks, WITH_TASK_RUN),
+            Reason(ARTIFACT.name, old, OLD),
+            Reason(ARTIFACT_COLLECTION.name, keys, KEY_GONE),
         )
         kept = [
-            Kept(FLOW_RUN.name, count, why)
-            for why, count in database.rows(kept_runs(rules), flow_runs=bound["flow_runs"])
+            Kept(FLOW_RUN.name, count, BECAUSE[reason].format(state=state), reason)
+            for reason, state, count in database.rows(
+                kept_runs(rules), flow_runs=bound["flow_runs"]
+            )
         ]
+        kept.sort(key=lambda kept: kept.why)
         live = database.scalar(COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts)
-    return Plan(rows=rows, kept=(*kept, *kept_live(ARTIFACT.name, live)))
+    rows: dict[str, int] = {}
+    for reason in reasons:
+        rows[reason.what] = rows.get(reason.what, 0) + reason.rows
+    return Plan(rows=rows, reasons=given(reasons), kept=(*kept, *kept_live(ARTIFACT.name, live)))
+
+
+def with_estimates(database: Database, plan: Plan, *, through_api: bool) -> Plan:
+    """Add to a plan what the deletion takes: all that hangs on a run counts as work on it.
+
+    Args:
+        database: where.
+        plan: the rows that go.
+        through_api: runs go through the API where it can guard them, which it can where they have
+            no task runs; at least so many have none.
+    """
+    rows = {ARTIFACT.name: plan.rows[ARTIFACT.name]}
+    worked_on = FLOW_RUN if plan.rows[FLOW_RUN.name] else TASK_RUN
+    rows[worked_on.name] = sum(plan.rows.values()) - rows[ARTIFACT.name]
+    estimates = of_rows(database, rows)
+    singles = plan.rows[FLOW_RUN.name] - plan.rows[TASK_RUN.name]
+    if through_api and singles > 0:
+        estimates = joined(estimates, {FLOW_RUN.name: of_calls(singles)})
+    if database.is_postgresql:
+        for table, goes in plan.rows.items():
+            if goes and table != LOG.name:
+                size = measure(database, only=table, count=False)[0]
+                touched = of_deletes(size, goes, ordered(database, table))
+                estimates = joined(estimates, {worked_on.name: touched})
+    return replace(plan, estimates=estimates)
+
+
+def _with(parent: Table, table: str) -> str:
+    """Say why rows of a table go when rows of its parent do."""
+    if table == parent.name:
+        return OLD
+    return WITH_RUN if parent == FLOW_RUN else WITH_TASK_RUN

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .choices import Choice, Cost, Decision
+from .estimate import Estimate, in_all
+
+# Why rows go.
+OLD = "older than the cutoff"
+WITH_RUN, WITH_TASK_RUN = "with their flow run", "with their task run"
+PARENT_GONE, KEY_GONE = "their parent is gone", "no artifact of their key is left"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Rows that are old enough to go and stay all the same, and the reason."""
+    """Rows that are old enough to go and stay all the same, and the reason.
+
+    `reason` is one of few words that never change; `why` is the reason for people.
+    """
+
+    what: str
+    rows: int
+    why: str
+    reason: str = "other"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Rows that go, and why."""
 
     what: str
     rows: int
@@ -26,27 +45,38 @@ class Plan:
 
     Attributes:
         rows: that go, by table, cascades included.
+        reasons: why they go; those of a table add up to its `rows`.
         kept: what stays although it is old enough.
         orphaned: those of `rows` whose parent is gone and whose age alone would keep them.
         decisions: how the rows of the tables that are purged by age go.
         reclaim: how the space of each table comes back, or of an SQLite file as a whole.
+        estimates: what the work on each table takes and gives back; None is an SQLite file.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
+    reasons: tuple[Reason, ...] = ()
     kept: tuple[Kept, ...] = ()
     orphaned: Mapping[str, int] = field(default_factory=dict)
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     reclaim: tuple[Choice, ...] = ()
+    estimates: Mapping[str | None, Estimate] = field(default_factory=dict)
 
     def joined(self, later: Plan) -> Plan:
         """Return the plan of this step and of a later one, which adds to it."""
         return Plan(
             rows=_added(self.rows, later.rows),
+            reasons=self.reasons + later.reasons,
             kept=tuple(dict.fromkeys((*self.kept, *later.kept))),
             orphaned=_added(self.orphaned, later.orphaned),
             decisions={**self.decisions, **later.decisions},
             reclaim=later.reclaim or self.reclaim,
+            estimates=joined(self.estimates, later.estimates),
         )
+
+    @property
+    def estimate(self) -> Estimate:
+        """What the whole work takes and gives back."""
+        return in_all(self.estimates)
 
     @property
     def bytes_back(self) -> dict[str | None, int]:
@@ -80,6 +110,7 @@ class Plan:
         """Read a plan that `as_json` returned."""
         return cls(
             rows=dict(told.get("rows", {})),
+            reasons=tuple(Reason(**reason) for reason in told.get("reasons", ())),
             kept=tuple(Kept(**kept) for kept in told.get("kept", ())),
             orphaned=dict(told.get("orphaned", {})),
             decisions={
@@ -92,15 +123,25 @@ class Plan:
                 for table, decision in told.get("decisions", {}).items()
             },
             reclaim=tuple(Choice(**choice) for choice in told.get("reclaim", ())),
+            estimates={
+                estimate["table"]: Estimate(
+                    **{key: value for key, value in estimate.items() if key != "table"}
+                )
+                for estimate in told.get("estimates", ())
+            },
         )
 
     def _contents(self) -> dict[str, Any]:
         return {
             "rows": dict(self.rows),
+            "reasons": [asdict(reason) for reason in self.reasons],
             "kept": [asdict(kept) for kept in self.kept],
             "orphaned": dict(self.orphaned),
             "decisions": {table: asdict(decision) for table, decision in self.decisions.items()},
             "reclaim": [asdict(choice) for choice in self.reclaim],
+            "estimates": [
+                {"table": table, **asdict(estimate)} for table, estimate in self.estimates.items()
+            ],
         }
 
 
@@ -108,3 +149,18 @@ def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {
         table: one.get(table, 0) + other.get(table, 0) for table in dict.fromkeys((*one, *other))
     }
+
+
+def joined(
+    one: Mapping[str | None, Estimate], other: Mapping[str | None, Estimate]
+) -> dict[str | None, Estimate]:
+    """Return the estimates of this work and of later work, by table."""
+    return {
+        table: one.get(table, Estimate()).joined(other.get(table, Estimate()))
+        for table in dict.fromkeys((*one, *other))
+    }
+
+
+def given(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """Return the reasons for which rows go at all."""
+    return tuple(reason for reason in reasons if reason.rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENT_RESOURCES, LOG, TABLES
@@ -12,7 +12,7 @@ from ..measure.obstacles import obstacles
 from ..measure.sizes import measure, ordered
 from ..request.policy import Cutoffs
 from ..request.settings import Reclaim
-from .choices import Decision, Situation, decide
+from .choices import Decision, Situation, decide, deletes
 from .counts import (
     COUNT_EMPTY_COLLECTIONS,
     COUNT_GONE_LOGS,
@@ -20,7 +20,13 @@ from .counts import (
     COUNT_ROWS,
     COUNT_UNFORCED,
 )
-from .plan import Kept, Plan
+from .estimate import (
+    Estimate,
+    of_deletes_by_id,
+    of_deletes_on_sqlite,
+    of_rewrite,
+)
+from .plan import KEY_GONE, OLD, PARENT_GONE, Kept, Plan, Reason, given
 from .rules import Rules, gone_runs, orphaned_rows
 
 # Tables whose rows go by their own age.
@@ -67,6 +73,10 @@ def plan_purge(
             ),
             EVENT_RESOURCES.name: database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events),
         }
+        reasons = [
+            *(Reason(table, count, OLD) for table, count in rows.items()),
+            *(Reason(table, count, PARENT_GONE) for table, count in orphaned.items()),
+        ]
         for table, count in orphaned.items():
             rows[table] += count
         for table in sorted(unforced):
@@ -74,12 +84,16 @@ def plan_purge(
             rows[table] = database.scalar(
                 COUNT_UNFORCED.format(table=table, orphaned=orphaned_rows(BY_NAME[table]))
             )
+            reasons.append(Reason(table, rows[table], PARENT_GONE))
         rows[ARTIFACT_COLLECTION.name] = database.scalar(COUNT_EMPTY_COLLECTIONS)
-    return Plan(rows=rows, kept=kept_live(LOG.name, live), orphaned=orphaned)
+        reasons.append(Reason(ARTIFACT_COLLECTION.name, rows[ARTIFACT_COLLECTION.name], KEY_GONE))
+    return Plan(
+        rows=rows, reasons=given(reasons), kept=kept_live(LOG.name, live), orphaned=orphaned
+    )
 
 
 def with_decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) -> Plan:
-    """Add to a plan how the rows of each table that is purged by age go.
+    """Add to a plan how the rows of each table that is purged by age go, and what that takes.
 
     Args:
         database: where.
@@ -88,6 +102,7 @@ def with_decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) 
         wanted: what becomes of the space afterwards.
     """
     decided: dict[str, Decision] = {}
+    estimates = of_rows(database, plan.rows)
     for table in AGED if database.is_postgresql else ():
         if not plan.rows[table]:
             continue
@@ -100,7 +115,22 @@ def with_decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) 
         if asked != "delete":
             found = replace(found, obstacles=obstacles(database, table, found.kept_bytes))
         decided[table] = decide(found, asked, wanted)
-    return replace(plan, decisions=decided)
+        estimates[table] = _estimated(found, decided[table], wanted)
+    return replace(plan, decisions=decided, estimates=estimates)
+
+
+def of_rows(database: Database, rows: Mapping[str, int]) -> dict[str | None, Estimate]:
+    """Estimate deleting rows by their ids, the space that they leave not included."""
+    of = of_deletes_by_id if database.is_postgresql else of_deletes_on_sqlite
+    return {table: of(count) for table, count in rows.items() if count}
+
+
+def _estimated(found: Situation, decision: Decision, wanted: Reclaim) -> Estimate:
+    """Estimate the purge of a table as it was decided, without the reclaim after it."""
+    if decision.strategy == "rewrite":
+        copied = of_rewrite(found.size, found.kept_bytes)
+        return replace(copied, bytes_back=decision.gives_back)
+    return deletes(found, wanted)[0]
 
 
 def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tuple[int, int]:
@@ -120,4 +150,4 @@ def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tup
 
 def kept_live(table: str, rows: int) -> tuple[Kept, ...]:
     """Say that rows stay because their flow run is not finished, if there are any."""
-    return (Kept(table, rows, "their flow run is not finished"),) if rows else ()
+    return (Kept(table, rows, "their flow run is not finished", "unfinished"),) if rows else ()

@@ -7,15 +7,20 @@ from dataclasses import replace
 
 from ..catalogue import BY_NAME
 from ..database.connection import Database
+from ..measure.empty_end import empty_end
 from ..measure.obstacles import obstacles
 from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
 from ..request.settings import Reclaim
 from .choices import Choice, choose
+from .estimate import Estimate, of_file, of_full, of_rewrite
+from .plan import Plan
+
+_FILE = TableSize("", 0, "", 0, 0, 0, 0, 0, 0, "exact: freelist_count", None)
 
 
 def plan_reclaim(
     database: Database, wanted: Reclaim, deleted: Mapping[str, int], rewritten: Mapping[str, int]
-) -> tuple[Choice, ...]:
+) -> Plan:
     """Decide how the space of each table comes back once the rows in `deleted` are gone too.
 
     Args:
@@ -25,20 +30,40 @@ def plan_reclaim(
         rewritten: those of them that go because the purge rewrites the table.
     """
     if wanted.mode == "none":
-        return ()
+        return Plan()
     if not database.is_postgresql:
-        return (_choose_file(database, wanted, deleted),)
-    found = []
+        return _of_file(database, wanted, deleted)
+    found: list[Choice] = []
+    estimates: dict[str | None, Estimate] = {}
     for size in measure(database):
-        if not BY_NAME[size.name].reclaim:
-            found.append(Choice(size.name, "plain", 0, "never large"))
-            continue
         goes, copied = deleted.get(size.name, 0), rewritten.get(size.name, 0)
-        choice = _choose_table(database, _once_rewritten(size, copied), goes - copied, wanted)
+        left = _once_rewritten(size, copied)
+        choice = _choose_table(database, left, goes - copied, wanted)
         if copied and choice.action == "plain":
             choice = Choice(size.name, "plain", 0, "the purge rewrites it")
+        elif choice.action == "plain":
+            choice = replace(choice, gives_back=_cut_off(database, size, goes))
         found.append(choice)
-    return tuple(found)
+        estimates[size.name] = _estimated(left, choice)
+    return Plan(reclaim=tuple(found), estimates=estimates)
+
+
+def _estimated(size: TableSize, choice: Choice) -> Estimate:
+    """Estimate what is done for the space of a table, of which VACUUM counts with the deletion."""
+    kept = size.bytes - choice.gives_back
+    work = Estimate()
+    if choice.action in ("rewrite", "repack"):
+        work = of_rewrite(size, kept)
+    elif choice.action == "full":
+        work = of_full(size, kept)
+    return replace(work, bytes_back=choice.gives_back)
+
+
+def _cut_off(database: Database, size: TableSize, goes: int) -> int:
+    """Return the bytes that VACUUM cuts off a table: all pages, or those empty ones at its end."""
+    if goes and goes >= size.rows:
+        return size.heap_bytes + size.toast_bytes
+    return empty_end(database, size.name)
 
 
 def _once_rewritten(size: TableSize, rows: int) -> TableSize:
@@ -49,10 +74,12 @@ def _once_rewritten(size: TableSize, rows: int) -> TableSize:
     share = kept / size.rows if size.rows else 0.0
     whole = int(share * (size.bytes - size.bloat_bytes))
     heap = int(whole * size.heap_bytes / size.bytes) if size.bytes else 0
-    return replace(size, rows=kept, bytes=whole, heap_bytes=heap, bloat_bytes=0)
+    return replace(size, rows=kept, bytes=whole, heap_bytes=heap, bloat_bytes=0, loose_bytes=0)
 
 
 def _choose_table(database: Database, size: TableSize, deleted: int, wanted: Reclaim) -> Choice:
+    if not BY_NAME[size.name].reclaim:
+        return Choice(size.name, "plain", 0, "never large")
     choice = choose(size, deleted, wanted, ())
     if choice.action != "rewrite":
         return choice
@@ -60,14 +87,19 @@ def _choose_table(database: Database, size: TableSize, deleted: int, wanted: Rec
     return choose(size, deleted, wanted, in_the_way)
 
 
-def _choose_file(database: Database, wanted: Reclaim, deleted: Mapping[str, int]) -> Choice:
+def _of_file(database: Database, wanted: Reclaim, deleted: Mapping[str, int]) -> Plan:
     """Decide about an SQLite file, which is rewritten as a whole or not at all."""
-    free = sqlite_free_bytes(database)
-    if deleted:
-        for table in measure(database):
-            share = deleted.get(table.name, 0) / table.rows if table.rows else 0.0
-            free += int(table.bytes * min(1.0, share))
+    tables, free = measure(database), sqlite_free_bytes(database)
+    free += sum(int(table.bytes * table.share(deleted.get(table.name, 0))) for table in tables)
+    # Room within pages: too little of it comes back to be a reason by itself.
+    loose = {t.name: int((1 - t.share(deleted.get(t.name, 0))) * t.loose_bytes) for t in tables}
     size = database_bytes(database)
-    whole = TableSize("", 0, "", size, 0, 0, size, 0, free, "exact: freelist_count", None)
+    whole = replace(_FILE, heap_bytes=size, bytes=size, bloat_bytes=free)
+    whole = replace(whole, loose_bytes=sum(loose.values()))
     choice = choose(whole, 0, wanted, ("SQLite has only VACUUM",), exact=not deleted)
-    return replace(choice, table=None)
+    if choice.action != "full":
+        return Plan(reclaim=(replace(choice, table=None),), estimates={None: Estimate()})
+    work = of_file(whole, size - choice.gives_back)
+    estimates: dict[str | None, Estimate] = {name: Estimate(lost) for name, lost in loose.items()}
+    estimates[None] = replace(work, bytes_back=choice.gives_back)
+    return Plan(reclaim=(replace(choice, table=None),), estimates=estimates)

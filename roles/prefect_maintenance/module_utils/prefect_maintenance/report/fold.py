@@ -22,7 +22,7 @@ def _added(report: Report, event: Event) -> Report:
         case Warned(text):
             return report.with_warnings([text])
         case TableDone(table=None):
-            return report.with_database(error=event.error)
+            return report.with_database(error=event.error, seconds=event.seconds)
         case TableDone(table=str(name), rows=rows):
             done = report.table(name).done(event, check=report.check_mode)
             # A table of which nothing went is in the report only where the step says so.

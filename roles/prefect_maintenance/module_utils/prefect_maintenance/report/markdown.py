@@ -9,7 +9,9 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
+from . import estimated
 from .text import how
+from .verdict import verdict
 
 # Bars of the chart: pixels.
 _WIDTH, _BAR, _LABEL = 640, 18, 130
@@ -24,6 +26,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     gone, later = ("Would go", "now") if checked else ("Deleted", "after")
     lines = [
         f"# Maintenance{', check only' if checked else ''}: {report.get('status', 'ok')}",
+        "",
+        *(f"- {_plain(line)}" for line in verdict(report).lines),
         "",
         f"**{sum(report['deleted'].values()):,} rows** {_outcome(database, checked=checked)} "
         f"Everything is counted back from {report['reference_time']}.",
@@ -42,6 +46,11 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"| {size(t['bytes_after'])} | {how(t, check=checked)} |"
             for t in tables
         ]
+        lines.append("")
+    lines += estimated.markdown(report)
+    if reasons := estimated.why_rows_go(report):
+        lines += ["## Why rows " + ("go" if checked else "went"), ""]
+        lines += [f"- {_plain(reason)}" for reason in reasons]
         lines.append("")
     if report.get("kept"):
         lines += ["## Kept although older than the cutoff", ""]

@@ -8,13 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from ..catalogue import TABLES
+from ..errors import MaintenanceError
+from ..measure.disk import Disk
 from ..measure.examine import Server
+from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
 from ..plan.plan import Kept, Plan
-from ..request.instants import iso
+from ..request.instants import iso, now
 from ..request.settings import Settings
+from .estimated import as_json, measured
+from .plain import with_forecast
 from .tables import TableReport
+from .verdict import Need
 
 SCHEMA = 1
 # Counted in every report, also when nothing of them went.
@@ -32,9 +38,13 @@ class Report:
 
     Attributes:
         status: "ok"; after a failure "partial" when the run has changed something, else "failed".
+        finished: when the last step so far ended; empty before the first has.
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
         plan: what the steps so far decided before they changed anything.
+        waited: seconds that the run has waited, by what for.
+        forecast: of it only what was measured; the rest follows, in the JSON.
+        remedies: errors and warnings, and what helps against them.
     """
 
     schema: int
@@ -56,6 +66,10 @@ class Report:
     warnings: tuple[str, ...]
     errors: tuple[str, ...] = field(default=())
     plan: Plan = field(default_factory=Plan)
+    waited: Mapping[str, float] = field(default_factory=dict)
+    forecast: Mapping[str, Any] = field(default_factory=dict)
+    remedies: tuple[Need, ...] = field(default=())
+    finished: str = ""
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -69,6 +83,7 @@ class Report:
             status=str(so_far.get("status", "ok")),
             status_if_lost=str(so_far.get("status_if_lost", "failed")),
             started=str(so_far.get("started") or iso(started)),
+            finished=str(so_far.get("finished", "")),
             seconds=float(so_far.get("seconds", 0.0)),
             reference_time=iso(settings.cutoffs.reference),
             server=dict(so_far.get("server", {})),
@@ -85,11 +100,20 @@ class Report:
             warnings=tuple(so_far.get("warnings", ())),
             errors=tuple(so_far.get("errors", ())),
             plan=Plan.of_json(so_far.get("plan", {})),
+            waited=dict(so_far.get("waited", {})),
+            forecast=so_far.get("forecast", {}),
+            remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data; keys may be added over time, never renamed."""
-        return {**asdict(self), "plan": self.plan.as_json()}
+        told = {
+            **asdict(self),
+            "plan": self.plan.as_json(),
+            "remedies": [asdict(one) for one in self.remedies],
+            "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
+        }
+        return with_forecast({**told, "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -115,6 +139,29 @@ class Report:
     def with_warnings(self, warnings: Iterable[str]) -> Report:
         """Add warnings, each once."""
         return replace(self, warnings=tuple(dict.fromkeys((*self.warnings, *warnings))))
+
+    def with_remedy(self, text: str, do: str) -> Report:
+        """Note what helps against an error or a warning."""
+        return replace(self, remedies=tuple(dict.fromkeys((*self.remedies, Need(text, do)))))
+
+    def with_growth(self, found: Iterable[Growth]) -> Report:
+        """Note what comes to the tables in a day."""
+        report, days = self, []
+        for growth in found:
+            days.append(growth.days)
+            report = report.with_table(report.table(growth.table).grown(growth))
+        return report._foreknown(days_measured=round(max(days), 1) if days else None)
+
+    def with_disk(self, disk: Disk | None) -> Report:
+        """Note the disk that the database lies on, where it can be seen."""
+        return self._foreknown(disk=asdict(disk) if disk else None)
+
+    def with_makers(self, **makers: list[dict[str, Any]]) -> Report:
+        """Note which flows and types of events make the most rows."""
+        return self._foreknown(makers=makers)
+
+    def _foreknown(self, **measured: Any) -> Report:
+        return replace(self, forecast={**self.forecast, **measured})
 
     def with_kept(self, kept: Iterable[Kept]) -> Report:
         """Add what stays although it is old enough."""
@@ -156,6 +203,10 @@ class Report:
         report = replace(self, plan=self.plan.joined(plan)).with_kept(plan.kept)
         for decision in plan.decisions.values():
             report = report._with_decision(decision)
+        for name in plan.estimates:
+            if name is not None:
+                estimate = as_json(report.plan.estimates[name])
+                report = report.with_table(replace(report.table(name), estimate=estimate))
         return report
 
     def _with_decision(self, decision: Decision) -> Report:
@@ -179,17 +230,21 @@ class Report:
         table = self.table(choice.table)
         return self.with_table(replace(table, reclaim=choice.action, reclaim_why=choice.why))
 
-    def finished(self, step: str, seconds: float, error: Exception | None = None) -> Report:
-        """Close a step: its time, and how the run stands."""
+    def closed(self, step: str, seconds: float, error: Exception | None = None) -> Report:
+        """Close a step: when it ended, its time, and how the run stands."""
         done = replace(
             self,
+            finished=iso(now()),
             steps=(*self.steps, step),
             seconds=round(self.seconds + seconds, 3),
             status_if_lost="partial" if self.changed else "failed",
         )
         if error is None:
             return done
-        return replace(done, status=done.status_if_lost, errors=(*self.errors, f"{step}: {error}"))
+        told = f"{step}: {error}"
+        done = replace(done, status=done.status_if_lost, errors=(*self.errors, told))
+        remedy = error.remedy if isinstance(error, MaintenanceError) else ""
+        return done.with_remedy(told, remedy) if remedy else done
 
     @property
     def changed(self) -> bool:
@@ -197,17 +252,3 @@ class Report:
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
         return gone and not self.check_mode
-
-
-def failed(report: Mapping[str, Any], failure: str) -> dict[str, Any]:
-    """Return a report as its JSON stands, with a failure that ended the run between two steps.
-
-    Args:
-        report: of the steps before; it may be one that no step has written to yet.
-        failure: the step, and why it failed, in one line.
-    """
-    return {
-        **report,
-        "status": report.get("status_if_lost", "failed"),
-        "errors": [*report.get("errors", ()), failure],
-    }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..events import TableDone
+from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..request.instants import iso
 
@@ -29,8 +30,11 @@ class TableReport:
     `oldest_after` is the oldest row that is left, `oldest_due` the oldest that should have gone.
     `ways` counts the rows that went in each way; `strategy` names the one that was taken for the
     table itself, before what was left over or went with rows of other tables.
-    `estimates` says for each way of purging what it would take; `seconds`, `wal_bytes` (of the
+    `estimates` says for each way of purging what it would take, `estimate` what comes back and what
+    all the work on the table takes as it was planned; `seconds`, `wal_bytes` (of the
     whole server meanwhile), `extra_bytes` and `lock_ms_max` are what it took, reclaim included.
+    On SQLite the bytes that a table gives back are its file's, until that is rewritten.
+    `rows_per_day` and `bytes_per_day` are what came lately; None where that is not known.
     `reclaim` is what was done; where that failed it is "none", and `error` says why.
     """
 
@@ -58,6 +62,7 @@ class TableReport:
     ways: Mapping[str, int] = field(default_factory=dict)
     strategy_why: str = ""
     estimates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    estimate: Mapping[str, Any] = field(default_factory=dict)
     reclaim: str = "none"
     reclaim_why: str = ""
     seconds: float = 0.0
@@ -65,6 +70,9 @@ class TableReport:
     extra_bytes: int = 0
     lock_ms_max: int = 0
     error: str | None = None
+    rows_per_day: float | None = None
+    bytes_per_day: int | None = None
+    growth_method: str = ""
 
     def measured(self, moment: str, size: TableSize) -> TableReport:
         """Note the size at a moment: "before", "after_delete" or "after"."""
@@ -84,6 +92,15 @@ class TableReport:
             bloat_percent=round(100 * size.bloat_bytes / size.bytes, 1) if size.bytes else 0.0,
             bloat_method=size.bloat_method,
             oldest_after=iso(size.oldest) if size.oldest else None,
+        )
+
+    def grown(self, growth: Growth) -> TableReport:
+        """Note what comes to it in a day."""
+        return replace(
+            self,
+            rows_per_day=round(growth.rows, 1),
+            bytes_per_day=None if growth.bytes is None else int(growth.bytes),
+            growth_method=growth.method,
         )
 
     def counted(self, ways: Mapping[str, int], *, check: bool) -> TableReport:

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
+from . import estimated
+from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
 
@@ -21,7 +23,7 @@ _RECLAIMED = {
 
 def render(report: Report) -> list[str]:
     """Return the lines of the report, none of them wider than a terminal."""
-    lines = [_title(report)]
+    lines = [_title(report), *_first(report.as_json()), ""]
     lines += [f"  {label:<9} {text}" for label, text in _facts(report) if text]
     if report.tables:
         lines += ["", *_table(report)]
@@ -30,8 +32,13 @@ def render(report: Report) -> list[str]:
     if report.kept:
         lines += ["", "  kept although older than the cutoff:"]
         lines += [f"    {count(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
+    told = report.as_json()
+    if reasons := estimated.why_rows_go(told):
+        lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
+        lines += [f"    {reason}" for reason in reasons]
     if ways := [line for table in report.tables for line in _way(table, report)]:
         lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
+    lines += estimated.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
         for t in report.tables
@@ -53,6 +60,11 @@ def _title(report: Report) -> str:
     if report.check_mode:
         return f"Prefect maintenance{of}: check only, nothing was changed"
     return f"Prefect maintenance{of}"
+
+
+def _first(told: Mapping[str, Any]) -> list[str]:
+    """Return the verdict of a report, as its JSON stands."""
+    return [f"  {line}" for line in told["verdict"]["lines"]]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -128,18 +140,23 @@ def _way(table: TableReport, report: Report) -> list[str]:
     told = "nothing went" if table.strategy == "none" else chosen
     if len(table.ways) > 1:
         told = _ways("", table.ways)
-    back = report.plan.bytes_back.get(table.name, 0) if report.check_mode else 0
-    given = f"; {size(back)} would come back" if back else ""
-    lines = [f"    {table.name}: {told}; {table.strategy_why}{given}"]
-    for way in sorted(table.estimates, key=lambda way: way != chosen):
-        cost = table.estimates[way]
-        lines.append(
-            f"      {'estimate' if way == chosen else 'otherwise'}, {way}: {_cost(**cost)}"
-        )
-    if not report.check_mode and "purge" in report.steps:
-        took = _cost(table.seconds, table.wal_bytes, table.extra_bytes, table.lock_ms_max)
-        lines.insert(2, f"      measured: {took}")
+    disk = _extra_disk(table, table.estimates.get(chosen, {}), check=report.check_mode)
+    lines = [f"    {table.name}: {told}; {table.strategy_why}{disk}"]
+    lines += [
+        f"      otherwise, {way}: about {_cost(**cost)}"
+        for way, cost in table.estimates.items()
+        if way != chosen
+    ]
     return lines
+
+
+def _extra_disk(table: TableReport, estimate: Mapping[str, Any], *, check: bool) -> str:
+    needed = estimate.get("extra_bytes", 0)
+    if check:
+        return f"; extra disk about {size(needed)}" if needed else ""
+    if not needed and not table.extra_bytes:
+        return ""
+    return f"; extra disk {size(table.extra_bytes)} ({size(needed)})"
 
 
 def _cost(seconds: float, wal_bytes: int, extra_bytes: int, lock_ms: int) -> str:
@@ -168,20 +185,25 @@ def _locked(milliseconds: int) -> str:
 
 def _verdict(report: Report) -> str:
     total = sum(report.deleted.values())
-    rows = count(total)
+    shown = count(total)
     if report.check_mode:
-        back = size(sum(report.plan.bytes_back.values()))
-        given = f", {back} would come back" if "vacuum" in report.steps else ""
-        return f"check: {rows} rows would go{given}; status {report.status}"
+        told = report.as_json()
+        given = estimated.would_take(told) if "vacuum" in report.steps else ""
+        return f"check: {shown} rows would go{given}; status {report.status}"
     freed = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
     disk = f"{size(max(0, freed))} given back to the operating system"
-    return f"{rows} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
+    if total and report.plan.estimates and "vacuum" in report.steps:
+        disk += f" ({size(report.plan.estimate.bytes_back)} estimated)"
+    return f"{shown} rows deleted, {disk}, {report.seconds:,.1f} s; status {report.status}"
 
 
 def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[str]:
     """Return the lines of the read-only report: sizes, bloat and its method, age, growth."""
+    told = report.as_json()
     lines = [
         _title(report).replace("maintenance", "database"),
+        *_first(told),
+        "",
         *(f"  {label:<9} {text}" for label, text in _facts(report) if text),
     ]
     lines += [
@@ -199,6 +221,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
     lines += _bloat_notes(report)
     if any(t.rows_method == "estimate" for t in report.tables):
         lines.append("  rows of tables above 2 GiB are the planner's estimate")
+    lines += growth_lines(told)
     if growth:
         lines += ["", "  what makes the rows (since the flow runs' cutoff):"]
         lines += [
@@ -207,6 +230,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
             f"task runs {count(int(str(g['logs']))):>11} logs"
             for g in growth
         ]
+        lines += event_lines(told)
     lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []
     return _printable(lines)
 

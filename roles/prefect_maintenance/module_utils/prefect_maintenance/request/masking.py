@@ -23,8 +23,8 @@ table task_run task_run_state true user vacuum
 """
 # The keys of a report and of a result whose values are sentences; all others are data.
 _SENTENCES = frozenset(
-    {"error", "errors", "exception", "msg", "reclaim_why", "strategy_why", "summary", "warnings",
-     "why"}
+    {"do", "error", "errors", "exception", "lines", "msg", "reclaim_why", "strategy_why", "summary",
+     "text", "warnings", "why"}
 )  # fmt: skip
 
 

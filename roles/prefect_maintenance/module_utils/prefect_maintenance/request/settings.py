@@ -67,11 +67,30 @@ class RoleRequest:
 
 
 @dataclass(frozen=True)
+class DiskLook:
+    """What a look at the database's disk on another host brought.
+
+    Attributes:
+        host: where it was looked.
+        path: at what; None where nobody knows.
+        df: what `df -P -k` printed.
+        why: what kept it from that.
+    """
+
+    host: str
+    path: str | None
+    df: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """One request to the engine.
 
     Attributes:
         before: the steps that are to follow, whose privileges are looked for first.
+        locate: only say where the database's files lie.
+        disk: what a look at its disk on another host brought.
     """
 
     db_url: str | None
@@ -83,6 +102,8 @@ class Settings:
     purge_strategy: str
     run_delete_via: str
     growth_drivers: bool
+    locate: bool
+    disk: DiskLook | None
     before: tuple[str, ...]
     role: RoleRequest | None
     check: bool
@@ -123,6 +144,8 @@ class Settings:
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
             growth_drivers=bool(given(request, "growth_drivers")),
+            locate=bool(given(request, "locate")),
+            disk=_parse_disk(request),
             before=tuple(one_of(step, "before") for step in request.get("before") or ()),
             role=_parse_role(request),
             check=check,
@@ -155,6 +178,16 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
         ca_cert=request.get("api_ca_cert") or None,
         validate_certs=request.get("api_validate_certs") is not False,
     )
+
+
+def _parse_disk(request: Mapping[str, Any]) -> DiskLook | None:
+    told = given(request, "disk")
+    if not isinstance(told, Mapping):
+        raise SettingsError("disk must map host, path, df and why to texts")
+    if not told.get("host"):
+        return None
+    host, path, df, why = (str(told.get(name) or "") for name in ("host", "path", "df", "why"))
+    return DiskLook(host, path or None, df, why)
 
 
 def _parse_role(request: Mapping[str, Any]) -> RoleRequest | None:

@@ -8,10 +8,9 @@ from ..catalogue import TABLES
 from ..errors import SettingsError
 from ..execute.delete import Delete, delete
 from ..execute.ways import ByApi, BySql
-from ..measure import disk_space
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
-from ..plan.delete import plan_delete
+from ..plan.delete import plan_delete, with_estimates
 from ..request.options.work import BULK_LIMIT
 from ..request.settings import Settings
 from .outcome import Outcome, deleted, planned
@@ -36,12 +35,14 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
     with begun("delete", settings, pace) as session:
         database = session.database
         require_writable(database, session.server, "delete", [table.name for table in TABLES])
-        session.report = session.report.with_warnings(disk_space.scarce(database))
+        session.note_scarce_disk()
         with session.at_work():
             purged = settings.check and "purge" in session.report.steps
             plan = plan_delete(
                 database, session.rules, settings.cutoffs, purged=purged, tell=pace.events
             )
+            plan = with_estimates(database, plan, through_api=settings.run_delete_via == "api")
+            plan = session.with_pages(plan)
             session.report = session.report.with_plan(plan)
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.

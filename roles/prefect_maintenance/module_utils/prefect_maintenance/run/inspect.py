@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from ..catalogue import BY_NAME
+from ..catalogue import BY_NAME, EVENTS
+from ..measure.disk import disk_elsewhere, own_disk, place_of
 from ..measure.growth import growth
-from ..measure.sizes import measure
+from ..measure.makers import event_types, flows
 from ..pace.pace import Pace
 from ..report.text import render_sizes
 from ..request.settings import Settings
 from .outcome import Outcome
-from .session import begun
+from .session import Session, begun
 
 
 def bloat_info(settings: Settings, pace: Pace) -> Outcome:
@@ -22,17 +23,28 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
         MaintenanceError: the database cannot be measured, or it is not the API's.
     """
     with begun("bloat_info", settings, pace) as session:
+        if settings.locate:
+            place = asdict(place_of(session.database))
+            return Outcome(False, session.report, [], {"place": place}, {}, {})
         database, server = session.database, session.server
         session.prove()
-        session.report = session.report.with_sizes("before", measure(database, tell=pace.events))
+        sizes = session.note_sizes("before")
+        session.report = session.report.with_growth(growth(database, sizes, settings.cutoffs))
         session.note_due()
+        _note_disk(session)
         report = session.report
         for table in report.tables:
             entity = BY_NAME[table.name].entity
             if entity:
                 report = report.with_table(replace(table, cutoff=report.cutoffs[entity]))
-        drivers = growth(database, settings.cutoffs.flow_runs) if settings.growth_drivers else []
-        report = report.finished("inspect", session.seconds)
+        drivers = []
+        if settings.growth_drivers:
+            since = settings.cutoffs.flow_runs
+            drivers = flows(database, since)
+            events = next(size for size in sizes if size.name == EVENTS.name)
+            makers = {"flows": drivers, "event_types": event_types(database, events, since)}
+            report = report.with_makers(**makers)
+        report = report.closed("inspect", session.seconds)
     answers = {
         "server": dict(report.server),
         "database": {
@@ -57,9 +69,22 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
                 "oldest": t.oldest_after,
                 "oldest_due": t.oldest_due,
                 "cutoff": t.cutoff,
+                "rows_per_day": t.rows_per_day,
+                "bytes_per_day": t.bytes_per_day,
+                "growth_method": t.growth_method,
             }
             for t in report.tables
         ],
         "growth": drivers,
     }
     return Outcome(False, report, render_sizes(report, drivers), answers, {}, {})
+
+
+def _note_disk(session: Session) -> None:
+    """Note the disk of the database: as it was found on another host, else the target's own."""
+    look = session.settings.disk
+    found = disk_elsewhere(look) if look else own_disk(session.database)
+    if isinstance(found, str):
+        session.report = session.report.with_warnings([found])
+    else:
+        session.report = session.report.with_disk(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import MaintenanceError
@@ -13,11 +14,13 @@ from ..pace.budget import Budget
 from ..pace.governors import Governor
 from ..pace.pace import Pace
 from ..pace.stop_file import StopFile
-from ..report.report import failed
+from ..report.plain import failed, with_waits
+from ..report.prometheus import Stands
 from ..request.masking import Mask
 from ..request.options.work import BULK_LIMIT
 from ..request.secrets import secrets_of
 from ..request.settings import Settings
+from . import textfile
 from .delete import delete_objects
 from .inspect import bloat_info
 from .outcome import Outcome
@@ -65,6 +68,14 @@ class Answer:
     fault: str | None
     mask: Mask = field(repr=False)
 
+    def warned(self, warning: str) -> Answer:
+        """Return the answer with one more warning, which an earlier step may have given too."""
+        text, given = self.mask.text(warning), self.report.get("warnings", ())
+        if text in given:
+            return self
+        report = {**self.report, "warnings": [*given, text]}
+        return replace(self, report=report, warnings=(*self.warnings, text))
+
 
 def privileges_for(vacuum_mode: str) -> list[str]:
     """Name the steps whose privileges are looked for before the first changes anything."""
@@ -88,6 +99,8 @@ def carry_out(
 ) -> Answer:
     """Carry out a step of a request; raises nothing but what ends the process.
 
+    The file of the metrics, where one is asked for, tells how the run stands afterwards.
+
     Args:
         step: one of `STEPS`.
         request: flat, as a module's options or a flow's parameters give it.
@@ -96,24 +109,56 @@ def carry_out(
         governors: asked between two batches, beside the request's own limits.
         secrets: texts that must not be shown, beside those of the request.
     """
+    answer = _answer(
+        step, request, check=check, listener=listener, governors=governors, secrets=secrets
+    )
+    folder = request.get("textfile_dir")
+    if check or not folder:
+        return answer
+    warning = textfile.write(Path(folder), answer.report, _stands(step, request))
+    return answer.warned(warning) if warning else answer
+
+
+def _stands(step: str, request: Mapping[str, Any]) -> Stands:
+    """Tell what is known after a step that was carried out, failed or not.
+
+    A step that continues nothing and announces no other is a run of its own.
+    """
+    first, *_, last = LINE
+    alone = not request.get("before") and not (request.get("report") or {}).get("steps")
+    if alone and step == first:
+        return "measured"
+    return "ended" if alone or step == last else "begun"
+
+
+def _answer(
+    step: str,
+    request: Mapping[str, Any],
+    *,
+    check: bool,
+    listener: Listener | None,
+    governors: Iterable[Governor],
+    secrets: Iterable[str],
+) -> Answer:
     report: dict[str, Any] = request.get("report") or {}
     mask = Mask.of(secrets)
     try:
         settings = Settings.parse(request, check=check)
     except MaintenanceError as error:
-        return _failed(step, report, str(error), mask)
+        return _failed(step, report, str(error), mask, remedy=error.remedy)
     mask = Mask.of({*secrets, *secrets_of(settings)})
     told_to = _masked(listener, mask) if listener else None
     pace = Pace(Events(told_to), (*governors, *_limits(settings)))
+    waited = pace.events.waited
     try:
         outcome = STEPS[step](settings, pace)
     except MaintenanceError as error:
-        return _failed(step, report, str(error), mask)
+        return _failed(step, with_waits(report, waited), str(error), mask, remedy=error.remedy)
     except Exception as error:
         # A fault of this tool: its text and its traceback may quote anything.
         fault = f"{type(error).__name__}: {' '.join(str(error).split())}; report this fault"
-        return _failed(step, report, fault, mask, traceback.format_exc())
-    told = outcome.report.as_json()
+        return _failed(step, with_waits(report, waited), fault, mask, traceback.format_exc())
+    told = with_waits(outcome.report.as_json(), waited)
     return Answer(
         changed=outcome.changed,
         report=mask.sentences(told),
@@ -153,9 +198,14 @@ def _limits(settings: Settings) -> list[Governor]:
 
 
 def _failed(
-    step: str, report: Mapping[str, Any], why: str, mask: Mask, fault: str | None = None
+    step: str,
+    report: Mapping[str, Any],
+    why: str,
+    mask: Mask,
+    fault: str | None = None,
+    remedy: str = "",
 ) -> Answer:
-    told = mask.sentences(failed(report, f"{step}: {why}"))
+    told = mask.sentences(failed(report, f"{step}: {why}", remedy))
     return Answer(
         changed=False, report=told, summary=[], answers={}, before={}, after={}, warnings=(),
         failure=mask.text(why), fault=mask.text(fault) if fault else None, mask=mask,

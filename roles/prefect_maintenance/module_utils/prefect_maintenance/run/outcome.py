@@ -45,7 +45,7 @@ def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
                 ways["delete"] = orphaned
             counted = report.table(table).counted(ways, check=report.check_mode)
             report = report.with_table(counted)
-    report = report.finished(step, seconds)
+    report = report.closed(step, seconds)
     answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
     return Outcome(bool(due), report, render(report), answers, due, dict.fromkeys(due, 0))
@@ -70,7 +70,7 @@ def deleted(
     report = report.with_deleted(dict.fromkeys(ledger.rows, 0))
     if not isinstance(error, ConnectionFailed):
         report = report.with_database(bytes_after=database_bytes(database))
-    report = report.finished(step, seconds, error)
+    report = report.closed(step, seconds, error)
     answers = {"deleted": dict(ledger.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
     left = {table: max(0, rows - ledger.rows.get(table, 0)) for table, rows in due.items()}
@@ -87,7 +87,7 @@ def reclaimed(
     error: MaintenanceError | None = None,
 ) -> Outcome:
     """Close the reclaim: it changed something when a table or a file was rewritten."""
-    report = report.finished("vacuum", seconds, error)
+    report = report.closed("vacuum", seconds, error)
     answers = {
         "tables": [asdict(table) for table in report.tables],
         "bytes_given_back": max(0, given_back),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..catalogue import TABLES
 from ..execute.purge import Purge, purge
-from ..measure import disk_space
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan.purge import plan_purge, with_decisions
@@ -23,7 +22,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         database, server = session.database, session.server
         purged = [table.name for table in TABLES if table.purged]
         require_writable(database, server, "purge", [*purged, *server.unforced])
-        session.report = session.report.with_warnings(disk_space.scarce(database))
+        session.note_scarce_disk()
         with session.at_work():
             plan = plan_purge(
                 database, session.rules, settings.cutoffs, server.unforced, pace.events
@@ -32,6 +31,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             if any(plan.rows.values()) or not session.proven:
                 session.prove()
             plan = with_decisions(database, plan, settings.purge_strategy, settings.reclaim)
+            plan = session.with_pages(plan)
             session.report = session.report.with_plan(plan)
             for decision in plan.decisions.values():
                 if decision.strategy != settings.purge_strategy != "auto":

@@ -8,10 +8,9 @@ from ..execute import repack
 from ..execute.ledger import Ledger
 from ..execute.reclaim import Reclaim, reclaim, refresh_statistics
 from ..measure.examine import require_writable
-from ..measure.sizes import database_bytes, measure
+from ..measure.sizes import database_bytes
 from ..pace.pace import Pace
 from ..plan.choices import REWRITING
-from ..plan.plan import Plan
 from ..plan.reclaim import plan_reclaim
 from ..request.settings import Settings
 from .outcome import Outcome, reclaimed
@@ -29,29 +28,25 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         if settings.reclaim.mode == "repack":
             repack.require(database)
         if settings.check:
-            session.report = session.report.with_sizes(
-                "after_delete", measure(database, tell=pace.events)
-            )
+            session.note_sizes("after_delete")
             deleted, rewritten = session.report.deleted, _rewritten(session)
-            choices = plan_reclaim(database, settings.reclaim, deleted, rewritten)
-            report = session.report.with_plan(Plan(reclaim=choices))
-            for choice in choices:
+            plan = plan_reclaim(database, settings.reclaim, deleted, rewritten)
+            report = session.report.with_plan(plan)
+            for choice in plan.reclaim:
                 report = report.with_choice(choice)
-            changed = any(choice.action in REWRITING for choice in choices)
+            changed = any(choice.action in REWRITING for choice in plan.reclaim)
             return reclaimed(report, session.seconds, changed=changed)
         require_writable(database, session.server, "vacuum", [])
         with session.at_work():
             before = database_bytes(database)
-            session.report = session.report.with_sizes(
-                "after_delete", measure(database, tell=pace.events)
-            )
+            session.note_sizes("after_delete")
             _, error = session.carry_out(lambda ledger: _carried_out(session, ledger))
             given_back = 0
             if not isinstance(error, ConnectionFailed):
                 after = database_bytes(database)
                 given_back = before - after
-                report = session.report.with_sizes("after", measure(database, tell=pace.events))
-                session.report = report.with_database(bytes_after=after)
+                session.note_sizes("after")
+                session.report = session.report.with_database(bytes_after=after)
                 session.note_due()
             changed = any(
                 isinstance(event, Reclaimed) and event.action in REWRITING
@@ -84,6 +79,6 @@ def _carried_out(session: Session, ledger: Ledger) -> None:
         ledger=ledger,
     )
     refresh_statistics(job)
-    choices = plan_reclaim(session.database, wanted, {}, {})
-    session.report = session.report.with_plan(Plan(reclaim=choices))
-    reclaim(job, choices)
+    plan = plan_reclaim(session.database, wanted, {}, {})
+    session.report = session.report.with_plan(plan)
+    reclaim(job, plan.reclaim)

@@ -25,6 +25,6 @@ def provide_role(settings: Settings, pace: Pace) -> Outcome:
         done = role.provide(
             session.database, wanted.name, wanted.password, own=wanted.own, check=settings.check
         )
-        report = session.report.with_warnings(done.warnings).finished("role", session.seconds)
+        report = session.report.with_warnings(done.warnings).closed("role", session.seconds)
     answers = {"statements": list(done.statements)}
     return Outcome(bool(done.statements), report, list(done.statements), answers, {}, {})

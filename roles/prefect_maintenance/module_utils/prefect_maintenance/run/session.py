@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..database import privileges
@@ -16,13 +16,15 @@ from ..database.visibility import blind_spots
 from ..errors import ConnectionFailed, MaintenanceError
 from ..events import StepStarted
 from ..execute.ledger import Ledger
-from ..measure import leftovers
+from ..measure import disk_space, leftovers
 from ..measure.examine import Server, examine
-from ..measure.sizes import database_bytes, measure
+from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
 from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import single_writer
 from ..plan.due import oldest_due
+from ..plan.estimate import Estimate
+from ..plan.plan import Plan, joined
 from ..plan.rules import Rules
 from ..report.fold import fold
 from ..report.report import Report
@@ -31,6 +33,8 @@ from ..request.settings import Settings
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
+
+_FREE_DISK = "free some disk there, or lower max_wal_size"
 
 
 @dataclass
@@ -143,11 +147,36 @@ class Session:
         if error is None or isinstance(error, ConnectionFailed):
             return
         try:
-            self.report = self.report.with_sizes("after_delete", measure(self.database))
+            self.note_sizes("after_delete")
             self.note_due()
         except MaintenanceError as failed:
             told = f"the sizes are those of before the step: {failed}"
             self.report = self.report.with_warnings([told])
+
+    def note_sizes(self, moment: str) -> tuple[TableSize, ...]:
+        """Measure everything and note it for a moment: "before", "after_delete" or "after"."""
+        sizes = measure(self.database, tell=self.pace.events)
+        self.report = self.report.with_sizes(moment, sizes)
+        if not self.database.is_postgresql:
+            self.report = self.report.with_database(free_bytes=sqlite_free_bytes(self.database))
+        return sizes
+
+    def note_scarce_disk(self) -> None:
+        """Warn where the WAL of deletions may fill its disk."""
+        for told in disk_space.scarce(self.database):
+            self.report = self.report.with_warnings([told]).with_remedy(told, _FREE_DISK)
+
+    def with_pages(self, plan: Plan) -> Plan:
+        """Add to a plan the pages that rows leave to an SQLite file, which keeps them for now."""
+        if self.database.is_postgresql:
+            return plan
+        lost: dict[str | None, Estimate] = {None: Estimate()}
+        for table in self.report.tables:
+            goes, rows = plan.rows.get(table.name, 0), table.rows_before
+            if goes and rows:
+                pages = int((table.bytes_before or 0) * min(1.0, goes / rows))
+                lost[table.name] = Estimate(pages)
+        return replace(plan, estimates=joined(plan.estimates, lost))
 
     def note_due(self) -> None:
         """Note the oldest rows that should have gone."""
@@ -166,7 +195,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
             clock is far from this machine's.
     """
     began = time.monotonic()
-    with connect(settings.db_url, settings.limits.lock_timeout) as database:
+    with connect(settings.db_url, settings.limits.lock_timeout, pace.events) as database:
         first = settings.before and database.is_postgresql
         if first:
             needed = privileges.missing_privileges(database, ("measure", *settings.before))

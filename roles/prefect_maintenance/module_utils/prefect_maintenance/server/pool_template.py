@@ -40,6 +40,24 @@ def closed(template: Mapping[str, Any], environment: Iterable[str]) -> dict[str,
     }  # fmt: skip
 
 
+def widened(template: Mapping[str, Any], environment: Iterable[str]) -> dict[str, Any]:
+    """Return a closed template with all these variables; nothing where it has them, or is open.
+
+    Args:
+        template: of a pool, as an earlier version may have closed it.
+        environment: names of the environment variables that a run may set.
+    """
+    variables = template.get("variables", {})
+    properties = variables.get("properties", {})
+    held = properties.get("env", {})
+    before = held.get("properties", {})
+    allowed = before | {name: before.get(name, {"type": "string"}) for name in environment}
+    if held.get("additionalProperties") is not False or allowed == before:
+        return {}
+    env = {**held, "properties": allowed}
+    return {**template, "variables": {**variables, "properties": {**properties, "env": env}}}
+
+
 def replaceable(template: Mapping[str, Any]) -> list[str]:
     """Return what a run of a pool with this template can replace of what is started."""
     properties = template.get("variables", {}).get("properties", {})

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from ..errors import Conflict, SettingsError
 from .api import PrefectApi
 from .change import Change
-from .pool_template import closed, replaceable
+from .pool_template import closed, replaceable, widened
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class WorkPool:
         type: of its workers.
         description: for people.
         concurrency_limit: runs at a time.
-        only_environment: variables that a run may set; it may then replace nothing else. Of a
-            pool that is there already this is left as it is, with a warning.
+        only_environment: variables that a run may set; it may then replace nothing else. A
+            pool that is there already and allows only some is made to allow these too; one that
+            is open is left so, with a warning.
     """
 
     name: str
@@ -53,7 +54,7 @@ def ensure_work_pool(api: PrefectApi, desired: WorkPool, *, present: bool, check
         )
     if not present:
         return _remove_pool(api, desired, route, there, check=check)
-    wanted = {
+    wanted: dict[str, Any] = {
         name: value
         for name, value in (
             ("description", desired.description),
@@ -63,6 +64,9 @@ def ensure_work_pool(api: PrefectApi, desired: WorkPool, *, present: bool, check
     }
     if there is None:
         return _make_pool(api, desired, wanted, check=check)
+    template = widened(there["base_job_template"], desired.only_environment or ())
+    if template:
+        wanted["base_job_template"] = template
     differing = {name: value for name, value in wanted.items() if there.get(name) != value}
     if differing and not check:
         api.ask("PATCH", route, json=differing)

@@ -30,8 +30,9 @@ POOL_ALONE = Group(
             "Names of the environment variables that a run may set.",
             (
                 "A run of the pool can then replace nothing else, neither its command nor its "
-                "working folder. This applies to a pool that the module creates; a pool that "
-                "exists already keeps its template, and a warning says so.",
+                "working folder. A pool that exists already and is closed in this way lets its "
+                "runs set these variables as well; one that is open stays so, and a warning says "
+                "so.",
             ),
             elements="str",
             modules=(POOL,),

@@ -226,6 +226,22 @@ STEP_ALONE = Group(
             modules=(MEASURE,),
         ),
         Option(
+            "locate",
+            "bool",
+            "Only say in which folder of its server the files of the database lie.",
+            default=False,
+            modules=(MEASURE,),
+        ),
+        Option(
+            "disk",
+            "dict",
+            "What C(df -P -k) printed on the host on whose disk the database lies: C(host), "
+            "C(path), C(df), or C(why) there is nothing.",
+            ("Without it, only a disk of the target itself is looked at.",),
+            default={},
+            modules=(MEASURE,),
+        ),
+        Option(
             "before",
             "list",
             "Steps that are to follow; what the role in O(db_url) lacks for any of them is said "

@@ -1,0 +1,76 @@
+"""What the rows' way was estimated to cost, beside what it really cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_KEYS = ("bytes_back", "seconds", "wal_bytes", "extra_bytes", "lock_ms")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One line: an estimate or a measurement, None where it says nothing.
+
+    Attributes:
+        table: on its first line, else nothing.
+        why: the way was chosen, on the same line.
+    """
+
+    table: str
+    what: str
+    why: tuple[str, ...]
+    bytes_back: int | None = None
+    seconds: float | None = None
+    wal_bytes: int | None = None
+    extra_bytes: int | None = None
+    lock_ms: float | None = None
+
+
+def costs(report: Mapping[str, Any]) -> tuple[Cost, ...]:
+    """Return the lines of the whole run and of each table, of a report that has every key."""
+    whole = [("estimated", report["estimate"]), ("measured", report["measured"])]
+    found = _lines("the whole run", (), [(what, cost) for what, cost in whole if cost])
+    for table in report["tables"]:
+        why = tuple(w for w in (table["strategy_why"], _worth_telling(table)) if w)
+        found += _lines(table["name"], why, list(_of(table, report)))
+    return tuple(found)
+
+
+def _of(table: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    chosen = "rewrite" if "rewrite" in table["ways"] else "delete"
+    ways, whole = table["estimates"], table["estimate"]
+    gone = report["deleted"].get(table["name"], 0)
+    if not (ways or gone or whole.get("bytes_back") or _worth_telling(table)):
+        return
+    if ways or whole:
+        yield "estimated", {**ways.get(chosen, {}), **whole}
+    if not report["check_mode"]:
+        yield "measured", _measured(table)
+    for way in sorted(set(ways) - {chosen}):
+        yield f"otherwise, by {way}", ways[way]
+
+
+def _measured(table: Mapping[str, Any]) -> dict[str, Any]:
+    before, after = table["bytes_before"], table["bytes_after"]
+    back = None if before is None or after is None else before - after
+    return {**table, "bytes_back": back, "lock_ms": table["lock_ms_max"]}
+
+
+def _worth_telling(table: Mapping[str, Any]) -> str:
+    return str(table["reclaim_why"]) if table["reclaim"] not in ("none", "plain") else ""
+
+
+def _lines(
+    name: str, why: tuple[str, ...], told: list[tuple[str, Mapping[str, Any]]]
+) -> list[Cost]:
+    return [
+        Cost(
+            "" if at else name,
+            what,
+            () if at else why,
+            **{key: cost[key] for key in _KEYS if key in cost},
+        )
+        for at, (what, cost) in enumerate(told)
+    ]
