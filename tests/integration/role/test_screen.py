@@ -109,8 +109,8 @@ def test_the_installation_stands_on_the_screen_while_it_goes_on(
 ) -> None:
     gate, begun = screen.folder / "gate", screen.folder / "begun"
     os.mkfifo(gate)
-    screen.variables = quick_python(screen.folder, pip=f"touch {begun}; cat {gate}")
-    screen.variables["prefect_maintenance_progress"] = interval
+    python = quick_python(screen.folder, pip=f"touch {begun}; cat {gate}")
+    screen.variables = {**python, "prefect_maintenance_progress": interval}
     task = "Install Prefect and the database driver"
     with screen.watched("maintain", "--tags", "prefect_maintenance_install") as lines:
         wait_until(begun.exists, SECONDS)

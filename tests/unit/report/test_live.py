@@ -64,12 +64,13 @@ def test_the_speed_is_that_of_the_last_half_minute() -> None:
 
 
 def test_a_wait_says_why_and_for_how_long_until_the_work_goes_on() -> None:
-    wait = Waiting("log", "a replica lags by 3 s", 1.0, "lag")
+    wait = Waiting("log", "a replica lags by 3 s", 1.0, "lock")
     at = Progress("log", 10, 1000)
     assert told(at, wait) == "purge log: 10 of 1,000 rows, 1 %"
     assert told(at, wait, 1.0, wait, 4.0).endswith("waiting for 5 s: a replica lags by 3 s")
     assert "waiting" not in told(at, wait, 30.0, wait, Progress("log", 20, 1000))
-    assert told(Waiting("a place", "others", 1.0, "cluster"), 65.0) == "purge: waiting for 1 min 5 s: others"
+    others = Waiting("a place", "others", 1.0, "cluster")
+    assert told(others, 65.0) == "purge: waiting for 1 min 5 s: others"
 
 
 def test_another_table_begins_anew() -> None:
