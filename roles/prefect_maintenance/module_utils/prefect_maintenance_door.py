@@ -81,7 +81,7 @@ def _followed(background: Mapping[str, Any]) -> tuple[Path, Heartbeat] | None:
 
 
 def change(module: AnsibleModule, what: str) -> None:
-    """Make sure of a work pool or a deployment for a module, and exit or fail with the result."""
+    """Make sure of what the server should hold for a module, and exit or fail with the result."""
     try:
         from ansible.module_utils.prefect_maintenance import schedule
         from ansible.module_utils.prefect_maintenance.errors import MaintenanceError

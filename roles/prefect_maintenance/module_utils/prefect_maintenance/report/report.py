@@ -37,10 +37,28 @@ class Report:
     """The whole run, over all its steps.
 
     Attributes:
+        schema: the number of this form of the report; keys may be added to it, never renamed.
+        host: name of the server in the inventory; in the flow, of its machine.
+        check_mode: whether nothing was changed, so that `deleted` says what would go.
         status: "ok"; after a failure "partial" when the run has changed something, else "failed".
         finished: when the last step so far ended; empty before the first has.
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
+        started: when the first step began, in UTC.
+        seconds: that the steps took together.
+        reference_time: the instant that every cutoff is counted back from.
+        server: address and version of the Prefect API, and the settings of Prefect's own vacuum
+            service (`db_vacuum`); empty where the run had no API.
+        database: dialect, version, revision of Prefect's schema, and `bytes_before` and
+            `bytes_after` of the whole database; of an SQLite file also what became of its space.
+        policy: days of retention by entity, and the states whose flow runs may go.
+        cutoffs: by entity, the instant before which it may go.
+        deleted: rows that left each table, however they went; in a check those that would go.
+        kept: what is older than its cutoff and stays, and why.
+        tables: each table before, after the deletion and after the reclaim.
+        steps: those that have ended, in their order.
+        warnings: what should be known although nothing failed.
+        errors: the step that failed, and why.
         plan: what the steps so far decided before they changed anything.
         waited: seconds that the run has waited, by what for.
         forecast: of it only what was measured; the rest follows, in the JSON.

@@ -26,7 +26,14 @@ _AGAIN = "correct what it names and run again"
 
 @dataclass(frozen=True)
 class Overdue:
-    """A table with a row that should have gone."""
+    """A table with a row that should have gone.
+
+    Attributes:
+        table: its name.
+        oldest: the row's time.
+        cutoff: the instant before which rows may go.
+        days_past: days between the two.
+    """
 
     table: str
     oldest: str
@@ -36,7 +43,12 @@ class Overdue:
 
 @dataclass(frozen=True)
 class Need:
-    """What needs a person, and the command or variable that helps."""
+    """What needs a person, and the command or variable that helps.
+
+    Attributes:
+        text: what it is.
+        do: what helps.
+    """
 
     text: str
     do: str

@@ -16,6 +16,7 @@ from ..pace.pace import Pace
 from ..pace.stop_file import StopFile
 from ..report.plain import failed, with_waits
 from ..report.prometheus import Stands
+from ..report.report import SCHEMA
 from ..request.masking import Mask
 from ..request.options.work import BULK_LIMIT
 from ..request.secrets import secrets_of
@@ -140,7 +141,8 @@ def _answer(
     governors: Iterable[Governor],
     secrets: Iterable[str],
 ) -> Answer:
-    report: dict[str, Any] = request.get("report") or {}
+    so_far = request.get("report") or {}
+    report: dict[str, Any] = {"schema": SCHEMA, "check_mode": check, **so_far}
     mask = Mask.of(secrets)
     try:
         settings = Settings.parse(request, check=check)
