@@ -36,6 +36,7 @@ POLICY = {
     "reference_time": "{{ now }}",
     "lock_timeout": 3.5,
     "db_url": "{{ db_url }}",
+    "background": {},
 }
 API = {
     "api_url": "{{ api_url }}",

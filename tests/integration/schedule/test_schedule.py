@@ -116,7 +116,7 @@ def test_a_worker_leaves_what_the_policy_keeps_and_tells_people_about_it(
     assert "![Sizes before and after](data:image/svg+xml;base64," in report["data"]
     assert "Kept although older than the cutoff" in report["data"]
     progress = next(a for a in artifacts if a["key"] == "prefect-maintenance-progress")
-    assert progress["data"] == 100
+    assert (progress["data"], progress["description"]) == (100, "done")
     assert {task["name"] for task in tasks} == {
         "Measure the database", "Purge logs, events and orphans", "Delete runs and artifacts",
         "Give the space back",

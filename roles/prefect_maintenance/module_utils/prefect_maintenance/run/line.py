@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MaintenanceError
-from ..events import Events, Listener
+from ..events import Event, Events, Listener, Stopped, Waiting, Warned
 from ..pace.budget import Budget
 from ..pace.governors import Governor
 from ..pace.pace import Pace
@@ -149,7 +149,8 @@ def _answer(
     except MaintenanceError as error:
         return _failed(step, report, str(error), mask, remedy=error.remedy)
     mask = Mask.of({*secrets, *secrets_of(settings)})
-    pace = Pace(Events(listener), (*governors, *_limits(settings)))
+    told_to = _masked(listener, mask) if listener else None
+    pace = Pace(Events(told_to), (*governors, *_limits(settings)))
     waited = pace.events.waited
     try:
         outcome = STEPS[step](settings, pace)
@@ -176,6 +177,20 @@ def _answer(
         fault=None,
         mask=mask,
     )
+
+
+def _masked(listener: Listener, mask: Mask) -> Listener:
+    """Take secrets out of the sentences that a listener may show."""
+
+    def tell(event: Event) -> None:
+        match event:
+            case Waiting() | Stopped():
+                event = replace(event, why=mask.text(event.why))
+            case Warned():
+                event = replace(event, text=mask.text(event.text))
+        listener(event)
+
+    return tell
 
 
 def _limits(settings: Settings) -> list[Governor]:
