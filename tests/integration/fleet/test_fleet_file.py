@@ -91,6 +91,7 @@ def test_a_report_that_fails_is_left_in_its_file_and_fails_the_play(rollout: Rol
     limited = ("--limit", "file-a")
     assert rollout.run(*limited, playbook="report").returncode == 0
     assert report_at(report)["status"] == "ok"
+    assert "Prefect database of file-a" in report.with_suffix(".html").read_text()
     for wrong, says in (
         ({"prefect_maintenance_db_url": url}, "check user and password"),
         ({"prefect_maintenance_python": "/nonexistent"}, "cannot run the modules"),
@@ -102,4 +103,5 @@ def test_a_report_that_fails_is_left_in_its_file_and_fails_the_play(rollout: Rol
             found.items()
         )
         assert says in found["errors"][0]
+        assert "The run failed" in report.with_suffix(".html").read_text()
         assert "no-secret" not in done.stdout + report.read_text()
