@@ -48,7 +48,7 @@ format: venv  ## let ruff lay out the Python
 	ruff check --fix .
 	ruff format .
 
-docs: venv  ## write what follows from the table of options: modules, specs, defaults, tables
+docs: venv  ## write what follows from the table of options, and the schema of the report
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m lab.docs
 
 monitoring: venv  ## draw docs/monitoring.svg: a Prometheus answers the dashboard's queries

@@ -136,8 +136,12 @@ def _loaded(path: Path) -> ModuleType:
 
 
 def actions() -> list[str]:
-    """Return the names of what the role does on the controller."""
-    return sorted(path.stem for path in (ROLE / "action_plugins").glob("*.py"))
+    """Return the names of what the role does on the controller alone.
+
+    The action of a module is documented with the module.
+    """
+    found = {path.stem for path in (ROLE / "action_plugins").glob("*.py")}
+    return sorted(found - set(modules()))
 
 
 def _qualifications() -> Iterator[tuple[re.Pattern[str], str]]:

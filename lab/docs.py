@@ -1,7 +1,7 @@
-"""Write what follows from the table of options: `make docs`.
+"""Write what follows from the table of options, and the schema of the report: `make docs`.
 
-Every text here is made of the groups of options alone, so that a new option is a row there and
-the code that uses it. What stands before and after the marks is written by hand and stays.
+Every other text here is made of the groups of options alone, so that a new option is a row there
+and the code that uses it. What stands before and after the marks is written by hand and stays.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from prefect_maintenance.request import options as table
 from prefect_maintenance.request.options import GROUPS, Group, Option
 
+from . import report_schema
 from .environments import ROOT
 from .option_texts import (
     PREFIX,
@@ -34,6 +35,7 @@ DEFAULTS = ROLE / "defaults" / "main.yml"
 SPECS = ROLE / "meta" / "argument_specs.yml"
 README = ROOT / "README.md"
 VARIABLES = ROOT / "docs" / "variables.md"
+REPORT_SCHEMA = ROOT / "docs" / "report.schema.json"
 SURVEYS = ROOT / "awx" / "job_templates"
 
 MARK = "# Written by make docs from request/options."
@@ -45,7 +47,7 @@ _HEAD = "| Variable | Default | Meaning |\n|---|---|---|\n"
 def main() -> int:
     """Write the files that differ, and name them."""
     for path, text in pages().items():
-        if path.read_text() != text:
+        if not path.exists() or path.read_text() != text:
             path.write_text(text)
             print(path.relative_to(ROOT))
     return 0
@@ -63,6 +65,7 @@ def pages(groups: Sequence[Group] = GROUPS) -> dict[Path, str]:
     found[SPECS] = specs(SPECS.read_text(), options)
     found[README] = filled(README.read_text(), BEGIN, _table(common), END)
     found[VARIABLES] = filled(VARIABLES.read_text(), BEGIN, variables(groups), END)
+    found[REPORT_SCHEMA] = report_schema.text()
     for path in sorted(SURVEYS.glob("*.yml")):
         found[path] = survey(path.read_text(), options)
     return found

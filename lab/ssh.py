@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,13 +33,15 @@ class SshTarget:
 
     Args:
         alias: the name by which `ssh -F config` knows it.
+        own: let whoever runs this in, as root too.
 
     Raises:
         Unavailable: there is no sshd, or the user would have no Python of 3.11 or newer.
     """
 
-    def __init__(self, alias: str) -> None:
-        self.alias, self.port = alias, free_port()
+    def __init__(self, alias: str, *, own: bool = False) -> None:
+        self.alias, self.port, self._own = alias, free_port(), own
+        self._listener: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -48,9 +51,11 @@ class SshTarget:
             self.folder.chmod(0o755)
             self.sockets = self.folder / "sockets"
             self.sockets.mkdir()
-            self.user = _made_user(stack) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+            made = os.geteuid() == 0 and not self._own
+            self.user = _made_user(stack) if made else pwd.getpwuid(os.geteuid())
             self.config = self._write()
-            stack.enter_context(self._running())
+            stack.callback(self.cut)
+            self.listen()
             stack.callback(self._hang_up)
             self._require_python()
             self._stack = stack.pop_all()
@@ -114,28 +119,37 @@ class SshTarget:
         )
         return client
 
-    def _running(self) -> ExitStack:
-        stack = ExitStack()
+    def listen(self) -> None:
+        """Let people log in, until the connection is cut."""
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        log = (self.folder / "log").open("w")
-        stack.callback(log.close)
-        process = subprocess.Popen(
-            [self._program, "-D", "-e", "-f", str(self._server_config)], stderr=log
-        )
-        stack.callback(process.wait)
-        stack.callback(process.terminate)
+        with (self.folder / "log").open("a") as log:
+            process = self._listener = subprocess.Popen(
+                [self._program, "-D", "-e", "-f", str(self._server_config)], stderr=log
+            )
         until = time.monotonic() + 30
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 5).close()
-                return stack
+                return
             except OSError:
                 if process.poll() is not None or time.monotonic() > until:
-                    stack.close()
+                    self.cut()
                     told = (self.folder / "log").read_text()
                     raise RuntimeError(f"sshd did not start:\n{told}") from None
                 time.sleep(0.05)
+
+    def cut(self) -> None:
+        """End every connection and let nobody log in, as a network that is gone does."""
+        process, self._listener = self._listener, None
+        if process is None:
+            return
+        sessions = _below(process.pid)
+        process.kill()
+        for session in sessions:
+            with suppress(ProcessLookupError):
+                os.kill(session, signal.SIGKILL)
+        process.wait()
 
     def _hang_up(self) -> None:
         """End the connections that Ansible keeps open for its next task."""
@@ -157,6 +171,18 @@ class SshTarget:
             raise RuntimeError(f"nobody can log in: {found.stderr}\n{told}")
         if found.stdout.strip() != "True":
             raise Unavailable(f"python3 of {self.login} is older than 3.11 or has no ensurepip")
+
+
+def _below(process: int) -> list[int]:
+    """Return the processes that a process has started, and what they have started."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [process]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
 
 
 def _sshd() -> str:

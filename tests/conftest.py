@@ -8,9 +8,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from golden import Golden
+from prefect_maintenance.report.report import Report
+from schemas import faults
 
 from lab import end_orderly, environments
 from lab.postgres import Postgres
@@ -29,6 +32,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     end_orderly()
+
+
+@pytest.fixture(scope="session")
+def faults_of_reports() -> Iterator[list[str]]:
+    """What the reports that are made in this process have against the published schema."""
+    found: list[str] = []
+    made = Report.as_json
+
+    def noted(report: Report) -> dict[str, Any]:
+        told = made(report)
+        found.extend(faults(told))
+        return told
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Report, "as_json", noted)
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def reports_are_as_published(faults_of_reports: list[str]) -> Iterator[None]:
+    """Fail a test whose reports are not what the schema says."""
+    yield
+    found = faults_of_reports.copy()
+    faults_of_reports.clear()
+    assert found == []
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ _SCRIPT = """#!/bin/sh -e
 case "$*" in
 "-m venv --clear "*) mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
 "-m pip "*) {pip} ;;
-*"requirements.sha256"*) exec cat "$(dirname "$0")/../requirements.sha256" ;;
+*'sys.prefix + "/requirements.sha256"'*) exec cat "$(dirname "$0")/../requirements.sha256" ;;
 *) exec {python} "$@" ;;
 esac
 """

@@ -46,6 +46,11 @@ class Scheduled(Site):
         with open_api(Api(self.server.api_url, auth_string=AUTH)) as api:
             yield api
 
+    def automations(self) -> dict[str, str]:
+        """Return the ids of all automations on the server by their names."""
+        with self.api() as api:
+            return {one["name"]: str(one["id"]) for one in api.ask("POST", "/automations/filter")}
+
     def start_run(self) -> str:
         with self.api() as api:
             made = api.ask("POST", f"/deployments/{api.find(DEPLOYMENT)['id']}/create_flow_run",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maintenance import wait_until
+from schemas import report_at
 from tools import BIN
 
 from lab import environments
@@ -54,7 +55,10 @@ class Site:
         }
 
     def report(self, name: str = "demo.json") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.reports / name).read_text())
+        return report_at(self.reports / name)
+
+    def fleet(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.reports / "fleet.json").read_text())
         return found
 
 

@@ -55,7 +55,9 @@ class CallbackModule(Default):  # type: ignore[misc]
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
         """Announce a task that takes long before it is at work."""
         super().v2_playbook_on_task_start(task, is_conditional)
-        if _is_ours(task) or task.vars.get(_LONG):
+        long = _is_ours(task) or task.vars.get(_LONG)
+        # Where each server goes on by itself, it is told for each.
+        if long and self._last_task_banner != task._uuid:
             self._print_task_banner(task)
 
     def v2_playbook_on_include(self, included_file: IncludedFile) -> None:

@@ -69,6 +69,7 @@ def record(
 ) -> dict[str, Any]:
     """Return what the rollout remembers of a server, from its report as far as there is one."""
     report = report or {}
+    verdict = report.get("verdict") or {}
     database = report.get("database", {})
     before, after = database.get("bytes_before", 0), database.get("bytes_after", 0)
     deleted = {table: rows for table, rows in report.get("deleted", {}).items() if rows}
@@ -86,6 +87,8 @@ def record(
         "bytes_given_back": max(0, before - after),
         "oldest": _oldest(report.get("tables", ()), "oldest_after"),
         "overdue": _oldest(report.get("tables", ()), "oldest_due"),
+        "working": verdict.get("working"),
+        "needs": list(verdict.get("needs", ())),
         "warnings": list(report.get("warnings", ())),
         "seconds": report.get("seconds", 0.0),
         "started": report.get("started", ""),
@@ -144,12 +147,11 @@ def merged(summary: Mapping[str, Any], earlier: str, inventory: Sequence[str]) -
 
 
 def artifacts(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of the summary that a job may carry: totals, and who failed and why."""
-    short = {key: value for key, value in summary.items() if key != "hosts"}
-    failed = {
-        h["host"]: h["failure"] or h["status"] for h in summary["hosts"] if h["status"] != "ok"
-    }
-    return {**short, "failed": failed}
+    """Return the part of the summary that a job may carry: totals, who failed, what is needed."""
+    short, hosts = {k: v for k, v in summary.items() if k != "hosts"}, summary["hosts"]
+    failed = {h["host"]: h["failure"] or h["status"] for h in hosts if h["status"] != "ok"}
+    needs = {h["host"]: h["needs"] for h in [h for h in hosts if h["needs"]][:LISTED]}
+    return {**short, "failed": failed, "needs": needs}
 
 
 def lines(summary: Mapping[str, Any]) -> list[str]:
@@ -158,7 +160,7 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     good = [host for host in hosts if host["status"] == "ok"]
     bad = [host for host in hosts if host["status"] in ("partial", "failed")]
     quiet = [h for h in good if not h["deleted"] and not h["bytes_given_back"]]
-    quiet = [h for h in quiet if not h["warnings"] and not h.get("overdue")]
+    quiet = [h for h in quiet if not h["warnings"] and not h.get("overdue") and not h["needs"]]
     folded = quiet if len(hosts) > LISTED else []
     shown = [host for host in good if host not in folded] + bad
     width = max(6, *(len(host["host"]) for host in shown), 0)
@@ -176,6 +178,8 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
         )
         if host["failure"]:
             found.append(f"  {'':<{width}}  {host['failure']}")
+        for need in host["needs"]:
+            found.append(f"  {'':<{width}}  needs you: {need['text']}: {need['do']}")
     if folded:
         found.append(f"  {len(folded)} more {_servers(len(folded))} had nothing to do")
     left = [host["host"] for host in hosts if host["status"] == "not reached"]
@@ -183,14 +187,16 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
         why = summary["stopped"] or "the run ended before their turn"
         found += ["", f"  not reached: {len(left)} {_servers(len(left))}; {why}"]
         found.append(f"    {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
-    return [_printable(line) for line in (*found, "", f"  {_verdict(summary)}")]
+    verdict = [f"  {summary['verdict']['text']}"] if summary["verdict"]["text"] else []
+    return [_printable(line) for line in (*found, "", *verdict, f"  {_totals(summary)}")]
 
 
 def _counted(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how many servers ended how, and what that makes of all of them."""
+    """Return how many servers ended how, where retention works, and what all that comes to."""
     counts = {status: sum(host["status"] == status for host in hosts) for status in STATUSES}
     return {
         "status": "ok" if counts["ok"] == len(hosts) else "failed",
+        "verdict": _verdict(hosts),
         "servers": {"total": len(hosts), **{k.replace(" ", "_"): n for k, n in counts.items()}},
     }
 
@@ -205,11 +211,23 @@ def _hosts(earlier: str) -> list[dict[str, Any]]:
         return []
 
 
-def _verdict(summary: Mapping[str, Any]) -> str:
+def _verdict(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return on how many servers retention works, as numbers and in words; none when unknown."""
+    found = [host.get("working") for host in hosts]
+    works, not_on = found.count(True), [h["host"] for h in hosts if h.get("working") is False]
+    unknown = len(hosts) - works - len(not_on)
+    named = ", ".join(not_on[:3]) + (f" and {len(not_on) - 3} more" if len(not_on) > 3 else "")
+    said = [f"retention works on {works} of {len(hosts)} {_servers(len(hosts))}"]
+    said += [f"not on {named}"] * bool(not_on) + [f"unknown on {unknown}"] * bool(unknown)
+    text = _printable(", ".join(said)) if works or not_on else ""
+    return {"text": text, "working": works, "not_working": len(not_on), "unknown": unknown}
+
+
+def _totals(summary: Mapping[str, Any]) -> str:
     servers = summary["servers"]
-    rows = f"{sum(summary['deleted'].values()):,} rows"
+    done = f"{sum(summary['deleted'].values()):,} rows"
     given = f"{_bytes(summary['bytes_given_back'])} given back"
-    done = f"{rows} would go" if summary["check_mode"] else f"{rows} gone, {given}"
+    done += " would go" if summary["check_mode"] else f" gone, {given}"
     counts = [
         f"{servers[key]} {key.replace('_', ' ')}"
         for key in ("ok", "partial", "failed", "not_reached")
@@ -249,8 +267,7 @@ def _days(instant: str) -> float:
 def _age(host: Mapping[str, Any]) -> str:
     if not host["oldest"]:
         return "-"
-    due = host.get("overdue")
-    if not due:
+    if not (due := host.get("overdue")):
         return "as the policy says"
     return f"{due['days_past']:,.1f} d past ({due['table']})"
 

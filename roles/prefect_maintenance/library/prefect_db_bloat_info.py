@@ -105,6 +105,11 @@ options:
       - In check mode it tells this step what those steps would have deleted.
     type: dict
     default: {}
+  background:
+    description: What the action of the same name on the controller asks for itself, so that the
+      step goes on when the connection is lost and says how far it is; leave it out.
+    type: dict
+    default: {}
   growth_drivers:
     description: Also say which deployments and flows made the most rows since the flow runs'
       cutoff.
@@ -231,6 +236,7 @@ def main() -> None:
             "textfile_dir": {"type": "path"},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
+            "background": {"type": "dict", "default": {}},
             "growth_drivers": {"type": "bool", "default": False},
             "locate": {"type": "bool", "default": False},
             "disk": {"type": "dict", "default": {}},

@@ -133,6 +133,11 @@ options:
       - In check mode it tells this step what those steps would have deleted.
     type: dict
     default: {}
+  background:
+    description: What the action of the same name on the controller asks for itself, so that the
+      step goes on when the connection is lost and says how far it is; leave it out.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -200,6 +205,7 @@ def main() -> None:
             "textfile_dir": {"type": "path"},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
+            "background": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import missing_required_lib
+from ansible.module_utils.prefect_maintenance_background import ALIVE, go_on, told
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+    from ansible.module_utils.prefect_maintenance.pace.governors import Governor
+    from ansible.module_utils.prefect_maintenance.pace.heartbeat import Heartbeat
     from ansible.module_utils.prefect_maintenance.request.masking import Mask
 
 # What Ansible itself writes in the place of such an option.
@@ -21,22 +27,31 @@ def answer(module: AnsibleModule, step: str) -> None:
 
     A failure is one line; what was done until then stands in the result beside it.
     """
+    background = module.params.pop("background", None) or {}
+    followed = _followed(background) if background else None
     try:
         from ansible.module_utils.prefect_maintenance.pace.parent import Parent
         from ansible.module_utils.prefect_maintenance.pace.signals import Signals
+        from ansible.module_utils.prefect_maintenance.report.live import Live
         from ansible.module_utils.prefect_maintenance.run.line import carry_out
     except ImportError as error:
         module.fail_json(
             msg=missing_required_lib(error.name or "sqlalchemy"), exception=traceback.format_exc()
         )
-    signals = Signals()
-    parent = [Parent(sys.__stdout__.fileno())] if sys.__stdout__ else []
-    with signals.heeded():
+    signals, live = Signals(), Live.after(module.params.get("report") or {})
+    governors: list[Governor] = [signals]
+    with signals.heeded(), ExitStack() as stack:
+        if followed:
+            governors.append(followed[1])
+            stack.enter_context(told(*followed, live.line))
+        elif sys.__stdout__:
+            governors.append(Parent(sys.__stdout__.fileno()))
         done = carry_out(
             step,
             module.params,
             check=module.check_mode,
-            governors=[signals, *parent],
+            listener=live,
+            governors=governors,
             secrets=_silence(module),
         )
     result: dict[str, Any] = {
@@ -54,8 +69,19 @@ def answer(module: AnsibleModule, step: str) -> None:
     _end(module, done.mask, done.failure, **result)
 
 
+def _followed(background: Mapping[str, Any]) -> tuple[Path, Heartbeat] | None:
+    """Go on in the background; returns where, and what watches over whoever follows."""
+    from ansible.module_utils.prefect_maintenance.pace.heartbeat import Heartbeat
+
+    def watched(file: Path) -> Heartbeat:
+        return Heartbeat(file, float(background["gone_after"]))
+
+    folder = go_on(background["folders"], float(background["short"]), watched)
+    return (folder, watched(folder / ALIVE)) if folder else None
+
+
 def change(module: AnsibleModule, what: str) -> None:
-    """Make sure of a work pool or a deployment for a module, and exit or fail with the result."""
+    """Make sure of what the server should hold for a module, and exit or fail with the result."""
     try:
         from ansible.module_utils.prefect_maintenance import schedule
         from ansible.module_utils.prefect_maintenance.errors import MaintenanceError
@@ -92,10 +118,10 @@ def _silence(module: AnsibleModule) -> set[str]:
 
 def _end(module: AnsibleModule, mask: Mask, failure: str | None, **result: Any) -> None:
     """Exit, or fail with a text that holds no secret, and take them out of the result."""
-    told = mask.sentences({**result, "invocation": {"module_args": _arguments(module)}})
+    answered = mask.sentences({**result, "invocation": {"module_args": _arguments(module)}})
     if failure is None:
-        module.exit_json(**told)
-    module.fail_json(msg=failure, **told)
+        module.exit_json(**answered)
+    module.fail_json(msg=failure, **answered)
 
 
 def _arguments(module: AnsibleModule) -> dict[str, Any]:

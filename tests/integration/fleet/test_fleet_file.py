@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rollout import Rollout
+from schemas import report_at
 
 from lab.fleet import Fleet
 from lab.postgres import Postgres, free_port
@@ -89,14 +90,14 @@ def test_a_report_that_fails_is_left_in_its_file_and_fails_the_play(rollout: Rol
     report = rollout.reports / "file-a-report.json"
     limited = ("--limit", "file-a")
     assert rollout.run(*limited, playbook="report").returncode == 0
-    assert json.loads(report.read_text())["status"] == "ok"
+    assert report_at(report)["status"] == "ok"
     for wrong, says in (
         ({"prefect_maintenance_db_url": url}, "check user and password"),
         ({"prefect_maintenance_python": "/nonexistent"}, "cannot run the modules"),
     ):
         done = rollout.run(*limited, "-e", json.dumps(wrong), playbook="report")
         assert done.returncode == 2, done.stdout
-        found = json.loads(report.read_text())
+        found = report_at(report)
         assert {"schema": 1, "host": "file-a", "check_mode": False, "status": "failed"}.items() <= (
             found.items()
         )

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from maid import MAID, as_maid
 from maintenance import engine_for, fill, name_of, run_step
+from schemas import faults
 from world import SAME, TABLES, Dump, Policy, dump
 
 from lab.environments import ROOT
@@ -83,7 +84,9 @@ class Site:
         )
         said = [x[7:] for x in done.stdout.splitlines() if x.startswith("REPORT ")]
         assert bool(said) == (done.returncode == 0), done.stderr[-3000:]
-        return Ended(json.loads(said[0]) if said else None, self._artifact(), done.stderr)
+        reports = [json.loads(line) for line in said]
+        assert [faults(report) for report in reports] in ([], [[]])
+        return Ended(reports[0] if reports else None, self._artifact(), done.stderr)
 
     @property
     def metrics(self) -> Path:

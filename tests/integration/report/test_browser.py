@@ -26,6 +26,7 @@ def summary() -> dict[str, Any]:
         "bytes_before": 2**40, "bytes_after": 2**39, "bytes_given_back": 2**39,
         "started": "2026-06-30T11:00:00Z", "warnings": ["one"],
         "overdue": {"table": "event_resources", "days_past": 12.5},
+        "needs": [{"text": HOSTILE, "do": "prefect_maintenance_retention: {logs: 7}"}],
     }  # fmt: skip
     names = ("a", "prefect-production-eu-west-1.internal.example.org", "x" * 200, HOSTILE)
     statuses = ("ok", "failed", "partial", "not reached")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from maintenance import FLOW, clear, engine_for
+from schemas import report_at
 from world import Policy, dump, insert, make_world
 
 from lab import dist, environments
@@ -83,8 +83,8 @@ def check_and_maintain(
 
 
 def report(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "reports" / "demo.json").read_text())
     # The page is drawn by templates that lie elsewhere in a collection.
+    found = report_at(folder / "reports" / "demo.json")
     assert str(found["reference_time"])[:10] in (folder / "reports" / "demo.html").read_text()
     return found
 

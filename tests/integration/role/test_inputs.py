@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from maintenance import clear, engine_for
+from schemas import report_at
 from tools import BIN
 
 from lab import environments
@@ -92,7 +93,7 @@ def test_a_misspelled_variable_is_refused_before_anything_is_done(
         "did you mean prefect_maintenance_retention_days?",
     )
     assert not project.home.exists()
-    left = [json.loads(path.read_text()) for path in project.reports.glob("*.json")]
+    left = [report_at(path) for path in project.reports.glob("*.json")]
     if playbook != "report":
         assert left == []
     else:

@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from listener import make_block
 from maintenance import fill, name_of
+from prefect_maintenance.request.settings import Api
 from prefect_maintenance.schedule import CHANGES
+from prefect_maintenance.server.api import open_api
 from workers import heartbeats
 from world import SAME, Policy
 
@@ -33,6 +36,7 @@ POLICY = {
     "reference_time": "{{ now }}",
     "lock_timeout": 3.5,
     "db_url": "{{ db_url }}",
+    "background": {},
 }
 API = {
     "api_url": "{{ api_url }}",
@@ -71,6 +75,9 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         "schema": {"type": "object", "properties": {"a": {"type": "integer"}}},
         "cron": "0 3 1 * *", "timezone": "Asia/Bangkok", "description": "of a test",
         "tags": ["test"], "wait": True, "state": "present"}),
+    ("prefect_automation", {
+        **API, "deployment": "converged", "flow": "converged", "block": "custom-webhook/converged",
+        "within": 0, "cron": "0 3 1 * *", "timezone": "Asia/Bangkok", "state": "present"}),
 ]  # fmt: skip
 
 
@@ -106,6 +113,8 @@ def test_modules_converge_with_all_their_options_and_the_second_run_changes_noth
         Path(sys.executable).parent / "ansible-playbook", tmp_path / "converge.yml",
         "-i", "here,", "-e", json.dumps(variables),
     ]  # fmt: skip
+    with open_api(Api(shared_server.api_url)) as api:
+        make_block(api, "converged", "custom-webhook", {"name": "a", "url": "http://127.0.0.1/"})
     ended = []
     for _ in range(2):
         with heartbeats(shared_server, "converged", "converged"):
@@ -118,8 +127,10 @@ def test_modules_converge_with_all_their_options_and_the_second_run_changes_noth
         assert done.returncode == 0, done.stdout + done.stderr
         assert "s3cret" not in done.stdout.replace(json.dumps(variables), "")
         ended.append(int(re.findall(r"changed=(\d+)", done.stdout)[0]))
-    assert ended[0] >= 5
+    assert ended[0] >= 6
     assert ended[1] == 0
+    watched = {"deployment": "converged", "state": "absent"}
+    assert CHANGES["automation"]({"api_url": shared_server.api_url, **watched}, check=False).changed
     absent = {"api_url": shared_server.api_url, "name": "converged", "state": "absent"}
     CHANGES["deployment"]({**absent, "flow": "converged"}, check=False)
     CHANGES["work_pool"](absent, check=False)

@@ -17,6 +17,7 @@ import yaml
 from maintenance import engine_for, name_of, run_step
 from prefect_maintenance.database.one_runner import LOCK_KEY
 from prefect_maintenance.errors import Busy
+from schemas import report_at
 
 from lab import environments
 from lab.environments import ROOT
@@ -55,8 +56,9 @@ def test_every_host_has_a_report_of_its_own_and_none_leaves_the_folder(tmp_path:
     done = play("maintain", tmp_path, HOSTS, {})
     reports = tmp_path / "reports" / "inner"
     assert reports.is_dir(), done.stdout
-    files = {path.name: json.loads(path.read_text()) for path in reports.glob("*.json")}
-    summary = files.pop("fleet.json")
+    summary = json.loads((reports / "fleet.json").read_text())
+    written = [path for path in reports.glob("*.json") if path.name != "fleet.json"]
+    files = {path.name: report_at(path) for path in written}
     assert {one["host"]: one["status"] for one in summary["hosts"]} == dict.fromkeys(
         HOSTS, "failed"
     )

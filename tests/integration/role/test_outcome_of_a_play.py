@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from maintenance import engine_for, name_of
+from schemas import report_at
 from sites import Site, module_at_work
 from tools import BIN
 
@@ -54,7 +54,7 @@ def test_a_failed_reclaim_is_reported_as_done_neither_on_the_screen_nor_in_a_fil
     done = read.play("maintain")
     assert done.returncode != 0
     assert "the lock on log could not be had" in done.stdout
-    report, fleet = read.report(), read.report("fleet.json")
+    report, fleet = read.report(), read.fleet()
     log = next(table for table in report["tables"] if table["name"] == "log")
     assert log["reclaim"] == "none"
     assert "could not be had" in log["error"]
@@ -74,7 +74,7 @@ def test_a_step_that_is_killed_leaves_the_status_that_the_engine_gave_the_run(
     os.kill(module_at_work(cluster, running, AT_WORK, (name,)), signal.SIGKILL)
     output = running.communicate()[0]
     assert running.returncode != 0
-    report, fleet = read.report(), read.report("fleet.json")
+    report, fleet = read.report(), read.fleet()
     assert report["deleted"]["log"] > 0
     assert "Give the space back" in report["errors"][0], output
     assert (report["status"], fleet["hosts"][0]["status"]) == ("partial", "partial")
@@ -90,7 +90,7 @@ def test_a_server_that_is_lost_between_two_steps_is_reported_with_what_was_done(
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads((tmp_path / "lost.json").read_text())
+    report = report_at(tmp_path / "lost.json")
     assert (report["status"], report["deleted"]) == ("partial", {"log": 3})
     assert report["errors"] == ["the connection to the server was lost: no route to host"]
     (need,) = report["verdict"]["needs"]

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import yaml
 from maintenance import clear, engine_for, fill, name_of
+from schemas import report_at
 from sites import Site
 from world import SAME, Policy, dump
 
@@ -163,7 +163,7 @@ def test_secrets_that_are_short_or_ordinary_leave_the_report_whole_and_are_not_s
     done = site.play("maintain", "-vvv", "-e", f"@{tmp_path / 'variables.json'}")
     assert done.returncode == 0, done.stdout
     written = (site.reports / "demo.json").read_text()
-    report: dict[str, Any] = json.loads(written)
+    report = report_at(site.reports / "demo.json")
     left = dump(engine, ["log"])["log"]
     log = next(table for table in report["tables"] if table["name"] == "log")
     assert report["status"] == "ok"

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from maintenance import clear, engine_for, request
 from prefect_maintenance.events import (
+    COUNTED,
+    MEASURED,
     Event,
     Events,
     FellBack,
@@ -127,10 +129,25 @@ def test_a_check_plans_everything_and_tells_of_no_table(cluster: Postgres, datab
         asked |= {"run_delete_via": "sql", "vacuum_min_bytes": 0, "vacuum_min_percent": 0}
         outcome, told = heard(step, {**asked, "report": report}, check=True)
         report = outcome.report.as_json()
-        assert not any(isinstance(event, TableDone | Progress) for event in told)
+        assert not any(isinstance(event, TableDone) for event in told)
+        assert progress(told) == []
     plan = report["plan"]
     assert plan["rows"]["log"] == 6000 - len(young)
     assert plan["decisions"]["log"]["strategy"] == "rewrite"
     assert {choice["table"] for choice in plan["reclaim"]} >= {"log", "flow_run", "events"}
     assert plan["bytes_back"] > 0
     assert plan["fingerprint"] == Plan.of_json(plan).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("step", "unit"),
+    [("bloat_info", MEASURED), ("purge", COUNTED), ("delete", COUNTED), ("vacuum", MEASURED)],
+)
+def test_a_check_tells_how_many_tables_are_counted_or_measured_so_far(
+    filled: str, step: str, unit: str
+) -> None:
+    _, told = heard(step, request(filled, run_delete_via="sql"), check=True)
+    tables = progress(told, unit)
+    assert [one.done for one in tables] == list(range(len(tables)))
+    assert {one.total for one in tables} == {len(tables)}
+    assert "log" in {one.table for one in tables}

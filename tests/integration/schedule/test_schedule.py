@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from listener import triggered
 from maintenance import engine_for, fill, wait_until
 from oracle import survivors
 from scheduled import AUTH, DEPLOYMENT, KEY_HEADER, Scheduled, command, of_worker
@@ -27,6 +28,7 @@ AT_WORK = """
 SELECT pid FROM pg_stat_activity
 WHERE datname = 'scheduled' AND application_name LIKE 'prefect-maintenance%'
 """
+NAME = "prefect-maintenance"
 DONE = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
 
@@ -43,6 +45,7 @@ def site(
         environment={"PREFECT_SERVER_API_AUTH_STRING": AUTH},
     )
     site = Scheduled(server, tmp_path_factory.mktemp("scheduled"))
+    site.variables["prefect_maintenance_automation"] = True
     # The unit needs root and systemd; containers have both. What it names is laid down by hand.
     first = site.play("schedule", "-vvv")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-2000:]
@@ -74,6 +77,8 @@ def backlog(site: Scheduled) -> Policy:
 def test_the_second_run_of_the_play_changes_nothing(site: Scheduled) -> None:
     with site.api() as api:
         before = api.find(DEPLOYMENT)
+    watching = site.automations()
+    assert set(watching) == {f"{NAME}: a run failed", f"{NAME}: no run completed in time"}
     again = site.play("schedule")
     assert recap(again.stdout)["changed"] == 0, again.stdout
     assert "runs next at" in again.stdout
@@ -81,6 +86,7 @@ def test_the_second_run_of_the_play_changes_nothing(site: Scheduled) -> None:
         after = api.find(DEPLOYMENT)
     assert (after["id"], after["updated"]) == (before["id"], before["updated"])
     assert after["schedules"] == before["schedules"]
+    assert site.automations() == watching
 
 
 def test_a_worker_leaves_what_the_policy_keeps_and_tells_people_about_it(
@@ -110,7 +116,7 @@ def test_a_worker_leaves_what_the_policy_keeps_and_tells_people_about_it(
     assert "![Sizes before and after](data:image/svg+xml;base64," in report["data"]
     assert "Kept although older than the cutoff" in report["data"]
     progress = next(a for a in artifacts if a["key"] == "prefect-maintenance-progress")
-    assert progress["data"] == 100
+    assert (progress["data"], progress["description"]) == (100, "done")
     assert {task["name"] for task in tasks} == {
         "Measure the database", "Purge logs, events and orphans", "Delete runs and artifacts",
         "Give the space back",
@@ -212,6 +218,9 @@ def test_credentials_that_are_missing_or_open_to_others_fail_the_run_in_one_line
         file.chmod(0o600)
     assert done["state_type"] == "FAILED"
     assert told in done["state"]["message"]
+    watching = site.automations()[f"{NAME}: a run failed"]
+    with site.api() as api:
+        wait_until(lambda: run in json.dumps(triggered(api, watching)))
     left = dump(engine, ("log", "artifact"))
     engine.dispose()
     assert set(before["log"]) <= set(left["log"])
@@ -244,6 +253,7 @@ def test_absent_takes_all_of_it_away_and_a_second_time_changes_nothing(site: Sch
     assert removed.returncode == 0, removed.stdout
     with site.api() as api:
         assert (api.find(DEPLOYMENT), api.find("/work_pools/process-pool")) == (None, None)
+    assert site.automations() == {}
     left = [path.name for path in site.home.iterdir()]
     assert set(left) & {"flow", "worker", "worker.env", "credentials.json"} == set()
     again = site.play("schedule", "-e", "prefect_maintenance_schedule_state=absent")

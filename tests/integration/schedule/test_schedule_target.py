@@ -150,7 +150,7 @@ def test_absent_succeeds_and_warns_of_what_the_server_may_still_hold(
         "prefect_maintenance_service_user": "nobody-of-that-name",
         **{name: text.format(port=free_port()) for name, text in broken.items()},
     }
-    warning = f"[WARNING]: deployment {NAME} and work pool {POOL} could not be removed"
+    warning = f"[WARNING]: deployment {NAME}, its automations and work pool {POOL} could not"
     checked = target.told("--check")
     assert warning in checked
     assert {"flow", *SECRETS, UNIT} <= target.left()

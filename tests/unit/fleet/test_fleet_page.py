@@ -40,6 +40,21 @@ def test_those_that_need_somebody_come_first_then_the_largest(fleet: ModuleType)
     assert "2 ok, 1 partial, 1 not reached, of 4." in written
 
 
+def test_what_a_server_needs_is_said_and_puts_it_before_larger_ones(fleet: ModuleType) -> None:
+    summary = rollout(fleet, {"large": new_report(), "small": new_report()})
+    summary["hosts"][1] |= {
+        "bytes_after": 9,
+        "working": False,
+        "needs": [{"text": "its disk is full in 3 days", "do": "give it a larger disk"}],
+    }
+    summary["verdict"] = {"text": "retention works on 1 of 2 servers, not on small"}
+    written = page_of_fleet(summary, {})
+    assert [row.split()[0] for row in rows(written)] == ["small", "large"]
+    assert "its disk is full in 3 days give it a larger disk" in rows(written)[0]
+    assert "Every server succeeded, and something needs you" in written
+    assert "Retention works on 1 of 2 servers, not on small." in written
+
+
 def test_a_server_is_compared_with_its_run_before_and_not_with_this_one(fleet: ModuleType) -> None:
     report = new_report() | {"started": "2026-06-03T02:00:00Z"}
     written = page_of_fleet(rollout(fleet, {"a": report}), {"a": runs(3)})

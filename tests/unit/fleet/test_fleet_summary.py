@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from types import ModuleType
 from typing import Any
 
 import pytest
+from jinja2 import StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lab.environments import ROOT
 
 REPORT = {
     "status": "ok",
@@ -159,3 +164,69 @@ def test_servers_of_an_older_summary_have_the_time_of_the_whole_of_it(fleet: Mod
 def test_a_file_that_is_no_summary_is_replaced(fleet: ModuleType, text: str) -> None:
     now = summary(fleet, {"a": fleet.record(REPORT)})
     assert fleet.merged(now, text, ["a", "b"]) == now
+
+
+NEED = {"text": "events would settle at 90 GiB", "do": "prefect_maintenance_retention: {events: 7}"}
+
+
+def judged(working: bool | None, *needs: dict[str, str]) -> dict[str, Any]:
+    return {**REPORT, "verdict": {"working": working, "lines": [], "overdue": [], "needs": needs}}
+
+
+def test_the_verdict_comes_first_and_names_where_retention_does_not_work(
+    fleet: ModuleType,
+) -> None:
+    verdicts = {"a": True, "b": False, "c": None, "d": True}
+    records = {host: fleet.record(judged(working)) for host, working in verdicts.items()}
+    found = summary(fleet, {**records, "e": {}, "old": fleet.record(REPORT)})
+    text = "retention works on 2 of 6 servers, not on b, unknown on 3"
+    assert found["verdict"] == {"text": text, "working": 2, "not_working": 1, "unknown": 3}
+    assert fleet.lines(found)[-2] == f"  {text}"
+    assert fleet.lines(found)[-1].startswith("  6 servers: 5 ok, 1 not reached; ")
+    assert [host["working"] for host in found["hosts"]] == [True, False, None, True, None, None]
+    # A run with a limit speaks for all servers, those of older summaries included.
+    earlier = json.dumps({**found, "hosts": [*found["hosts"], {"host": "z", "status": "ok"}]})
+    again = fleet.merged(
+        summary(fleet, {"b": fleet.record(judged(True))}), earlier, ["a", "b", "z"]
+    )
+    assert again["verdict"]["text"] == "retention works on 2 of 3 servers, unknown on 1"
+
+
+def test_of_many_servers_where_retention_does_not_work_three_are_named(fleet: ModuleType) -> None:
+    records = {f"h{n}": fleet.record(judged(False)) for n in range(9)}
+    text = summary(fleet, records)["verdict"]["text"]
+    assert text == "retention works on 0 of 9 servers, not on h0, h1, h2 and 6 more"
+
+
+def test_without_any_verdict_the_totals_stand_alone(fleet: ModuleType) -> None:
+    found = summary(fleet, {"a": fleet.record(REPORT)})
+    assert found["verdict"] == {"text": "", "working": 0, "not_working": 0, "unknown": 1}
+    assert fleet.lines(found)[-2:-1] == [""]
+    assert fleet.lines(found)[-1].startswith("  1 server: 1 ok; ")
+
+
+def test_what_a_server_needs_of_people_is_shown_and_carried_by_the_job(fleet: ModuleType) -> None:
+    idle = {"status": "ok", "database": {"bytes_before": 9, "bytes_after": 9}}
+    verdict = {"working": True, "needs": [NEED]}
+    records = {f"idle-{n}": fleet.record(idle) for n in range(300)}
+    found = summary(fleet, {**records, "full": fleet.record({**idle, "verdict": verdict})})
+    shown = fleet.lines(found)
+    assert shown[4].strip() == f"needs you: {NEED['text']}: {NEED['do']}"
+    carried = fleet.artifacts(found)
+    assert (carried["needs"], carried["verdict"]) == ({"full": [NEED]}, found["verdict"])
+    many = {f"h{n}": fleet.record(judged(False, NEED)) for n in range(300)}
+    assert len(fleet.artifacts(summary(fleet, many))["needs"]) == fleet.LISTED
+
+
+def test_the_message_in_the_docs_tells_the_verdict_and_passes_the_trial_of_awx(
+    fleet: ModuleType,
+) -> None:
+    text = (ROOT / "docs" / "awx.md").read_text()
+    [line] = re.findall(r"```jinja\n(.+)\n```", text)
+    # As AWX tries and renders messages; its trial has a job without artifacts.
+    message = ImmutableSandboxedEnvironment(undefined=StrictUndefined).from_string(line)
+    assert message.render(job={"name": "maintain", "artifacts": {}}) == "maintain: "
+    carried = fleet.artifacts(summary(fleet, {"b": fleet.record(judged(False, NEED))}))
+    told = message.render(job={"name": "maintain", "artifacts": {"prefect_maintenance": carried}})
+    assert told.startswith("maintain: retention works on 0 of 1 server, not on b; b: events would")
+    assert NEED["do"] in told

@@ -15,8 +15,9 @@ from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
 from prefect_maintenance.plan.choices import Decision
 from prefect_maintenance.plan.estimate import Estimate
 from prefect_maintenance.plan.plan import OLD, PARENT_GONE, WITH_RUN, Kept, Plan, Reason
+from prefect_maintenance.report.estimated import as_json
 from prefect_maintenance.report.markdown import markdown
-from prefect_maintenance.report.report import Report, as_json
+from prefect_maintenance.report.report import Report
 from prefect_maintenance.report.tables import TableReport
 from prefect_maintenance.report.text import render, render_sizes
 
@@ -75,12 +76,7 @@ REPORT: dict[str, Any] = {
             "ways": {"rewrite": 48_200_000, "delete by run": 10_000, "cascade": 377},
             "strategy_why": "94 % of the rows go; purge_strategy is rewrite",
             "reclaim": "plain",
-            "estimate": {
-                "bytes_back": 15 * 2**30,
-                "seconds": 41.2,
-                "wal_bytes": 3 * 2**30,
-                "lock_ms": 120,
-            },
+            "estimate": as_json(PLAN.estimates["log"]),
             "seconds": 38.0,
             "wal_bytes": 2**31,
             "lock_ms_max": 96,
@@ -96,7 +92,7 @@ REPORT: dict[str, Any] = {
             "cutoff": "2026-06-16T02:00:00Z",
             "strategy": "delete by time range",
             "ways": {"delete by time range": 1_204_511},
-            "estimate": {"bytes_back": 0, "seconds": 12.0, "wal_bytes": 2**30, "lock_ms": 0},
+            "estimate": as_json(PLAN.estimates["events"]),
             "seconds": 14.5,
             "wal_bytes": 900 * 2**20,
             "error": "somebody holds a lock on it; try again later",

@@ -159,6 +159,13 @@ def test_a_check_says_what_would_go_and_is_no_run_in_the_plots() -> None:
     assert "Deleted" not in told.replace("Rows deleted", "")
 
 
+def test_of_a_file_that_is_rewritten_as_a_whole_the_page_says_why() -> None:
+    report = new_report("sqlite/real")
+    assert report["database"]["reclaim_why"]
+    told = said(page(report))
+    assert f"the whole run estimated {report['database']['reclaim_why']} 30.0 MiB" in told
+
+
 def test_a_look_has_sizes_growth_and_makers_and_nothing_that_went() -> None:
     told = said(page(new_report(), runs(), looks=True))
     assert "Prefect database of db1.example.org" in told

@@ -97,6 +97,14 @@ def test_what_is_overdue_is_told_from_the_worst_on() -> None:
             {"check_mode": True, "plan": {"bytes_back": 2**20}},
             "1,200 rows would go and 1.0 MiB would come back;",
         ),
+        (
+            {"check_mode": True, "plan": {"bytes_back": 0}, "estimate": {"bytes_back": 2**20}},
+            "1,200 rows would go and 1.0 MiB would come back;",
+        ),
+        (
+            {"check_mode": True, "plan": {"bytes_back": 0}, "steps": ["inspect", "purge"]},
+            "1,200 rows would go; what it will settle at",
+        ),
         ({"database": {}}, "Of the space nothing is known."),
     ],
 )

@@ -31,6 +31,7 @@ STEP_OF = {
     "prefect_db_role": "role",
     "prefect_work_pool": "work_pool",
     "prefect_deployment": "deployment",
+    "prefect_automation": "automation",
 }
 MODULES = sorted(STEP_OF)
 SECRETS = {"db_url", "api_auth_string", "api_key", "api_headers", "password"}

@@ -77,6 +77,7 @@ def test_every_whole_number_has_bounds_that_the_engine_knows() -> None:
 def test_every_documented_variable_is_read_by_the_role() -> None:
     files = [*(ROLE / "tasks").rglob("*.yml"), *(ROLE / "templates").glob("*.j2")]
     files += [ROLE / "vars" / "main.yml", *(ROOT / "playbooks").glob("*.yml")]
+    files += (ROLE / "action_plugins").glob("*.py")
     read = {name for file in files for name in re.findall(r"\b[a-z]\w+", file.read_text())}
     text = (ROLE / "tasks" / "maintain.yml").read_text()
     for module in re.findall(r"prefect_maintenance_passed\('(\w+)'\)", text):

@@ -9,6 +9,9 @@ from typing import Literal
 # What work waits for: a monitor counts the seconds of each.
 WaitKind = Literal["cluster", "lock", "single_writer", "snapshots"]
 
+# Units of a progress that is made before the work: what is counted says nothing of how far it is.
+COUNTED, MEASURED = "tables counted", "tables measured"
+
 
 @dataclass(frozen=True)
 class StepStarted:
@@ -135,6 +138,31 @@ Event = (
     | Stopped
 )
 Listener = Callable[[Event], None]
+
+
+def silent(_event: Event) -> None:
+    """Listen to nothing."""
+
+
+@dataclass
+class Counting:
+    """Tells before each table how many are counted, or measured, so far.
+
+    Attributes:
+        tell: is told.
+        total: of how many.
+        unit: what is done to them.
+    """
+
+    tell: Listener
+    total: int
+    unit: str = COUNTED
+    _done: int = 0
+
+    def __call__(self, table: str) -> None:
+        """Say that the next table is at hand."""
+        self.tell(Progress(table, self._done, self.total, self.unit))
+        self._done += 1
 
 
 @dataclass

@@ -28,7 +28,8 @@ from pydantic import BaseModel, Field
 
 from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
-from .events import Event, Progress
+from .events import Event, Progress, Waiting
+from .report.live import Live
 from .report.markdown import markdown
 from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
@@ -144,7 +145,7 @@ def maintenance(
     try:
         with sign_of_life(held.get("db_url")):
             for number, (name, step) in enumerate(_STEPS.items()):
-                shown.part = (number, len(_STEPS), name)
+                shown.begin(number, name)
                 more = {} if number else {"before": privileges_for(vacuum)}
                 report, failure = step({**asked, **more}, report, dry_run=dry_run, shown=shown)
                 if failure:
@@ -154,7 +155,7 @@ def maintenance(
         raise  # The report says so already.
     except BaseException as error:
         why = f"ended by {type(error).__name__}; what it did until then is not counted here"
-        report = failed(report, f"{shown.part[2]}: {why}")
+        report = failed(report, f"{shown.step}: {why}")
         raise
     finally:
         if report.get("database"):
@@ -196,40 +197,54 @@ def read_credentials() -> dict[str, Any]:
 
 
 class _Shown:
-    """Signs of life: a progress artifact, and lines in the run's log."""
+    """Signs of life: a progress artifact that says where the run is, and lines in its log.
+
+    A flow run itself has no description that could be changed, and a state for each line would
+    stay in the history; the artifact stands on the run's page.
+    """
 
     def __init__(self) -> None:
-        self.part = (0, 1, "")
+        self._number, self.step = 0, ""
+        self._live = Live()
         self._artifact: UUID | None = None
-        self._shown = self._logged = 0.0
+        self._shown = self._logged = time.monotonic()
+
+    def begin(self, number: int, step: str) -> None:
+        """Say that a step begins, one of so many."""
+        self._number, self.step = number, step
+        self._set(0.0, step)
+
+    def after(self, report: Mapping[str, Any]) -> None:
+        """Take the report so far, which says what the rows to come take on disk."""
+        self._live = Live.after(report)
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, Progress):
+        """Take an event."""
+        self._live(event)
+        if not isinstance(event, Progress | Waiting):
             return
-        now = time.monotonic()
-        number, of, name = self.part
-        share = min(1.0, event.done / event.total) if event.total else 0.5
+        now, line = time.monotonic(), self._live.line()
         if now - self._shown > _SHOW_EVERY:
             self._shown = now
-            self._set(100 * (number + share) / of)
-        if event.done and now - self._logged > _LOG_EVERY:
+            self._set(self._live.share or 0.0, line)
+        if now - self._logged > _LOG_EVERY:
             self._logged = now
-            total = f" of {event.total:,}" if event.total else ""
-            get_run_logger().info("%s: %s, %s%s", name, event.table, f"{event.done:,}", total)
+            get_run_logger().info("%s", line)
 
     def done(self) -> None:
         """Show the whole."""
-        self._set(100.0)
+        self._number = len(_STEPS)
+        self._set(0.0, "done")
 
-    def _set(self, percent: float) -> None:
+    def _set(self, share: float, where: str) -> None:
+        percent = min(100.0, 100 * (self._number + share) / len(_STEPS))
         if self._artifact is None:
             made = create_progress_artifact(
-                progress=percent, key="prefect-maintenance-progress",
-                description="How far the maintenance is",
-            )  # fmt: skip
+                progress=percent, key="prefect-maintenance-progress", description=where
+            )
             self._artifact = made if isinstance(made, UUID) else None
         else:
-            update_progress_artifact(self._artifact, progress=percent)
+            update_progress_artifact(self._artifact, progress=percent, description=where)
 
 
 def _as_task(step: str, name: str) -> Any:
@@ -246,6 +261,7 @@ def _as_task(step: str, name: str) -> Any:
             "report": report,
         }
         request = {**asked, **read_credentials(), **more}
+        shown.after(report)
         done = carry_out(step, request, check=dry_run, listener=shown)
         if done.fault:
             logger.error("%s", done.fault)

@@ -12,6 +12,8 @@ from .database.one_runner import only_runner
 from .errors import SettingsError
 from .request.run_name import RUN_NAME, check_run_name
 from .request.settings import Api, parse_api
+from .request.values import integer
+from .server.automations import Watch, ensure_automations, longest_gap
 from .server.change import Change
 from .server.deployments import Deployment, ensure_deployment
 from .server.pool_workers import wait_for_worker
@@ -105,6 +107,31 @@ def deployment(request: Mapping[str, Any], *, check: bool) -> Change:
         )
 
 
+def automation(request: Mapping[str, Any], *, check: bool) -> Change:
+    """Create, update or remove the automations that tell how the runs of a deployment end.
+
+    Raises:
+        MaintenanceError: they cannot be as asked.
+    """
+    # Prefect takes long to import.
+    from .server.api import open_api
+
+    within: float | None = integer(request.get("within") or 0, "within")
+    if not within:
+        cron, timezone = request.get("cron"), str(request.get("timezone") or "UTC")
+        # A run may be late, or fail once, before somebody is told that none completes.
+        within = 2 * longest_gap(str(cron), timezone) if cron and _present(request) else None
+    desired = Watch(
+        deployment=str(request["deployment"]),
+        flow=str(request.get("flow") or OWN_FLOW),
+        block=request.get("block") or None,
+        within=within,
+    )
+    with open_api(api_of(request)) as api:
+        api.version()
+        return ensure_automations(api, desired, present=_present(request), check=check)
+
+
 def end_lost_runs(held: Mapping[str, Any], deployment: str) -> list[str]:
     """End the runs of a deployment that nobody carries out any more; returns their names.
 
@@ -147,7 +174,7 @@ def end_lost_runs(held: Mapping[str, Any], deployment: str) -> list[str]:
     return [str(run["name"]) for run in lost]
 
 
-CHANGES = {"work_pool": work_pool, "deployment": deployment}
+CHANGES = {"work_pool": work_pool, "deployment": deployment, "automation": automation}
 
 
 def _present(request: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from ..catalogue import BY_NAME, TABLES
 from ..database.connection import Database
 from ..errors import MaintenanceError
+from ..events import MEASURED, Counting, Listener, silent
 from .bloat import free_in_heap
 from .fresh_indexes import loose, of_table
 
@@ -105,7 +106,7 @@ def total_bytes(database: Database, table: str) -> int:
 
 
 def measure(
-    database: Database, only: str | None = None, *, count: bool = True
+    database: Database, only: str | None = None, *, count: bool = True, tell: Listener = silent
 ) -> tuple[TableSize, ...]:
     """Measure every table of the catalogue, or only one.
 
@@ -114,10 +115,15 @@ def measure(
         only: the name of the one table.
         count: count the rows of tables that are not too large for it; else trust the planner's
             number where it has one.
+        tell: is told how many are measured.
     """
     names = [table.name for table in TABLES if only in (None, table.name)]
     if database.is_postgresql:
-        return tuple(_measure_postgresql(database, name, count=count) for name in names)
+        measuring, sizes = Counting(tell, len(names), MEASURED), []
+        for name in names:
+            measuring(name)
+            sizes.append(_measure_postgresql(database, name, count=count))
+        return tuple(sizes)
     return _measure_sqlite(database, names)
 
 

@@ -24,4 +24,9 @@ class Parent:
         watch.register(self.descriptor, 0)
         if not any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0)):
             return None
-        return Stop(f"whoever started the run was gone while at {moment.at}; run again to go on")
+        return gone(moment)
+
+
+def gone(moment: Moment) -> Stop:
+    """End a step for which nobody waits any more."""
+    return Stop(f"whoever started the run was gone while at {moment.at}; run again to go on")

@@ -28,7 +28,11 @@ _ESTIMATED = 0.1
 class Choice:
     """How the space of one table comes back, how much that should be, and why, in one sentence.
 
-    `table` is nothing for the file of an SQLite database as a whole.
+    Attributes:
+        table: its name; nothing for the file of an SQLite database as a whole.
+        action: what is done: none, plain, rewrite, full, repack.
+        gives_back: bytes that should come back.
+        why: the reason.
     """
 
     table: str | None
@@ -83,7 +87,15 @@ class Situation:
 
 @dataclass(frozen=True)
 class Decision:
-    """How the rows of a table go, why, what each way would cost, and the bytes that come back."""
+    """How the rows of a table go, why, what each way would cost, and the bytes that come back.
+
+    Attributes:
+        table: its name.
+        strategy: the way that is taken.
+        why: the reason.
+        costs: of each way.
+        gives_back: bytes that come back with it.
+    """
 
     table: str
     strategy: str

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN, Table
 from ..database.connection import Database
+from ..events import Counting, Listener, silent
 from ..measure.sizes import measure, ordered
 from ..request.policy import Cutoffs
 from . import candidates
@@ -27,7 +28,9 @@ from .purge import kept_live, of_rows
 from .rules import Rules
 
 
-def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: bool) -> Plan:
+def plan_delete(
+    database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: bool, tell: Listener = silent
+) -> Plan:
     """Count what the deletion through the API removes, and what hangs on it.
 
     Args:
@@ -35,6 +38,7 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
         rules: the policy as SQL.
         cutoffs: the instants to count from.
         purged: logs older than their own cutoff count as gone already.
+        tell: is told how far the counts are.
 
     The flow runs that go stay listed in the session, for `delete`.
     """
@@ -43,11 +47,14 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
         for name in ("flow_runs", "task_runs", "artifacts", "logs", "orphans")
     }
     goes = rules.task_run_goes(after_runs=True)
+    counting = Counting(tell, 4)
     candidates.make_tables(database)
     with database.snapshot():
+        counting(FLOW_RUN.name)
         candidates.find(database, rules, cutoffs.flow_runs)
         counted = database.rows(COUNT_RUNS)[0]
         with_runs = dict(zip(RUN_TABLES, counted, strict=True))
+        counting(LOG.name)
         with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
         with_tasks = database.scalar(
             COUNT_TASK_LOGS.format(goes=goes),
@@ -59,9 +66,11 @@ def plan_delete(database: Database, rules: Rules, cutoffs: Cutoffs, *, purged: b
             **{name: bound[name] for name in ("logs", "orphans")},
             purged=purged,
         )
+        counting(TASK_RUN.name)
         by_themselves = database.rows(
             COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"]
         )[0]._asdict()
+        counting(ARTIFACT.name)
         artifacts = {"artifacts": bound["artifacts"]}
         not_live = rules.not_live("x")
         old = database.scalar(COUNT_ARTIFACTS.format(not_live=not_live), **artifacts)

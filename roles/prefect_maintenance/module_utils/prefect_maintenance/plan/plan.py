@@ -21,7 +21,11 @@ PARENT_GONE, KEY_GONE = "their parent is gone", "no artifact of their key is lef
 class Kept:
     """Rows that are old enough to go and stay all the same, and the reason.
 
-    `reason` is one of few words that never change; `why` is the reason for people.
+    Attributes:
+        what: the table.
+        rows: how many.
+        why: the reason, for people.
+        reason: the same as one of few words that never change.
     """
 
     what: str
@@ -32,7 +36,13 @@ class Kept:
 
 @dataclass(frozen=True)
 class Reason:
-    """Rows that go, and why."""
+    """Rows that go, and why.
+
+    Attributes:
+        what: the table.
+        rows: how many.
+        why: the reason.
+    """
 
     what: str
     rows: int

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENT_RESOURCES, LOG, TABLES
 from ..database.connection import Database
+from ..events import Counting, Listener, silent
 from ..measure.obstacles import obstacles
 from ..measure.sizes import measure, ordered
 from ..request.policy import Cutoffs
@@ -33,7 +34,11 @@ AGED = tuple(table.name for table in TABLES if table.deleted_by == "sql")
 
 
 def plan_purge(
-    database: Database, rules: Rules, cutoffs: Cutoffs, unforced: Collection[str]
+    database: Database,
+    rules: Rules,
+    cutoffs: Cutoffs,
+    unforced: Collection[str],
+    tell: Listener = silent,
 ) -> Plan:
     """Count what the purge by SQL removes: rows by age, and orphans.
 
@@ -42,13 +47,17 @@ def plan_purge(
         rules: the policy as SQL.
         cutoffs: the instants to count from.
         unforced: tables whose foreign keys the database does not enforce.
+        tell: is told how far the counts are.
     """
+    counting = Counting(tell, len(AGED) + len(unforced) + 1)
     with database.snapshot():
         rows, live = {}, 0
         for name in AGED:
+            counting(name)
             old, spared = _aged(database, rules, name, cutoffs)
             rows[name] = old - spared
             live += spared
+        counting(f"orphans of {LOG.name}")
         orphaned = {
             LOG.name: sum(
                 database.scalar(
@@ -71,6 +80,7 @@ def plan_purge(
         for table, count in orphaned.items():
             rows[table] += count
         for table in sorted(unforced):
+            counting(table)
             rows[table] = database.scalar(
                 COUNT_UNFORCED.format(table=table, orphaned=orphaned_rows(BY_NAME[table]))
             )

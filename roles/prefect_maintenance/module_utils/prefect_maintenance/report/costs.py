@@ -1,4 +1,4 @@
-"""What was estimated beside what was measured, and why rows go, of a report as its JSON stands."""
+"""What the rows' way was estimated to cost, beside what it really cost."""
 
 from __future__ import annotations
 
@@ -6,148 +6,73 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..units import count, size
-
-_WHOLE = "whole database"
-# Unless each is long, eight of these columns and the name stand on one screen.
-_NAME, _WIDTH = 20, 12
+_KEYS = ("bytes_back", "seconds", "wal_bytes", "extra_bytes", "lock_ms")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One table, or the whole database: bytes that come back, seconds, WAL and the longest lock.
+class Cost:
+    """One line: an estimate or a measurement, None where it says nothing.
 
     Attributes:
-        estimated: before; "-" where nothing was.
-        measured: afterwards; nothing in a check.
+        table: on its first line, else nothing.
+        why: the way was chosen, on the same line.
     """
 
-    name: str
-    estimated: tuple[str, ...]
-    measured: tuple[str, ...]
+    table: str
+    what: str
+    why: tuple[str, ...]
+    bytes_back: int | None = None
+    seconds: float | None = None
+    wal_bytes: int | None = None
+    extra_bytes: int | None = None
+    lock_ms: float | None = None
 
 
-def rows(report: Mapping[str, Any]) -> list[Row]:
-    """Return what the work on each table takes and gives back, that on all of them at last.
+def costs(report: Mapping[str, Any]) -> tuple[Cost, ...]:
+    """Return the lines of the whole run and of each table, of a report that has every key."""
+    whole = [("estimated", report["estimate"]), ("measured", report["measured"])]
+    # An SQLite file gives its space back as a whole.
+    told = str(report["database"]["reclaim_why"])
+    found = _lines("the whole run", (told,) * bool(told), [one for one in whole if one[1]])
+    for table in report["tables"]:
+        why = tuple(w for w in (table["strategy_why"], _worth_telling(table)) if w)
+        found += _lines(table["name"], why, list(_of(table, report)))
+    return tuple(found)
 
-    Nothing for a report without estimates, before sizes were measured again, or where nothing was
-    to be done.
-    """
-    checked = bool(report.get("check_mode"))
-    done = checked or "vacuum" in report.get("steps", ()) or report.get("errors")
-    if not report.get("estimate") or not done:
-        return []
-    found = [
-        Row(
-            table["name"],
-            _shown(table.get("estimate") or {}),
-            () if checked else _shown(took(table)),
+
+def _of(table: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    chosen = "rewrite" if "rewrite" in table["ways"] else "delete"
+    ways, whole = table["estimates"], table["estimate"]
+    gone = report["deleted"].get(table["name"], 0)
+    if not (ways or gone or whole.get("bytes_back") or _worth_telling(table)):
+        return
+    if ways or whole:
+        yield "estimated", {**ways.get(chosen, {}), **whole}
+    if not report["check_mode"]:
+        yield "measured", _measured(table)
+    for way in sorted(set(ways) - {chosen}):
+        yield f"otherwise, by {way}", ways[way]
+
+
+def _measured(table: Mapping[str, Any]) -> dict[str, Any]:
+    before, after = table["bytes_before"], table["bytes_after"]
+    back = None if before is None or after is None else before - after
+    return {**table, "bytes_back": back, "lock_ms": table["lock_ms_max"]}
+
+
+def _worth_telling(table: Mapping[str, Any]) -> str:
+    return str(table["reclaim_why"]) if table["reclaim"] not in ("none", "plain") else ""
+
+
+def _lines(
+    name: str, why: tuple[str, ...], told: list[tuple[str, Mapping[str, Any]]]
+) -> list[Cost]:
+    return [
+        Cost(
+            "" if at else name,
+            what,
+            () if at else why,
+            **{key: cost[key] for key in _KEYS if key in cost},
         )
-        for table in report["tables"]
-        if _worked_on(report, table)
+        for at, (what, cost) in enumerate(told)
     ]
-    if not found:
-        return []
-    measured = report.get("measured")
-    whole = Row(_WHOLE, _shown(report["estimate"]), _shown(measured) if measured else ())
-    return [*found, whole]
-
-
-def lines(report: Mapping[str, Any]) -> list[str]:
-    """Show the rows on a screen, after an empty line and a title."""
-    found, checked = rows(report), bool(report.get("check_mode"))
-    if not found:
-        return []
-    heads = _heads(checked=checked)
-    told = [("table", heads if checked else _paired(heads, ("estimated",) * 4))]
-    for row in found:
-        told.append((row.name, _paired(row.measured, row.estimated) or row.estimated))
-    title = "what it takes, about:" if checked else "what it took, beside what was estimated:"
-    shown = (
-        f"    {name:<{_NAME}}" + "".join(f"{c:>{_WIDTH}}" for c in cells) for name, cells in told
-    )
-    return ["", f"  {title}", *shown]
-
-
-def markdown(report: Mapping[str, Any]) -> list[str]:
-    """Show the rows as a table of Markdown, under a title; what was estimated is in brackets."""
-    found, checked = rows(report), bool(report.get("check_mode"))
-    if not found:
-        return []
-    title = "takes, about" if checked else "took, and in brackets what was estimated"
-    heads = ("table", *_heads(checked=checked))
-    told = [
-        (row.name, *(f"{m} ({e})" for m, e in zip(row.measured, row.estimated, strict=True)))
-        if row.measured
-        else (row.name, *row.estimated)
-        for row in found
-    ]
-    return [
-        f"## What it {title}",
-        "",
-        f"| {' | '.join(head[0].upper() + head[1:] for head in heads)} |",
-        "|:--|--:|--:|--:|--:|",
-        *(f"| {' | '.join(cells)} |" for cells in told),
-        "",
-    ]
-
-
-def would_take(report: Mapping[str, Any]) -> str:
-    """Say in a few words what a run would give back, and about what it would take."""
-    estimate = report.get("estimate")
-    if not estimate:
-        return f", {size(report['plan']['bytes_back'])} would come back"
-    lock, wal = estimate["lock_ms"], estimate["wal_bytes"]
-    locked = f"longest lock {lock:,} ms" if lock else "no lock"
-    written = f", {size(wal)} of WAL" if wal else ""
-    back = f", {size(estimate['bytes_back'])} would come back"
-    return f"{back}; about {estimate['seconds']:,.1f} s of work{written}, {locked}"
-
-
-def took(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the work on a table really took and gave back, in the words of an estimate."""
-    before, after = table.get("bytes_before"), table.get("bytes_after")
-    return {
-        "bytes_back": None if before is None or after is None else before - after,
-        "seconds": table.get("seconds", 0.0),
-        "wal_bytes": table.get("wal_bytes", 0),
-        "lock_ms": table.get("lock_ms_max", 0),
-    }
-
-
-def why_rows_go(report: Mapping[str, Any]) -> list[str]:
-    """Return a line for each reason for which rows go, with the rows of each table."""
-    tables: dict[str, dict[str, int]] = {}
-    for reason in report.get("plan", {}).get("reasons", ()):
-        of = tables.setdefault(reason["why"], {})
-        of[reason["what"]] = of.get(reason["what"], 0) + reason["rows"]
-    return [
-        f"{why}: " + ", ".join(f"{count(n)} {table}" for table, n in of.items())
-        for why, of in tables.items()
-    ]
-
-
-def _heads(*, checked: bool) -> tuple[str, ...]:
-    return ("comes back" if checked else "came back", "time", "WAL", "lock")
-
-
-def _paired(measured: tuple[str, ...], estimated: tuple[str, ...]) -> tuple[str, ...]:
-    """Put each estimate behind what was measured; nothing where nothing was."""
-    return tuple(cell for pair in zip(measured, estimated, strict=False) for cell in pair)
-
-
-def _worked_on(report: Mapping[str, Any], table: Mapping[str, Any]) -> bool:
-    estimate = table.get("estimate") or {}
-    return bool(report["deleted"].get(table["name"]) or any(estimate.values()))
-
-
-def _shown(cost: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(_cells(cost)) if cost else ("-",) * 4
-
-
-def _cells(cost: Mapping[str, Any]) -> Iterator[str]:
-    back = cost["bytes_back"]
-    yield size(None if back is None else max(0, back))
-    yield f"{cost['seconds']:,.1f} s"
-    yield size(cost["wal_bytes"])
-    yield f"{cost['lock_ms']:,} ms"

@@ -17,7 +17,7 @@ from .plots import Plot
 _HOST: dict[str, Any] = {
     "host": "", "status": "ok", "finished": "", "check_mode": False, "failure": "", "deleted": {},
     "bytes_before": 0, "bytes_after": 0, "bytes_given_back": 0, "overdue": None, "warnings": (),
-    "started": "", "seconds": 0.0, "report": "",
+    "started": "", "seconds": 0.0, "report": "", "working": None, "needs": (),
 }  # fmt: skip
 _WORST = ("failed", "partial", "not reached", "ok")
 
@@ -58,8 +58,14 @@ def fleet_view(
     """Return what the page shows; those that need somebody first, then the largest."""
     hosts = [{**_HOST, **host} for host in summary["hosts"]]
     servers = [_server(host, runs.get(host["host"], ()), pages) for host in hosts]
-    servers.sort(key=lambda s: (_WORST.index(s.h["status"]), -(s.now or 0), s.h["host"]))
+    servers.sort(key=_urgency)
     return FleetView(summary, _band(summary, hosts), _cards(summary, servers), tuple(servers))
+
+
+def _urgency(server: Server) -> tuple[int, bool, bool, int, str]:
+    h = server.h
+    well = h["working"] is not False
+    return (_WORST.index(h["status"]), well, not h["needs"], -(server.now or 0), h["host"])
 
 
 def _server(host: Mapping[str, Any], runs: Sequence[Run], pages: Collection[str]) -> Server:
@@ -85,6 +91,8 @@ def _band(summary: Mapping[str, Any], hosts: Sequence[Mapping[str, Any]]) -> Ban
         if servers.get(key) or key == "ok"
     )
     lines = [f"{counts}, of {servers['total']}."]
+    told = summary.get("verdict", {}).get("text")
+    lines += [f"{told[:1].upper()}{told[1:]}."] if told else []
     lines += [f"No further wave began: {summary['stopped']}."] if summary.get("stopped") else []
     due = [host for host in hosts if host["overdue"]]
     if due:
@@ -98,8 +106,8 @@ def _band(summary: Mapping[str, Any], hosts: Sequence[Mapping[str, Any]]) -> Ban
         return Band("bad", "Servers need you", tuple(lines))
     if summary["check_mode"]:
         return Band("info", "Check only: nothing was changed", tuple(lines))
-    if due:
-        return Band("warn", "Every server succeeded, and rows are overdue", tuple(lines))
+    if due or any(host["needs"] or host["working"] is False for host in hosts):
+        return Band("warn", "Every server succeeded, and something needs you", tuple(lines))
     return Band("ok", "Every server succeeded", tuple(lines))
 
 

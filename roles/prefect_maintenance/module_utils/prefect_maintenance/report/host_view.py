@@ -8,7 +8,7 @@ from typing import Any
 
 from ..units import count, duration, size
 from .compare import Change, changes, grown, of_runs, took
-from .cost_view import Cost, costs
+from .costs import Cost, costs
 from .history import Run
 from .plots import Plot
 from .verdict import Need, Verdict, verdict

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
-from . import costs
+from . import estimated
 from .text import how
 from .verdict import verdict
 
@@ -47,8 +47,8 @@ def markdown(report: Mapping[str, Any]) -> str:
             for t in tables
         ]
         lines.append("")
-    lines += costs.markdown(report)
-    if reasons := costs.why_rows_go(report):
+    lines += estimated.markdown(report)
+    if reasons := estimated.why_rows_go(report):
         lines += ["## Why rows " + ("go" if checked else "went"), ""]
         lines += [f"- {_plain(reason)}" for reason in reasons]
         lines.append("")

@@ -14,10 +14,10 @@ from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice, Decision
-from ..plan.estimate import Estimate
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso, now
 from ..request.settings import Settings
+from .estimated import as_json, measured
 from .plain import with_forecast
 from .tables import TableReport
 from .verdict import Need
@@ -37,10 +37,28 @@ class Report:
     """The whole run, over all its steps.
 
     Attributes:
+        schema: the number of this form of the report; keys may be added to it, never renamed.
+        host: name of the server in the inventory; in the flow, of its machine.
+        check_mode: whether nothing was changed, so that `deleted` says what would go.
         status: "ok"; after a failure "partial" when the run has changed something, else "failed".
         finished: when the last step so far ended; empty before the first has.
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
+        started: when the first step began, in UTC.
+        seconds: that the steps took together.
+        reference_time: the instant that every cutoff is counted back from.
+        server: address and version of the Prefect API, and the settings of Prefect's own vacuum
+            service (`db_vacuum`); empty where the run had no API.
+        database: dialect, version, revision of Prefect's schema, and `bytes_before` and
+            `bytes_after` of the whole database; of an SQLite file also what became of its space.
+        policy: days of retention by entity, and the states whose flow runs may go.
+        cutoffs: by entity, the instant before which it may go.
+        deleted: rows that left each table, however they went; in a check those that would go.
+        kept: what is older than its cutoff and stays, and why.
+        tables: each table before, after the deletion and after the reclaim.
+        steps: those that have ended, in their order.
+        warnings: what should be known although nothing failed.
+        errors: the step that failed, and why.
         plan: what the steps so far decided before they changed anything.
         waited: seconds that the run has waited, by what for.
         forecast: of it only what was measured; the rest follows, in the JSON.
@@ -110,29 +128,10 @@ class Report:
         told = {
             **asdict(self),
             "plan": self.plan.as_json(),
-            "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
-            "measured": self.measured,
             "remedies": [asdict(one) for one in self.remedies],
+            "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
-        return with_forecast(told)
-
-    @property
-    def measured(self) -> dict[str, Any]:
-        """What came back and what that took, in the words of the estimate; nothing in a check."""
-        before, after = self.database.get("bytes_before"), self.database.get("bytes_after")
-        if self.check_mode or before is None or after is None:
-            return {}
-        of_file = self.database
-        return {
-            "bytes_back": before - after,
-            "seconds": round(
-                sum(table.seconds for table in self.tables) + of_file.get("seconds", 0.0), 3
-            ),
-            "wal_bytes": sum(table.wal_bytes for table in self.tables),
-            "lock_ms": max(
-                [of_file.get("lock_ms_max", 0), *(table.lock_ms_max for table in self.tables)]
-            ),
-        }
+        return with_forecast({**told, "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -271,8 +270,3 @@ class Report:
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
         return gone and not self.check_mode
-
-
-def as_json(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as the report has it."""
-    return {**asdict(estimate), "seconds": round(estimate.seconds, 3)}

@@ -26,16 +26,46 @@ _LATER = {
 class TableReport:
     """One table through the run: before, after the deletion, after the reclaim.
 
-    Bytes count heap, TOAST and indexes; None stands for a moment that was not measured.
-    `oldest_after` is the oldest row that is left, `oldest_due` the oldest that should have gone.
-    `ways` counts the rows that went in each way; `strategy` names the one that was taken for the
-    table itself, before what was left over or went with rows of other tables.
-    `estimates` says for each way of purging what it would take, `estimate` what comes back and what
-    all the work on the table takes as it was planned; `seconds`, `wal_bytes` (of the
-    whole server meanwhile), `extra_bytes` and `lock_ms_max` are what it took, reclaim included.
-    `rows_per_day` and `bytes_per_day` are what came lately; None where that is not known.
-    On SQLite the bytes that a table gives back are its file's, until that is rewritten.
-    `reclaim` is what was done; where that failed it is "none", and `error` says why.
+    None stands for what was not measured. What it took includes the reclaim. On SQLite the bytes
+    that a table gives back are its file's, until that is rewritten.
+
+    Attributes:
+        name: of the table.
+        rows_before: live rows before anything went.
+        rows_after_delete: live rows once the deletion was done.
+        rows_after: live rows at the end.
+        rows_method: how rows were found: counted, or estimated.
+        bytes_before: heap, TOAST and indexes before anything went.
+        bytes_after_delete: the same once the deletion was done.
+        bytes_after: the same at the end.
+        heap_bytes: of `bytes_after`, the table itself.
+        toast_bytes: of `bytes_after`, long values.
+        index_bytes: of `bytes_after`, the indexes.
+        dead_before: dead tuples before anything went.
+        dead_after_delete: dead tuples once the deletion was done.
+        dead_after: dead tuples at the end.
+        bloat_bytes: of `bytes_after`, what live rows do not need.
+        bloat_percent: the same as a share.
+        bloat_method: how bloat was found: exactly, or estimated and from what.
+        oldest_after: the oldest row that is left.
+        oldest_due: the oldest row that should have gone; None when there is none.
+        cutoff: the instant before which rows may go.
+        strategy: the way that was taken for the table itself, before what was left over or went
+            with rows of other tables.
+        ways: rows that went in each way.
+        strategy_why: why that way.
+        estimates: for each way of purging, what it would take.
+        estimate: what comes back and what all the work on the table takes, as it was planned.
+        reclaim: how space came back; "none" also where that failed.
+        reclaim_why: why that way, or why not.
+        seconds: that it took.
+        wal_bytes: WAL that the whole server wrote meanwhile.
+        extra_bytes: disk that was needed meanwhile.
+        lock_ms_max: milliseconds for which everybody was kept out at most.
+        error: why it failed.
+        rows_per_day: that came lately; None where that is not known.
+        bytes_per_day: that they took, with their share of indexes and TOAST.
+        growth_method: how that was found out.
     """
 
     name: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
-from . import costs
+from . import estimated
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -33,12 +33,12 @@ def render(report: Report) -> list[str]:
         lines += ["", "  kept although older than the cutoff:"]
         lines += [f"    {count(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
     told = report.as_json()
-    if reasons := costs.why_rows_go(told):
+    if reasons := estimated.why_rows_go(told):
         lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
         lines += [f"    {reason}" for reason in reasons]
     if ways := [line for table in report.tables for line in _way(table, report)]:
         lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
-    lines += costs.lines(told)
+    lines += estimated.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
         for t in report.tables
@@ -188,7 +188,7 @@ def _verdict(report: Report) -> str:
     shown = count(total)
     if report.check_mode:
         told = report.as_json()
-        given = costs.would_take(told) if "vacuum" in report.steps else ""
+        given = estimated.would_take(told) if "vacuum" in report.steps else ""
         return f"check: {shown} rows would go{given}; status {report.status}"
     freed = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
     disk = f"{size(max(0, freed))} given back to the operating system"

@@ -26,7 +26,14 @@ _AGAIN = "correct what it names and run again"
 
 @dataclass(frozen=True)
 class Overdue:
-    """A table with a row that should have gone."""
+    """A table with a row that should have gone.
+
+    Attributes:
+        table: its name.
+        oldest: the row's time.
+        cutoff: the instant before which rows may go.
+        days_past: days between the two.
+    """
 
     table: str
     oldest: str
@@ -36,7 +43,12 @@ class Overdue:
 
 @dataclass(frozen=True)
 class Need:
-    """What needs a person, and the command or variable that helps."""
+    """What needs a person, and the command or variable that helps.
+
+    Attributes:
+        text: what it is.
+        do: what helps.
+    """
 
     text: str
     do: str
@@ -146,8 +158,10 @@ def _came_back(report: Report, database: Mapping[str, Any]) -> str:
     if not {"purge", "delete", "vacuum"} & set(steps):
         return f"The database has {size(after)}"
     if report.get("check_mode"):
-        back = (report.get("plan") or {}).get("bytes_back")
-        given = f" and {size(back)} would come back" if back is not None else ""
+        # A report of an earlier version has only the plan; what comes back is decided last.
+        back = (report.get("estimate") or report.get("plan") or {}).get("bytes_back")
+        known = back is not None and "vacuum" in steps
+        given = f" and {size(back)} would come back" if known else ""
         return f"{rows} rows would go{given}"
     return f"{rows} rows went and {size(max(0, before - after))} came back"
 

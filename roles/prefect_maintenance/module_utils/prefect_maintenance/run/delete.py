@@ -38,7 +38,9 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         session.note_scarce_disk()
         with session.at_work():
             purged = settings.check and "purge" in session.report.steps
-            plan = plan_delete(database, session.rules, settings.cutoffs, purged=purged)
+            plan = plan_delete(
+                database, session.rules, settings.cutoffs, purged=purged, tell=pace.events
+            )
             plan = with_estimates(database, plan, through_api=settings.run_delete_via == "api")
             plan = session.with_pages(plan)
             session.report = session.report.with_plan(plan)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MaintenanceError
-from ..events import Events, Listener
+from ..events import Event, Events, Listener, Stopped, Waiting, Warned
 from ..pace.budget import Budget
 from ..pace.governors import Governor
 from ..pace.pace import Pace
 from ..pace.stop_file import StopFile
 from ..report.plain import failed, with_waits
 from ..report.prometheus import Stands
+from ..report.report import SCHEMA
 from ..request.masking import Mask
 from ..request.options.work import BULK_LIMIT
 from ..request.secrets import secrets_of
@@ -140,14 +141,16 @@ def _answer(
     governors: Iterable[Governor],
     secrets: Iterable[str],
 ) -> Answer:
-    report: dict[str, Any] = request.get("report") or {}
+    so_far = request.get("report") or {}
+    report: dict[str, Any] = {"schema": SCHEMA, "check_mode": check, **so_far}
     mask = Mask.of(secrets)
     try:
         settings = Settings.parse(request, check=check)
     except MaintenanceError as error:
         return _failed(step, report, str(error), mask, remedy=error.remedy)
     mask = Mask.of({*secrets, *secrets_of(settings)})
-    pace = Pace(Events(listener), (*governors, *_limits(settings)))
+    told_to = _masked(listener, mask) if listener else None
+    pace = Pace(Events(told_to), (*governors, *_limits(settings)))
     waited = pace.events.waited
     try:
         outcome = STEPS[step](settings, pace)
@@ -174,6 +177,20 @@ def _answer(
         fault=None,
         mask=mask,
     )
+
+
+def _masked(listener: Listener, mask: Mask) -> Listener:
+    """Take secrets out of the sentences that a listener may show."""
+
+    def tell(event: Event) -> None:
+        match event:
+            case Waiting() | Stopped():
+                event = replace(event, why=mask.text(event.why))
+            case Warned():
+                event = replace(event, text=mask.text(event.text))
+        listener(event)
+
+    return tell
 
 
 def _limits(settings: Settings) -> list[Governor]:

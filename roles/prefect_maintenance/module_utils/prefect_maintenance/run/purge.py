@@ -24,7 +24,9 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         require_writable(database, server, "purge", [*purged, *server.unforced])
         session.note_scarce_disk()
         with session.at_work():
-            plan = plan_purge(database, session.rules, settings.cutoffs, server.unforced)
+            plan = plan_purge(
+                database, session.rules, settings.cutoffs, server.unforced, pace.events
+            )
             # Where nothing goes, it is enough that the step before has proved whose this is.
             if any(plan.rows.values()) or not session.proven:
                 session.prove()

@@ -155,7 +155,7 @@ class Session:
 
     def note_sizes(self, moment: str) -> tuple[TableSize, ...]:
         """Measure everything and note it for a moment: "before", "after_delete" or "after"."""
-        sizes = measure(self.database)
+        sizes = measure(self.database, tell=self.pace.events)
         self.report = self.report.with_sizes(moment, sizes)
         if not self.database.is_postgresql:
             self.report = self.report.with_database(free_bytes=sqlite_free_bytes(self.database))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .automation import AUTOMATION_ALONE
 from .controller import CONTROLLER, SURVEY
 from .deployment import DEPLOYMENT_ALONE, POOL_ALONE, SCHEDULE
 from .environment import ENVIRONMENT
@@ -22,6 +23,7 @@ from .work import STEP_ALONE, WORK
 GROUPS: tuple[Group, ...] = (
     POOL_ALONE,
     DEPLOYMENT_ALONE,
+    AUTOMATION_ALONE,
     ROLE_ALONE,
     SERVER,
     RETENTION,

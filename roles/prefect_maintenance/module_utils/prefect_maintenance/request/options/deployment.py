@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .automation import WITHIN
 from .option import DEPLOYMENT, POOL, WHOLE, Group, Option
 
 _STATES = ("present", "absent")
@@ -193,6 +194,31 @@ SCHEDULE = Group(
             "str",
             "Name of the deployment's runs; C({date}), C({time}) (UTC), C({host}) are filled in.",
             default="maintenance-{date}",
+            entries=WHOLE,
+        ),
+        Option(
+            "automation",
+            "bool",
+            "Whether automations on the server tell when a run of the deployment failed, and when "
+            "none has completed in time.",
+            ("When it is false they are removed.",),
+            default=False,
+            entries=WHOLE,
+        ),
+        Option(
+            "automation_block",
+            "str",
+            "Notification block by which O(automation) tells people, as C(type/name), e.g. "
+            "V(slack-webhook/operations).",
+            ("Without it Prefect only makes the event C(prefect.automation.triggered).",),
+            entries=WHOLE,
+        ),
+        Option(
+            "automation_within",
+            "int",
+            "Seconds in which a run must complete; V(0) means two periods of O(schedule_cron).",
+            default=0,
+            bounds=WITHIN,
             entries=WHOLE,
         ),
         Option(

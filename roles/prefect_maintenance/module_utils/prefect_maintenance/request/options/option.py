@@ -13,6 +13,7 @@ VACUUM = "prefect_db_vacuum"
 ROLE = "prefect_db_role"
 POOL = "prefect_work_pool"
 DEPLOYMENT = "prefect_deployment"
+AUTOMATION = "prefect_automation"
 
 STEPS = (MEASURE, PURGE, DELETE, VACUUM)
 WRITERS = (PURGE, DELETE, VACUUM)

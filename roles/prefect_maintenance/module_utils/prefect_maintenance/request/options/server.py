@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from .option import DELETE, DEPLOYMENT, MEASURE, POOL, PURGE, ROLE, STEPS, WHOLE, Group, Option
+from .option import (
+    AUTOMATION,
+    DELETE,
+    DEPLOYMENT,
+    MEASURE,
+    POOL,
+    PURGE,
+    ROLE,
+    STEPS,
+    WHOLE,
+    Group,
+    Option,
+)
 
-_CALLERS = (MEASURE, PURGE, DELETE, POOL, DEPLOYMENT)
+_CALLERS = (MEASURE, PURGE, DELETE, POOL, DEPLOYMENT, AUTOMATION)
 _API_URL = "URL of the Prefect API as the target sees it; it ends in V(/api)."
 
 SERVER = Group(
@@ -15,7 +27,7 @@ SERVER = Group(
             "str",
             _API_URL,
             default="http://127.0.0.1:4200/api",
-            modules=(DELETE, POOL, DEPLOYMENT),
+            modules=(DELETE, POOL, DEPLOYMENT, AUTOMATION),
             entries=WHOLE,
             common=True,
         ),

@@ -211,6 +211,14 @@ STEP_ALONE = Group(
             modules=STEPS,
         ),
         Option(
+            "background",
+            "dict",
+            "What the action of the same name on the controller asks for itself, so that the step "
+            "goes on when the connection is lost and says how far it is; leave it out.",
+            default={},
+            modules=STEPS,
+        ),
+        Option(
             "growth_drivers",
             "bool",
             "Also say which deployments and flows made the most rows since the flow runs' cutoff.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, FOLDER, MODES
-from prefect_maintenance.report import costs
+from prefect_maintenance.report import estimated
 from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.report.plain import failed
 from prefect_maintenance.report.report import Report
@@ -57,7 +57,7 @@ def test_a_report_of_the_version_before_is_shown_and_gone_on_with(dialect: str, 
     old["reference_time"] = old["started"] = "2026-06-30T12:00:00Z"
     assert not any(key in json.dumps(old) for key in ('"estimate"', '"reasons"', '"finished"'))
     assert "estimated" not in markdown(old)
-    assert costs.lines(old) == costs.markdown(old) == costs.why_rows_go(old) == []
+    assert estimated.lines(old) == estimated.markdown(old) == estimated.why_rows_go(old) == []
     resumed = Report.resume(Settings.parse({"report": old}, check=mode == "check"), now())
     told = resumed.as_json()
     assert (told["finished"], told["estimate"]) == ("", {})
@@ -68,20 +68,20 @@ def test_a_report_of_the_version_before_is_shown_and_gone_on_with(dialect: str, 
 
 
 def test_what_was_measured_stands_beside_what_was_estimated() -> None:
-    table, heads, log, whole = costs.lines(REPORT)[1:]
+    table, heads, log, whole = estimated.lines(REPORT)[1:]
     assert table == "  what it took, beside what was estimated:"
     assert heads.split()[:3] == ["table", "came", "back"]
     beside = "log 3.0 MiB 4.0 MiB 2.5 s 2.0 s 2.0 MiB 1.0 MiB 7 ms 10 ms"
     assert " ".join(log.split()) == beside
     assert whole.split()[:6] == ["whole", "database", "3.0", "MiB", "4.0", "MiB"]
-    assert "| log | 3.0 MiB (4.0 MiB) | 2.5 s (2.0 s) |" in "\n".join(costs.markdown(REPORT))
+    assert "| log | 3.0 MiB (4.0 MiB) | 2.5 s (2.0 s) |" in "\n".join(estimated.markdown(REPORT))
 
 
 def test_a_check_has_estimates_alone() -> None:
     check = {**REPORT, "check_mode": True, "measured": {}}
-    log = costs.lines(check)[3]
+    log = estimated.lines(check)[3]
     assert " ".join(log.split()) == "log 4.0 MiB 2.0 s 1.0 MiB 10 ms"
-    told = costs.would_take(check)
+    told = estimated.would_take(check)
     assert told == (
         ", 4.0 MiB would come back; about 2.0 s of work, 1.0 MiB of WAL, longest lock 10 ms"
     )
@@ -89,8 +89,8 @@ def test_a_check_has_estimates_alone() -> None:
 
 def test_nothing_is_compared_before_the_sizes_were_measured_again() -> None:
     begun = {**REPORT, "steps": ["purge"]}
-    assert costs.rows(begun) == []
-    assert [row.name for row in costs.rows({**begun, "errors": ["purge: log: no"]})] == [
+    assert estimated.rows(begun) == []
+    assert [row.name for row in estimated.rows({**begun, "errors": ["purge: log: no"]})] == [
         "log",
         "whole database",
     ]
@@ -98,7 +98,7 @@ def test_nothing_is_compared_before_the_sizes_were_measured_again() -> None:
 
 def test_an_idle_run_has_nothing_to_compare() -> None:
     idle = {**REPORT, "deleted": {"log": 0}, "tables": [{**TABLE, "estimate": {}}]}
-    assert costs.lines(idle) == costs.markdown(idle) == []
+    assert estimated.lines(idle) == estimated.markdown(idle) == []
 
 
 def test_each_reason_has_the_rows_of_all_tables() -> None:
@@ -108,7 +108,7 @@ def test_each_reason_has_the_rows_of_all_tables() -> None:
         {"what": "log", "rows": 500, "why": "older than the cutoff"},
         {"what": "events", "rows": 4, "why": "older than the cutoff"},
     ]
-    assert costs.why_rows_go({"plan": {"reasons": reasons}}) == [
+    assert estimated.why_rows_go({"plan": {"reasons": reasons}}) == [
         "older than the cutoff: 1,500 log, 4 events",
         "with their flow run: 3 log",
     ]

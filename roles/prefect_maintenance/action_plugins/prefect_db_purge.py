@@ -1,0 +1,1 @@
+prefect_db_bloat_info.py
