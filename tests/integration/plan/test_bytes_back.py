@@ -169,3 +169,22 @@ def test_bytes_come_back_as_estimated_on_sqlite(
     assert done["database"]["reclaim"] == "full"
     assert done["measured"]["seconds"] > sum(table["seconds"] for table in done["tables"])
     assert done["started"] < done["finished"]
+
+
+@pytest.mark.parametrize(("mode", "reclaimed"), [("auto", "full"), ("plain", "plain")])
+def test_the_write_ahead_log_of_an_sqlite_file_comes_back_as_estimated(
+    sqlite_backlog: Path, tmp_path: Path, mode: str, reclaimed: str
+) -> None:
+    path = tmp_path / "prefect.db"
+    shutil.copy(sqlite_backlog, path)
+    engine = engine_for(f"sqlite:///{path}")
+    with engine.connect() as server:
+        server.exec_driver_sql("PRAGMA journal_mode = WAL")
+        server.exec_driver_sql("UPDATE log SET message = message || '.', name = name || '.'")
+        server.commit()
+        log = path.with_name("prefect.db-wal").stat().st_size
+        assert log > 2 * LARGE
+        done = compare(f"sqlite:///{path}", retention_days=15, vacuum_min_bytes=LARGE, vacuum=mode)
+    engine.dispose()
+    assert done["database"]["reclaim"] == reclaimed
+    assert done["measured"]["bytes_back"] > 0.9 * log

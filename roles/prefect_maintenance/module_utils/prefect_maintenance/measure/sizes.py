@@ -221,3 +221,9 @@ def sqlite_free_bytes(database: Database) -> int:
     """Return the bytes of whole free pages in an SQLite file: exactly what VACUUM gives back."""
     pages = database.scalar("PRAGMA freelist_count")
     return int(pages) * int(database.scalar("PRAGMA page_size"))
+
+
+def sqlite_bytes(database: Database) -> int:
+    """Return the bytes of an SQLite file once its write-ahead log is emptied into it."""
+    pages = database.scalar("PRAGMA page_count")
+    return int(pages) * int(database.scalar("PRAGMA page_size"))

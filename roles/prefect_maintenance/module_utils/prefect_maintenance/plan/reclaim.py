@@ -9,7 +9,13 @@ from ..catalogue import BY_NAME
 from ..database.connection import Database
 from ..measure.empty_end import empty_end
 from ..measure.obstacles import obstacles
-from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
+from ..measure.sizes import (
+    TableSize,
+    database_bytes,
+    measure,
+    sqlite_bytes,
+    sqlite_free_bytes,
+)
 from ..request.settings import Reclaim
 from .choices import Choice, choose
 from .estimate import Estimate, of_file, of_full, of_rewrite
@@ -19,7 +25,12 @@ _FILE = TableSize("", 0, "", 0, 0, 0, 0, 0, 0, "exact: freelist_count", None)
 
 
 def plan_reclaim(
-    database: Database, wanted: Reclaim, deleted: Mapping[str, int], rewritten: Mapping[str, int]
+    database: Database,
+    wanted: Reclaim,
+    deleted: Mapping[str, int],
+    rewritten: Mapping[str, int],
+    *,
+    before: int,
 ) -> Plan:
     """Decide how the space of each table comes back once the rows in `deleted` are gone too.
 
@@ -28,11 +39,12 @@ def plan_reclaim(
         wanted: mode and thresholds.
         deleted: rows that go before.
         rewritten: those of them that go because the purge rewrites the table.
+        before: bytes of the whole database when the run began.
     """
     if wanted.mode == "none":
         return Plan()
     if not database.is_postgresql:
-        return _of_file(database, wanted, deleted)
+        return _of_file(database, wanted, deleted, before)
     found: list[Choice] = []
     estimates: dict[str | None, Estimate] = {}
     for size in measure(database):
@@ -87,19 +99,23 @@ def _choose_table(database: Database, size: TableSize, deleted: int, wanted: Rec
     return choose(size, deleted, wanted, in_the_way)
 
 
-def _of_file(database: Database, wanted: Reclaim, deleted: Mapping[str, int]) -> Plan:
+def _of_file(database: Database, wanted: Reclaim, deleted: Mapping[str, int], before: int) -> Plan:
     """Decide about an SQLite file, which is rewritten as a whole or not at all."""
     tables, free = measure(database), sqlite_free_bytes(database)
     free += sum(int(table.bytes * table.share(deleted.get(table.name, 0))) for table in tables)
     # Room within pages: too little of it comes back to be a reason by itself.
     loose = {t.name: int((1 - t.share(deleted.get(t.name, 0))) * t.loose_bytes) for t in tables}
-    size = database_bytes(database)
+    size = sqlite_bytes(database)
     whole = replace(_FILE, heap_bytes=size, bytes=size, bloat_bytes=free)
     whole = replace(whole, loose_bytes=sum(loose.values()))
     choice = choose(whole, 0, wanted, ("SQLite has only VACUUM",), exact=not deleted)
+    # The write-ahead log is emptied in either case; what the run itself added to it counts not.
+    log = max(0, min(before, database_bytes(database)) - size)
+    back = choice.gives_back + log
+    reclaim = (replace(choice, table=None, gives_back=back),)
     if choice.action != "full":
-        return Plan(reclaim=(replace(choice, table=None),), estimates={None: Estimate()})
+        return Plan(reclaim=reclaim, estimates={None: Estimate(back)})
     work = of_file(whole, size - choice.gives_back)
     estimates: dict[str | None, Estimate] = {name: Estimate(lost) for name, lost in loose.items()}
-    estimates[None] = replace(work, bytes_back=choice.gives_back)
-    return Plan(reclaim=(replace(choice, table=None),), estimates=estimates)
+    estimates[None] = replace(work, bytes_back=back)
+    return Plan(reclaim=reclaim, estimates=estimates)

@@ -30,7 +30,9 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         if settings.check:
             session.note_sizes("after_delete")
             deleted, rewritten = session.report.deleted, _rewritten(session)
-            plan = plan_reclaim(database, settings.reclaim, deleted, rewritten)
+            plan = plan_reclaim(
+                database, settings.reclaim, deleted, rewritten, before=_before(session)
+            )
             report = session.report.with_plan(plan)
             for choice in plan.reclaim:
                 report = report.with_choice(choice)
@@ -66,6 +68,10 @@ def _rewritten(session: Session) -> dict[str, int]:
     return {table.name: table.ways["rewrite"] for table in tables if "rewrite" in table.ways}
 
 
+def _before(session: Session) -> int:
+    return int(session.report.database["bytes_before"])
+
+
 def _carried_out(session: Session, ledger: Ledger) -> None:
     wanted = session.settings.reclaim
     if wanted.mode == "none":
@@ -79,6 +85,6 @@ def _carried_out(session: Session, ledger: Ledger) -> None:
         ledger=ledger,
     )
     refresh_statistics(job)
-    plan = plan_reclaim(session.database, wanted, {}, {})
+    plan = plan_reclaim(session.database, wanted, {}, {}, before=_before(session))
     session.report = session.report.with_plan(plan)
     reclaim(job, plan.reclaim)
