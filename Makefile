@@ -21,10 +21,10 @@ PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format docs monitoring sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
-	hostile bench bench-compare bench-idle bench-plan bench-fleet clean
+	hostile bench bench-compare bench-idle bench-progress bench-plan bench-fleet clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 venv: $(STAMP)  ## the controller's tools in .venv
 
@@ -118,6 +118,9 @@ bench-compare: venv  ## the purge by rewrite beside another revision's: BASE=HEA
 
 bench-idle: venv  ## a run that finds nothing to do beside another revision's: BASE=HEAD~1
 	$(BIN)/python -m benchmarks.idle --base $(BASE)
+
+bench-progress: venv  ## what it costs a purge to say how far it is
+	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.progress
 
 bench-plan: venv  ## the plan of a deletion among 1 000 000 runs with 100 000 subflows
 	$(BIN)/python -m benchmarks.plan

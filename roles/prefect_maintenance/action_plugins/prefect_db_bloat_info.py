@@ -144,13 +144,13 @@ class ActionModule(Normal):  # type: ignore[misc]
             self._task.args = asked
         return result
 
-    def _low_level_execute_command(self, cmd: str, **named: Any) -> Answer:
+    def _low_level_execute_command(self, cmd: str, *more: Any, **named: Any) -> Answer:
         """Answer as the module does in the end, where it goes on in the background."""
         follower = self._follower
         if follower is None or not (named.get("in_data") or "AnsiballZ_" in cmd):
-            return dict(super()._low_level_execute_command(cmd, **named))
+            return dict(super()._low_level_execute_command(cmd, *more, **named))
         try:
-            answer = dict(super()._low_level_execute_command(cmd, **named))
+            answer = dict(super()._low_level_execute_command(cmd, *more, **named))
         except AnsibleConnectionFailure:
             # The module may have begun all the same.
             ended = _to_its_end(follower) if self._reached else None
