@@ -51,6 +51,7 @@ class SshTarget:
             self.folder.chmod(0o755)
             self.sockets = self.folder / "sockets"
             self.sockets.mkdir()
+            (self.folder / "home").mkdir()
             made = os.geteuid() == 0 and not self._own
             self.user = _made_user(stack) if made else pwd.getpwuid(os.geteuid())
             self.config = self._write()
@@ -83,8 +84,8 @@ class SshTarget:
 
     @property
     def home(self) -> Path:
-        """The user's home."""
-        return Path(self.user.pw_dir)
+        """The user's home; whoever runs this has an empty one, whose shell does nothing else."""
+        return self.folder / "home" if self._own else Path(self.user.pw_dir)
 
     def _write(self) -> Path:
         """Make keys and configurations of server and client; returns the client's."""
@@ -93,7 +94,8 @@ class SshTarget:
         keys = self.folder / "keys"
         shutil.copy(self.folder / "login.pub", keys)
         keys.chmod(0o644)
-        shared = " ".join(
+        shared = f'"HOME={self.home}" ' if self._own else ""
+        shared += " ".join(
             f'"{name}={value}"'
             for name, value in os.environ.items()
             if name.upper().startswith(_OF_THE_MACHINE)
@@ -144,9 +146,15 @@ class SshTarget:
         process, self._listener = self._listener, None
         if process is None:
             return
-        sessions = _below(process.pid)
-        process.kill()
-        for session in sessions:
+        # Stopped first, so that none starts another meanwhile, which would hold the connection.
+        os.kill(process.pid, signal.SIGSTOP)
+        stopped: list[int] = []
+        while new := [session for session in _below(process.pid) if session not in stopped]:
+            for session in new:
+                with suppress(ProcessLookupError):
+                    os.kill(session, signal.SIGSTOP)
+            stopped += new
+        for session in (*stopped, process.pid):
             with suppress(ProcessLookupError):
                 os.kill(session, signal.SIGKILL)
         process.wait()

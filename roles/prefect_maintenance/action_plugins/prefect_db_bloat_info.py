@@ -35,6 +35,8 @@ _GONE_AFTER = float(os.environ.get("PREFECT_MAINTENANCE_GONE_AFTER") or 90)
 _SHORT = 5.0
 # The controller gives up before the module does.
 _LOST_AFTER = _GONE_AFTER * 5 / 6
+# Seconds in which a look has its answer, also on a slow target; a dead network gives none at all.
+_ANSWERED = 20.0
 # Seconds between two looks: at first so many, then in proportion to the time, at most so many.
 _SOON, _SHARE, _LATE = 0.1, 0.05, 2.0
 
@@ -55,12 +57,19 @@ class Follower:
 
     Args:
         execute: carries out a command there.
+        hang_up: lets the next command make a connection of its own.
         say: shows where the module is.
         folders: words of a shell; the module made one of them.
     """
 
-    def __init__(self, execute: Execute, say: Callable[[str], None], folders: list[str]) -> None:
-        self._execute, self._say, self.folders = execute, say, folders
+    def __init__(
+        self,
+        execute: Execute,
+        hang_up: Callable[[], None],
+        say: Callable[[str], None],
+        folders: list[str],
+    ) -> None:
+        self._execute, self._hang_up, self._say, self.folders = execute, hang_up, say, folders
         self._answered = time.monotonic()
 
     def follow(self) -> Answer | None:
@@ -96,9 +105,11 @@ class Follower:
     def _look(self) -> Answer:
         while True:
             try:
-                answer = self._execute(_LOOK.strip().replace("{folder}", self._within()))
+                with _at_most(_ANSWERED):
+                    answer = self._execute(_LOOK.strip().replace("{folder}", self._within()))
             except AnsibleConnectionFailure as error:
                 why = str(error)
+                self._hang_up()
             else:
                 if answer["stdout"].startswith(("running", "ended ", "none")):
                     self._answered = time.monotonic()
@@ -136,13 +147,20 @@ class ActionModule(Normal):  # type: ignore[misc]
             self._task.args = {**asked, "background": background}
             self._reached = _REACHED in variables
             say = _speaker(variables, interval)
-            self._follower = Follower(super()._low_level_execute_command, say, folders)
+            self._follower = Follower(
+                super()._low_level_execute_command, self._hang_up, say, folders
+            )
         try:
             with _interruptible():
                 result: dict[str, Any] = super().run(tmp, task_vars)
         finally:
             self._task.args = asked
         return result
+
+    def _hang_up(self) -> None:
+        # What is shared by several commands would hang for all of them.
+        if self._connection.transport == "ssh":
+            self._connection.reset()
 
     def _low_level_execute_command(self, cmd: str, *more: Any, **named: Any) -> Answer:
         """Answer as the module does in the end, where it goes on in the background."""
@@ -203,6 +221,26 @@ def _speaker(variables: dict[str, Any], interval: float) -> Callable[[str], None
             Display().display(f"{prefix} {line}")
 
     return say
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Let a command that gets no answer raise, unless the task has an alarm of its own."""
+    own = threading.current_thread() is threading.main_thread()
+    if not own or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def late(_number: int, _frame: object) -> None:
+        raise AnsibleConnectionFailure(f"there was no answer in {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

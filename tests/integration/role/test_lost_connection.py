@@ -34,14 +34,8 @@ HELD = """
 SELECT application_name FROM pg_stat_activity WHERE datname = 'shared'
 AND wait_event_type = 'Lock' AND application_name LIKE 'prefect-maintenance%'
 """
-FOLDERS = [Path(base).expanduser() for base in ("~/.ansible/tmp", "/var/tmp", "/tmp")]
 # However busy the machine is, what is waited for comes before that.
 SECONDS = 400
-
-
-def left_behind() -> set[Path]:
-    """Return the folders in which modules go on, which have a sign of life in them."""
-    return {path for base in FOLDERS for path in base.glob("prefect-maintenance-" + "?" * 32)}
 
 
 @dataclass
@@ -86,6 +80,10 @@ class Far:
                 run.wait(SECONDS)
                 reader.join()
         engine.dispose()
+
+    def left_behind(self) -> set[Path]:
+        """Return the folders in which modules go on."""
+        return set((self.target.home / ".ansible" / "tmp").glob("prefect-maintenance-*"))
 
     @property
     def shown(self) -> str:
@@ -136,7 +134,7 @@ def far(
 
 @pytest.mark.parametrize("pipelining", ["true", "false"])
 def test_a_run_goes_on_when_the_connection_was_cut_in_the_middle(far: Far, pipelining: str) -> None:
-    before = left_behind()
+    before = far.left_behind()
     with far.held(ANSIBLE_PIPELINING=pipelining) as (run, _):
         far.target.cut()
         try:
@@ -147,14 +145,14 @@ def test_a_run_goes_on_when_the_connection_was_cut_in_the_middle(far: Far, pipel
     assert far.rollout.statuses() == {HOST: "ok"}
     assert far.rollout.fleet()["deleted"] == {"log": ROWS}
     assert far.logs() == 0
-    assert left_behind() == before
+    assert far.left_behind() == before
 
 
 def test_a_step_that_nobody_reaches_any_more_stops_at_the_next_batch(far: Far) -> None:
-    before = left_behind()
+    before = far.left_behind()
     try:
         with far.held(PREFECT_MAINTENANCE_GONE_AFTER="3") as (run, module):
-            (folder,) = left_behind() - before
+            (folder,) = far.left_behind() - before
             far.target.cut()
             run.wait(SECONDS)
             # Nobody has shown a sign of life for longer than the step waits for one.
@@ -167,21 +165,21 @@ def test_a_step_that_nobody_reaches_any_more_stops_at_the_next_batch(far: Far) -
     assert run.returncode == 2
     assert "the connection to the server was lost" in far.shown
     assert 0 < far.logs() < ROWS
-    wait_until(lambda: left_behind() == before, SECONDS)
+    wait_until(lambda: far.left_behind() == before, SECONDS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_step_whose_controller_is_ended_stops_at_the_next_batch(
     far: Far, number: signal.Signals
 ) -> None:
-    before = left_behind()
+    before = far.left_behind()
     with far.held() as (run, module):
-        (folder,) = left_behind() - before
+        (folder,) = far.left_behind() - before
         os.kill(run.pid, number)
         wait_until(lambda: not (folder / "alive").exists(), SECONDS)
     wait_until(lambda: not Path(f"/proc/{module}").exists(), SECONDS)
     assert 0 < far.logs() < ROWS
-    wait_until(lambda: left_behind() == before, SECONDS)
+    wait_until(lambda: far.left_behind() == before, SECONDS)
 
 
 def _touched(path: Path) -> float:
