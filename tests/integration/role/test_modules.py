@@ -46,7 +46,12 @@ API = {
     "api_ca_cert": CA,
     "api_validate_certs": True,
 }
-WORK = {"max_runtime": 300, "stop_file": "{{ stop_file }}", "per_cluster": 2}
+WORK = {
+    "textfile_dir": "{{ textfile_dir }}",
+    "max_runtime": 300,
+    "stop_file": "{{ stop_file }}",
+    "per_cluster": 2,
+}
 # One task for each set of options that go together.
 TASKS: list[tuple[str, dict[str, Any]]] = [
     ("prefect_db_role", {
@@ -54,6 +59,7 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
     ("prefect_db_bloat_info", {
         **POLICY, **API, "report": {"host": "here"}, "growth_drivers": True,
         "before": ["purge", "delete", "vacuum"], "locate": False,
+        "textfile_dir": "{{ textfile_dir }}",
         "disk": {"host": "db1", "path": "/data", "df": "x 100 40 60 40% /data", "why": ""}}),
     ("prefect_db_purge", {
         **POLICY, **API, **WORK, "report": "{{ prefect_db_bloat_info.report }}",
@@ -108,6 +114,7 @@ def test_modules_converge_with_all_their_options_and_the_second_run_changes_noth
         "api_url": shared_server.api_url,
         "now": now.isoformat(),
         "stop_file": str(tmp_path / "stop"),
+        "textfile_dir": str(tmp_path),
     }
     command: list[str | Path] = [
         Path(sys.executable).parent / "ansible-playbook", tmp_path / "converge.yml",

@@ -94,7 +94,7 @@ def test_a_long_step_stands_on_the_screen_while_it_is_at_work(
         with screen.watched("maintain") as lines:
             wait_until(lambda: cluster.execute(HELD), SECONDS)
             wait_until(lambda: shown(lines, task), 30)
-            wait_until(lambda: lines.count("[demo] purge: getting ready\n") > 1, SECONDS)
+            wait_until(lambda: sum(line.startswith("[demo] purge") for line in lines) > 1, SECONDS)
             holder.rollback()
     engine.dispose()
     (at,) = shown(lines, task)

@@ -85,7 +85,9 @@ def longest_gap(cron: str, timezone: str) -> float:
     try:
         schedule = CronSchedule(cron=cron, timezone=timezone)
     except ValueError:
-        raise SettingsError(f"cron {cron!r} in {timezone!r} is not valid") from None
+        raise SettingsError(
+            f"cron {cron!r} in {timezone!r} is not valid; correct cron or timezone"
+        ) from None
     start, end = _FROM, _FROM + timedelta(days=_DAYS)
     dates: list[datetime] = []
     while len(dates) < _DATES:
