@@ -46,7 +46,7 @@ class Waiting:
     Attributes:
         table: its name, or what else is worked on.
         why: for people.
-        seconds: for which it waits before it looks again.
+        seconds: that this adds to the wait, before or after it is told.
         kind: what it waits for.
     """
 

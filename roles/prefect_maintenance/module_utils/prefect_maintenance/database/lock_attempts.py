@@ -82,18 +82,20 @@ def repeat(
     Raises:
         LockTimeout: it could not be had; the text says who holds it.
     """
-    until = time.monotonic() + lock_timeout
+    told = time.monotonic()
+    until = told + lock_timeout
     while True:
         begun = time.monotonic()
         try:
             return attempt()
         except LockTimeout:
             now = time.monotonic()
+        why = f"somebody holds a lock on {table}"
+        database.events(Waiting(table, why, now - told, "lock"))
+        told = now
         between()
         if now > until or now - begun > _WORKED:
             raise _not_had(database, table, lock_timeout)
-        waited = now - begun + _PAUSE
-        database.events(Waiting(table, f"somebody holds a lock on {table}", waited, "lock"))
         time.sleep(_PAUSE)
 
 

@@ -61,7 +61,7 @@ def outlive(
         LockTimeout: one is still there after the time allowed; the text names it.
     """
     copied = str(database.scalar("SELECT CAST(pg_current_xact_id() AS xid)"))
-    began = time.monotonic()
+    began = told = time.monotonic()
     older = None
     while True:
         found = {
@@ -72,7 +72,10 @@ def outlive(
         standby = database.scalar(_STANDBYS, copied=copied)
         if not older and not standby:
             return
-        waited = time.monotonic() - began
+        now = time.monotonic()
+        why = f"somebody's snapshot would see {table} empty"
+        database.events(Waiting(table, why, now - told, "snapshots"))
+        waited, told = now - began, now
         if older and waited > lock_timeout:
             raise LockTimeout(_told(database, table, *found[min(older)]))
         if waited > max(lock_timeout, _FEEDBACK):
@@ -80,8 +83,6 @@ def outlive(
                 f"{standby} keeps a snapshot that would see {table} empty; run at a quieter hour"
             )
         ask()
-        why = f"somebody's snapshot would see {table} empty"
-        database.events(Waiting(table, why, _PAUSE, "snapshots"))
         time.sleep(_PAUSE)
 
 
