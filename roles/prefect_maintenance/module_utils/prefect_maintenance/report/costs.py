@@ -40,6 +40,17 @@ def costs(report: Mapping[str, Any]) -> tuple[Cost, ...]:
     return tuple(found)
 
 
+def took(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the work on a table really took and gave back, in the words of an estimate."""
+    before, after = table.get("bytes_before"), table.get("bytes_after")
+    return {
+        "bytes_back": None if before is None or after is None else before - after,
+        "seconds": table.get("seconds", 0.0),
+        "wal_bytes": table.get("wal_bytes", 0),
+        "lock_ms": table.get("lock_ms_max", 0),
+    }
+
+
 def _of(table: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     chosen = "rewrite" if "rewrite" in table["ways"] else "delete"
     ways, whole = table["estimates"], table["estimate"]
@@ -49,15 +60,9 @@ def _of(table: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[tuple[s
     if ways or whole:
         yield "estimated", {**ways.get(chosen, {}), **whole}
     if not report["check_mode"]:
-        yield "measured", _measured(table)
+        yield "measured", {"extra_bytes": table["extra_bytes"], **took(table)}
     for way in sorted(set(ways) - {chosen}):
         yield f"otherwise, by {way}", ways[way]
-
-
-def _measured(table: Mapping[str, Any]) -> dict[str, Any]:
-    before, after = table["bytes_before"], table["bytes_after"]
-    back = None if before is None or after is None else before - after
-    return {**table, "bytes_back": back, "lock_ms": table["lock_ms_max"]}
 
 
 def _worth_telling(table: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..plan.estimate import Estimate
 from ..units import count, size
+from .costs import took
 
 _WHOLE = "whole database"
 # Unless each is long, eight of these columns and the name stand on one screen.
@@ -103,17 +104,6 @@ def would_take(report: Mapping[str, Any]) -> str:
     written = f", {size(wal)} of WAL" if wal else ""
     back = f", {size(estimate['bytes_back'])} would come back"
     return f"{back}; about {estimate['seconds']:,.1f} s of work{written}, {locked}"
-
-
-def took(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the work on a table really took and gave back, in the words of an estimate."""
-    before, after = table.get("bytes_before"), table.get("bytes_after")
-    return {
-        "bytes_back": None if before is None or after is None else before - after,
-        "seconds": table.get("seconds", 0.0),
-        "wal_bytes": table.get("wal_bytes", 0),
-        "lock_ms": table.get("lock_ms_max", 0),
-    }
 
 
 def as_json(estimate: Estimate) -> dict[str, Any]:

@@ -21,7 +21,6 @@ _RECLAIMS = {
     "repack": "repacked",
     "compact": "compacted",
 }
-_REWRITING = set(_RECLAIMS) - {"plain"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> 
         looks: it is one that only measures, and no run.
     """
     report = whole(given)
-    # What is in the report does not know of a failure between two steps.
+    # A report of an earlier version has none.
     found = verdict(given)
     last = runs[-1] if runs else None
     shown = [*runs] if report["check_mode"] or looks else [*runs, _as_run(report)]

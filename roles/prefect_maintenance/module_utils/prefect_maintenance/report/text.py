@@ -23,7 +23,8 @@ _RECLAIMED = {
 
 def render(report: Report) -> list[str]:
     """Return the lines of the report, none of them wider than a terminal."""
-    lines = [_title(report), *_first(report.as_json()), ""]
+    told = report.as_json()
+    lines = [_title(report), *_first(told), ""]
     lines += [f"  {label:<9} {text}" for label, text in _facts(report) if text]
     if report.tables:
         lines += ["", *_table(report)]
@@ -32,7 +33,6 @@ def render(report: Report) -> list[str]:
     if report.kept:
         lines += ["", "  kept although older than the cutoff:"]
         lines += [f"    {count(k.rows):>12} {k.what}: {k.why}" for k in report.kept]
-    told = report.as_json()
     if reasons := estimated.why_rows_go(told):
         lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
         lines += [f"    {reason}" for reason in reasons]
@@ -52,7 +52,7 @@ def render(report: Report) -> list[str]:
         lines += ["", f"  {would}:", *rewritten]
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
-    return _printable([*lines, "", f"  {_verdict(report)}"])
+    return _printable([*lines, "", f"  {_verdict(report, told)}"])
 
 
 def _title(report: Report) -> str:
@@ -183,11 +183,10 @@ def _locked(milliseconds: int) -> str:
     return f"; locked for {milliseconds:,} ms" if milliseconds else ""
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: Report, told: Mapping[str, Any]) -> str:
     total = sum(report.deleted.values())
     shown = count(total)
     if report.check_mode:
-        told = report.as_json()
         given = estimated.would_take(told) if "vacuum" in report.steps else ""
         return f"check: {shown} rows would go{given}; status {report.status}"
     freed = (report.database.get("bytes_before") or 0) - (report.database.get("bytes_after") or 0)
