@@ -85,6 +85,8 @@ options:
   run_delete_via:
     description:
       - Whether runs and artifacts are deleted by the server or in the database.
+      - V(auto) is V(api) as long as that is estimated to fit O(api_budget), else V(sql); the report
+        says which, and why.
       - V(api) has the Prefect server delete the flow runs that its API can guard, which are those
         with an end time and without task runs or subflows, on Prefect 3.6.16 and newer. All else is
         deleted in the database as with V(sql), because the API would delete it even in use.
@@ -92,8 +94,15 @@ options:
         for state and age once more; what another session holds is left for the next run.
       - With V(sql) O(api_url) may be empty.
     type: str
-    choices: [api, sql]
-    default: api
+    choices: [auto, api, sql]
+    default: auto
+  api_budget:
+    description:
+      - Seconds that deleting through the API may take with O(run_delete_via=auto); what takes
+        longer is deleted in the database.
+      - It is 0 or more, at most 31536000.
+    type: int
+    default: 600
   batch_size:
     description:
       - Objects in one batch of O(run_delete_via=api).
@@ -106,6 +115,26 @@ options:
       - It is more than 0 and less than 86400.
     type: float
     default: 5.0
+  throttle:
+    description: Thresholds at which the work waits for the server; what is not named keeps its
+      default.
+    type: dict
+    default: {}
+  limits_file:
+    description: A file on the target whose thresholds replace those of O(throttle) while it exists.
+    type: path
+  windows:
+    description: When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which
+      is V(allow) or V(deny); without any, always.
+    type: list
+    elements: dict
+    default: []
+  db_free_bytes:
+    description:
+      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
+        managed one.
+      - It is 0 or more, at most 9223372036854775807.
+    type: int
   max_runtime:
     description:
       - Seconds after which a step stops between two batches and fails; V(0) is no limit.
@@ -233,9 +262,14 @@ def main() -> None:
                 "elements": "str",
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
-            "run_delete_via": {"type": "str", "choices": ["api", "sql"], "default": "api"},
+            "run_delete_via": {"type": "str", "choices": ["auto", "api", "sql"], "default": "auto"},
+            "api_budget": {"type": "int", "default": 600},
             "batch_size": {"type": "int", "default": 50},
             "lock_timeout": {"type": "float", "default": 5.0},
+            "throttle": {"type": "dict", "default": {}},
+            "limits_file": {"type": "path"},
+            "windows": {"type": "list", "elements": "dict", "default": []},
+            "db_free_bytes": {"type": "int"},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},

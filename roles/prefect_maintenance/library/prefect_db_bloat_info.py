@@ -89,6 +89,12 @@ options:
       - It is more than 0 and less than 86400.
     type: float
     default: 5.0
+  db_free_bytes:
+    description:
+      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
+        managed one.
+      - It is 0 or more, at most 9223372036854775807.
+    type: int
   textfile_dir:
     description: Folder on the target from which node_exporter's textfile collector reads; each step
       writes C(prefect_maintenance.prom) there.
@@ -233,6 +239,7 @@ def main() -> None:
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
             "lock_timeout": {"type": "float", "default": 5.0},
+            "db_free_bytes": {"type": "int"},
             "textfile_dir": {"type": "path"},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},

@@ -103,7 +103,7 @@ options:
       - What will become of the space afterwards, as for C(prefect_db_vacuum).
       - V(auto) of O(purge_strategy) rewrites what would be rewritten anyhow.
     type: str
-    choices: [auto, none, plain, full, rewrite, repack]
+    choices: [auto, none, plain, full, rewrite, compact, repack]
     default: auto
   vacuum_min_bytes:
     description:
@@ -131,6 +131,33 @@ options:
       - It is more than 0 and less than 86400.
     type: float
     default: 5.0
+  max_lock:
+    description:
+      - Seconds for which a table may be locked against readers or writers; what would take longer
+        is done another way or left, and the report says so.
+      - It is more than 0 and less than 86400.
+    type: float
+    default: 1.0
+  throttle:
+    description: Thresholds at which the work waits for the server; what is not named keeps its
+      default.
+    type: dict
+    default: {}
+  limits_file:
+    description: A file on the target whose thresholds replace those of O(throttle) while it exists.
+    type: path
+  windows:
+    description: When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which
+      is V(allow) or V(deny); without any, always.
+    type: list
+    elements: dict
+    default: []
+  db_free_bytes:
+    description:
+      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
+        managed one.
+      - It is 0 or more, at most 9223372036854775807.
+    type: int
   max_runtime:
     description:
       - Seconds after which a step stops between two batches and fails; V(0) is no limit.
@@ -257,13 +284,18 @@ def main() -> None:
             },
             "vacuum": {
                 "type": "str",
-                "choices": ["auto", "none", "plain", "full", "rewrite", "repack"],
+                "choices": ["auto", "none", "plain", "full", "rewrite", "compact", "repack"],
                 "default": "auto",
             },
             "vacuum_min_bytes": {"type": "int", "default": 104857600},
             "vacuum_min_percent": {"type": "int", "default": 20},
             "batch_size": {"type": "int", "default": 20000},
             "lock_timeout": {"type": "float", "default": 5.0},
+            "max_lock": {"type": "float", "default": 1.0},
+            "throttle": {"type": "dict", "default": {}},
+            "limits_file": {"type": "path"},
+            "windows": {"type": "list", "elements": "dict", "default": []},
+            "db_free_bytes": {"type": "int"},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},

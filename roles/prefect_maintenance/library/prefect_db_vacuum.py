@@ -71,6 +71,8 @@ options:
       - V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of
         milliseconds, and the tables that others refer to with C(VACUUM FULL), which keeps everybody
         out of one table for its time.
+      - "V(compact) moves the rows at the end of a table to its free space and cuts the end off, in
+        small transactions: it needs hardly any disk and takes longer."
       - V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long lock, and
         V(plain) rewrites nothing.
       - V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where the extension
@@ -78,7 +80,7 @@ options:
       - An SQLite file is rewritten as a whole in V(auto) and V(full).
       - Whatever the thresholds, nothing is rewritten for less than its measurement may be wrong by.
     type: str
-    choices: [auto, none, plain, full, rewrite, repack]
+    choices: [auto, none, plain, full, rewrite, compact, repack]
     default: auto
   vacuum_min_bytes:
     description:
@@ -99,6 +101,38 @@ options:
       - It is more than 0 and less than 86400.
     type: float
     default: 5.0
+  max_lock:
+    description:
+      - Seconds for which a table may be locked against readers or writers; what would take longer
+        is done another way or left, and the report says so.
+      - It is more than 0 and less than 86400.
+    type: float
+    default: 1.0
+  throttle:
+    description: Thresholds at which the work waits for the server; what is not named keeps its
+      default.
+    type: dict
+    default: {}
+  limits_file:
+    description: A file on the target whose thresholds replace those of O(throttle) while it exists.
+    type: path
+  windows:
+    description: When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which
+      is V(allow) or V(deny); without any, always.
+    type: list
+    elements: dict
+    default: []
+  db_free_bytes:
+    description:
+      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
+        managed one.
+      - It is 0 or more, at most 9223372036854775807.
+    type: int
+  tune_autovacuum:
+    description: Whether the autovacuum settings that would keep the purged tables small are set on
+      them, instead of only suggested.
+    type: bool
+    default: false
   max_runtime:
     description:
       - Seconds after which a step stops between two batches and fails; V(0) is no limit.
@@ -193,12 +227,18 @@ def main() -> None:
             },
             "vacuum": {
                 "type": "str",
-                "choices": ["auto", "none", "plain", "full", "rewrite", "repack"],
+                "choices": ["auto", "none", "plain", "full", "rewrite", "compact", "repack"],
                 "default": "auto",
             },
             "vacuum_min_bytes": {"type": "int", "default": 104857600},
             "vacuum_min_percent": {"type": "int", "default": 20},
             "lock_timeout": {"type": "float", "default": 5.0},
+            "max_lock": {"type": "float", "default": 1.0},
+            "throttle": {"type": "dict", "default": {}},
+            "limits_file": {"type": "path"},
+            "windows": {"type": "list", "elements": "dict", "default": []},
+            "db_free_bytes": {"type": "int"},
+            "tune_autovacuum": {"type": "bool", "default": False},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .option import DELETE, MEASURE, PURGE, STEPS, VACUUM, WHOLE, WRITERS, Group, Option
 
-VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "repack")
+VACUUM_MODES = ("auto", "none", "plain", "full", "rewrite", "compact", "repack")
 RUNTIME = (0, 31_536_000)
 
 # POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
@@ -38,6 +38,8 @@ WORK = Group(
             "str",
             "Whether runs and artifacts are deleted by the server or in the database.",
             (
+                "V(auto) is V(api) as long as that is estimated to fit O(api_budget), else V(sql); "
+                "the report says which, and why.",
                 "V(api) has the Prefect server delete the flow runs that its API can guard, which "
                 "are those with an end time and without task runs or subflows, on Prefect 3.6.16 "
                 "and newer. All else is deleted in the database as with V(sql), because the API "
@@ -47,8 +49,19 @@ WORK = Group(
                 "next run.",
             ),
             in_modules=("With V(sql) O(api_url) may be empty.",),
-            default="api",
-            choices=("api", "sql"),
+            default="auto",
+            choices=("auto", "api", "sql"),
+            modules=(DELETE,),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "api_budget",
+            "int",
+            "Seconds that deleting through the API may take with O(run_delete_via=auto); what "
+            "takes longer is deleted in the database.",
+            default=600,
+            bounds=RUNTIME,
             modules=(DELETE,),
             entries=WHOLE,
             flow=True,
@@ -62,6 +75,8 @@ WORK = Group(
                 "V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of "
                 "milliseconds, and the tables that others refer to with C(VACUUM FULL), which "
                 "keeps everybody out of one table for its time.",
+                "V(compact) moves the rows at the end of a table to its free space and cuts the end "
+                "off, in small transactions: it needs hardly any disk and takes longer.",
                 "V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long "
                 "lock, and V(plain) rewrites nothing.",
                 "V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where "
@@ -135,6 +150,67 @@ WORK = Group(
             bounds=(0, 86400),
             excluded=True,
             modules=STEPS,
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "max_lock",
+            "float",
+            "Seconds for which a table may be locked against readers or writers; what would take "
+            "longer is done another way or left, and the report says so.",
+            default=1.0,
+            bounds=(0, 86400),
+            excluded=True,
+            modules=(PURGE, VACUUM),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "throttle",
+            "dict",
+            "Thresholds at which the work waits for the server; what is not named keeps its "
+            "default.",
+            default={},
+            modules=WRITERS,
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "limits_file",
+            "path",
+            "A file on the target whose thresholds replace those of O(throttle) while it exists.",
+            in_role=("When it is not set, it is C(limits) in the folder O(home).",),
+            modules=WRITERS,
+            entries=WHOLE,
+        ),
+        Option(
+            "windows",
+            "list",
+            "When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which is "
+            "V(allow) or V(deny); without any, always.",
+            default=(),
+            elements="dict",
+            modules=WRITERS,
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "db_free_bytes",
+            "int",
+            "Bytes that are free on the disk of a database whose host nobody can look at, such as "
+            "a managed one.",
+            bounds=(0, 2**63 - 1),
+            modules=STEPS,
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "tune_autovacuum",
+            "bool",
+            "Whether the autovacuum settings that would keep the purged tables small are set on "
+            "them, instead of only suggested.",
+            default=False,
+            modules=(VACUUM,),
             entries=WHOLE,
             flow=True,
         ),
