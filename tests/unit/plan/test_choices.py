@@ -36,6 +36,7 @@ FOREIGN_KEY = ("a foreign key leads to or from it",)
         (table(1000 * MIB, 500 * MIB), 0, "rewrite", "rewrite"),
         (table(1000 * MIB, 500 * MIB), 0, "repack", "rewrite"),
         (table(1000 * MIB, 500 * MIB), 0, "full", "full"),
+        (table(1000 * MIB, 500 * MIB), 0, "compact", "compact"),
         (table(1000 * MIB, 500 * MIB), 0, "plain", "plain"),
         (table(1000 * MIB, 500 * MIB), 0, "none", "none"),
         (table(1000 * MIB, 199 * MIB), 0, "auto", "plain"),
@@ -62,10 +63,24 @@ def test_a_table_that_cannot_be_swapped_is_rewritten_as_the_mode_allows(
     assert choose(table(1000 * MIB, 500 * MIB), 0, wish, FOREIGN_KEY).action == action
 
 
-@pytest.mark.parametrize("mode", ["auto", "full", "rewrite", "repack"])
+def test_a_compaction_promises_nothing_of_the_long_values() -> None:
+    wanted = Reclaim("compact", 100 * MIB, 20)
+    size = TableSize(
+        "artifact", 1000, "exact", 300 * MIB, 600 * MIB, 100 * MIB, 1000 * MIB, 0, 500 * MIB,
+        "test", None,
+    )  # fmt: skip
+    choice = choose(size, 0, wanted, ())
+    assert (choice.action, choice.gives_back) == ("compact", 200 * MIB)
+    assert "600.0 MiB of long values stay where they are" in choice.why
+    refused = choose(size, 0, wanted, ("it has rules",))
+    assert (refused.action, refused.gives_back) == ("plain", 0)
+    assert "cannot be done: it has rules" in refused.why
+
+
+@pytest.mark.parametrize("mode", ["auto", "full", "rewrite", "repack", "compact"])
 def test_nothing_is_rewritten_for_less_than_the_measurement_may_be_wrong_by(mode: str) -> None:
     wish = Reclaim(mode, 0, 0)
-    way = "full" if mode == "full" else "rewrite"
+    way = mode if mode in ("full", "compact") else "rewrite"
     rows = 1000 * MIB // 400
     for size, action in (
         (table(0, rows=0), "plain"),

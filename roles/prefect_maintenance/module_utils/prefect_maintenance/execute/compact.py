@@ -28,6 +28,9 @@ from .vacuum import vacuum
 _PASSES = 3
 # VACUUM cuts off so many pages, or that part of the table, and nothing less.
 _LEAST_PAGES, _LEAST_PART = 1000, 16
+# Where few pages have dead rows, VACUUM leaves their pointers for the sake of the indexes, and no
+# page that has one is cut off.
+_CUT_OFF = "VACUUM (INDEX_CLEANUP ON, TRUNCATE, ANALYZE)"
 # How far what the rows need may be underestimated: below that they would move in vain.
 _MARGIN = 1.02
 
@@ -172,7 +175,7 @@ def _passed(job: Compaction, mover: Mover, done: Compacted) -> Compacted:
             passes=done.passes + 1,
             extra_bytes=max(done.extra_bytes, used),
         )
-        vacuum(database, f"VACUUM (TRUNCATE, ANALYZE) {table}")
+        vacuum(database, f"{_CUT_OFF} {table}")
         before, heap = heap, _heap(job)
         if heap.pages >= before.pages:
             break

@@ -178,6 +178,8 @@ def _compacted(size: TableSize, back: int, obstacles: tuple[str, ...]) -> Choice
     gives = f"compaction gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
     if obstacles:
         return Choice(size.name, "plain", 0, f"{gives}, but cannot be done: {obstacles[0]}")
+    if size.toast_bytes > _LEAST:
+        gives += f"; {units.size(size.toast_bytes)} of long values stay where they are"
     return Choice(size.name, "compact", back, gives)
 
 
