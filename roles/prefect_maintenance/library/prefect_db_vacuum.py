@@ -71,8 +71,9 @@ options:
       - V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of
         milliseconds, and the tables that others refer to with C(VACUUM FULL), which keeps everybody
         out of one table for its time.
-      - "V(compact) moves the rows at the end of a table to its free space and cuts the end off, in
-        small transactions: it needs hardly any disk and takes longer."
+      - "V(compact) moves the rows at the end of a table to its free pages and cuts the end off, in
+        small transactions: it keeps nobody out and needs hardly any disk, but takes several times
+        as long. Large values stored out of line stay there."
       - V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long lock, and
         V(plain) rewrites nothing.
       - V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where the extension
