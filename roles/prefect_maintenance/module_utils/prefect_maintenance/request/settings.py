@@ -15,6 +15,7 @@ from .api_address import check_api_url, check_headers
 from .instants import parse_instant
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
 from .values import given, number, one_of, seconds, word
+from .windows import Window, parse_windows
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Limits:
     """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step.
 
     At most `per_cluster` databases of a PostgreSQL cluster are worked on at a time (0: any
-    number), and nothing goes on while the stop file exists.
+    number), and nothing goes on while the stop file exists or none of the windows is open.
     """
 
     batch_size: int
@@ -43,6 +44,7 @@ class Limits:
     max_runtime: int
     per_cluster: int
     stop_file: Path | None
+    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Settings:
                 max_runtime=number(request, "max_runtime"),
                 per_cluster=number(request, "per_cluster"),
                 stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
+                windows=parse_windows(request),
             ),
             reclaim=Reclaim(
                 mode=word(request, "vacuum"),
