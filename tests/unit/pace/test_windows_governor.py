@@ -48,7 +48,7 @@ def test_with_one_allow_the_work_is_only_done_inside() -> None:
     answer = asked(NOON, NIGHT)
     assert isinstance(answer, Stop)
     assert answer.why == (
-        "no window was open any more while at log; the next run goes on in the next window, which "
+        "no window was open while at log; the next run goes on in the next window, which "
         "opens 2026-11-26 22:00 Europe/Berlin"
     )
     assert answer.goes_on is not None

@@ -62,7 +62,7 @@ class Windows:
             left = (opens.at - at).total_seconds()
             return Wait(f"no window is open before {opens.local}", min(left, _LOOK), "window")
         return Stop(
-            f"no window was open any more while at {moment.at}; the next run goes on in the next "
+            f"no window was open while at {moment.at}; the next run goes on in the next "
             f"window, which opens {opens.local}",
             goes_on=opens.at.astimezone(zone_of(opens.timezone)),
         )
