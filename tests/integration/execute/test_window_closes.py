@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from maintenance import engine_for, request
+from maintenance import engine_for, name_of, request
 from prefect_maintenance.events import COUNTED, MEASURED, Event, Progress
 from prefect_maintenance.pace.windows import Windows
 from prefect_maintenance.request.windows import parse_windows
 from prefect_maintenance.run.line import Answer, carry_out
-from rewriting import ROWS, debris, ids, session
+from rewriting import ROWS, debris, ids
 from world import dump
 
 from lab.postgres import Postgres
@@ -20,6 +20,11 @@ NIGHTLY = parse_windows({"windows": [{"cron": "0 22 * * *", "duration": "4h"}]})
 INSIDE = datetime(2026, 11, 26, 23, tzinfo=UTC)
 OUTSIDE = INSIDE + timedelta(hours=6)
 SAID = "goes on in the next window, which opens 2026-11-27 22:00 UTC"
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;
+CREATE TRIGGER refuse BEFORE DELETE ON log FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
 
 
 class Night:
@@ -31,8 +36,8 @@ class Night:
 
     def step(self, name: str, *, closes_at: str = "", check: bool = False, **more: Any) -> Answer:
         def listen(event: Event) -> None:
-            batch = isinstance(event, Progress) and event.unit not in (COUNTED, MEASURED)
-            if batch and event.table == closes_at:
+            counts = isinstance(event, Progress) and event.unit in (COUNTED, MEASURED)
+            if isinstance(event, Progress) and event.table == closes_at and not counts:
                 self.at = OUTSIDE
 
         governor = Windows(NIGHTLY, lambda: self.at)
@@ -93,10 +98,9 @@ def test_outside_of_a_window_no_step_begins_and_each_says_why_and_a_check_says_w
 def test_a_table_that_failed_before_the_window_closed_is_a_failure(
     cluster: Postgres, filled: str
 ) -> None:
-    night = Night(filled, **request(filled, purge_strategy="delete", lock_timeout=0.02))
-    with session(cluster, filled) as other:
-        other.execute("LOCK TABLE log IN SHARE ROW EXCLUSIVE MODE")
-        done = night.step("purge", closes_at="events")
+    cluster.execute(REFUSE, name_of(filled))
+    night = Night(filled, **request(filled, purge_strategy="delete"))
+    done = night.step("purge", closes_at="events")
     assert night.at == OUTSIDE
     assert done.failure is not None
     assert done.failure.startswith("log: ")
