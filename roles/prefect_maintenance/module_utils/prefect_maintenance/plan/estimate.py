@@ -21,6 +21,9 @@ _COPIED, _VACUUMED, _READ = 90e6, 450e6, 2.5e9
 # by VACUUM; each deleted row adds a record (PostgreSQL manual, full_page_writes).
 _PAGE, _ROW_RECORD, _VACUUM_RECORD = 8192, 60, 0.4
 _COPY_WAL = 1.1
+# A compaction takes so many times longer than a copy and writes so many bytes of WAL for each that
+# is kept; VACUUM locks the table for so long while it cuts the end off.
+_MOVED, _MOVED_WAL, _CUT_LOCK_MS = 4.7, 4.2, 100
 # Locks, renames, dropping the old files.
 _SWAP_SECONDS, _SWAP_LOCK_MS = 0.4, 10
 
@@ -97,6 +100,15 @@ def of_full(size: TableSize, kept_bytes: int) -> Estimate:
     seconds = _copying(size, kept_bytes)
     return Estimate(
         seconds=seconds, wal_bytes=int(_COPY_WAL * kept_bytes), lock_ms=int(1000 * seconds)
+    )
+
+
+def of_compaction(size: TableSize, kept_bytes: int) -> Estimate:
+    """Estimate moving the rows at the end of a table to its free pages, and cutting the end off."""
+    return Estimate(
+        seconds=_MOVED * _copying(size, kept_bytes),
+        wal_bytes=int(_MOVED_WAL * kept_bytes),
+        lock_ms=_CUT_LOCK_MS,
     )
 
 
