@@ -13,7 +13,8 @@ from ..measure.disk import Disk
 from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
-from ..plan.choices import REWRITING, Choice, Decision
+from ..plan.choices import REWRITING, Choice
+from ..plan.decisions import Decision
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso, now
 from ..request.settings import Settings
