@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN
 from ..database.connection import Database
@@ -84,7 +85,8 @@ def delete(job: Delete) -> None:
         if job.plan.rows[TASK_RUN.name]:
             _task_runs(job)
     with job.ledger.working_on(LOG.name):
-        purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, job.by_sql.most)
+        rows = partial(_most, job)
+        purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, rows)
 
 
 def _flow_runs(job: Delete) -> None:
@@ -122,7 +124,9 @@ def _trees(
                 by_sql += piece
             else:
                 yield api.name, done
-    for piece in cut([(tree, tree.leaves) for tree in by_sql], job.by_sql.most):
+    # What the API deletes says nothing of how long a transaction takes.
+    most = _most(job) if by_sql else 0
+    for piece in cut([(tree, tree.leaves) for tree in by_sql], most):
         yield job.by_sql.name, job.by_sql.runs([tree.top for tree in piece], bound)
 
 
@@ -167,12 +171,17 @@ def _rows(job: Delete, table: str, alias: str, goes: str, bound: Mapping[str, ob
     """
     database, total = job.database, worklist_length(job.database)
     for start, end in positions(database, job.by_sql.rows_a_batch):
-        for first, last in pieces(database, table, start, end, job.by_sql.most):
+        for first, last in pieces(database, table, start, end, _most(job)):
             done = job.by_sql.rows(table, alias, goes, {**bound, "first": first, "last": last})
             _note(job, table, job.by_sql.name, done, total)
     if job.by_api:
         job.ledger.events(FellBack(table, _NO_GUARD))
     _tell(job, table)
+
+
+def _most(job: Delete) -> int:
+    """Return the rows of one transaction: fewer while they take long."""
+    return job.pace.batches.of(job.by_sql.most)
 
 
 def _note(job: Delete, table: str, way: str, done: Deleted, total: int) -> None:

@@ -157,7 +157,8 @@ class BySql:
 
     def logs(self, table: str, ids: Sequence[str]) -> Iterator[int]:
         """Delete what is left of the logs of objects that are gone; yields each part's rows."""
-        yield from in_parts(self.database, LOG.name, self._logs_of_gone(table, ids), self.most)
+        goes = self._logs_of_gone(table, ids)
+        yield from in_parts(self.database, LOG.name, goes, lambda: self.most)
 
     def _logs_of_gone(self, table: str, ids: Sequence[str]) -> str:
         """Row `x` is a log of objects that are gone.

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..catalogue import LOG
 from ..database.connection import Database
+from .batches import Rows
 
 WORKLIST_OF_RUNS = """
 CREATE TEMPORARY TABLE prefect_maintenance_worklist AS
@@ -85,5 +86,13 @@ def worklist_length(database: Database) -> int:
 
 def positions(database: Database, step: int) -> Iterator[tuple[int, int]]:
     """Cut the temporary table into ranges of positions, first and last included."""
-    for first in range(1, worklist_length(database) + 1, step):
-        yield first, first + step - 1
+    yield from ranges(database, lambda: step)
+
+
+def ranges(database: Database, rows: Rows) -> Iterator[tuple[int, int]]:
+    """Cut the temporary table like `positions`, each range as long as is said then."""
+    first, length = 1, worklist_length(database)
+    while first <= length:
+        last = first + rows() - 1
+        yield first, last
+        first = last + 1

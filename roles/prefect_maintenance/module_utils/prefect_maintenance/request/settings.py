@@ -14,6 +14,7 @@ from . import instants
 from .api_address import check_api_url, check_headers
 from .instants import parse_instant
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
+from .throttle import Throttle, parse_throttle
 from .values import given, number, one_of, seconds, word
 
 
@@ -34,7 +35,8 @@ class Limits:
     """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step.
 
     At most `per_cluster` databases of a PostgreSQL cluster are worked on at a time (0: any
-    number), and nothing goes on while the stop file exists.
+    number), and nothing goes on while the stop file exists. The work waits for the server by the
+    thresholds of `throttle`, which the limits file may change at any time.
     """
 
     batch_size: int
@@ -43,6 +45,8 @@ class Limits:
     max_runtime: int
     per_cluster: int
     stop_file: Path | None
+    throttle: Throttle
+    limits_file: Path | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,9 @@ class Settings:
                 lock_timeout=seconds(request, "lock_timeout"),
                 max_runtime=number(request, "max_runtime"),
                 per_cluster=number(request, "per_cluster"),
-                stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
+                stop_file=_path(request, "stop_file"),
+                throttle=parse_throttle(given(request, "throttle")),
+                limits_file=_path(request, "limits_file"),
             ),
             reclaim=Reclaim(
                 mode=word(request, "vacuum"),
@@ -187,6 +193,10 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
         ca_cert=request.get("api_ca_cert") or None,
         validate_certs=request.get("api_validate_certs") is not False,
     )
+
+
+def _path(request: Mapping[str, Any], name: str) -> Path | None:
+    return Path(request[name]) if request.get(name) else None
 
 
 def _parse_disk(request: Mapping[str, Any]) -> DiskLook | None:

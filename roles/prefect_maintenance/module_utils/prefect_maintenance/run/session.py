@@ -30,6 +30,7 @@ from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
 from ..request.settings import Settings
+from .throttled import throttled
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -130,10 +131,12 @@ class Session:
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
         error = None
-        self.pace.begin()
         governors = (single_writer,) if not self.database.is_postgresql else ()
         try:
-            with self.pace.also(*governors):
+            with (
+                throttled(self.database, self.settings, self.pace, proven=self.proven),
+                self.pace.also(*governors),
+            ):
                 work(ledger)
             ledger.raise_failures()
         except MaintenanceError as failed:

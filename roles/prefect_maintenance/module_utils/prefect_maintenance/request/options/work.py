@@ -10,6 +10,13 @@ RUNTIME = (0, 31_536_000)
 # POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
 BULK_LIMIT = 50
 
+# The keys of `throttle`; request/throttle.py has their defaults.
+THRESHOLDS = (
+    "enabled", "replica_lag_bytes", "replica_lag_seconds", "archive_segments", "wal_bytes",
+    "disk_free_percent", "slot_safe_bytes", "autovacuum", "active_sessions", "api_latency", "nice",
+    "batch_seconds", "give_up",
+)  # fmt: skip
+
 WORK = Group(
     "How it goes, and how the space comes back",
     (
@@ -170,7 +177,12 @@ WORK = Group(
             "dict",
             "Thresholds at which the work waits for the server; what is not named keeps its "
             "default.",
+            (
+                "A threshold of V(0) or V(null) turns its own off, and V(enabled=false) all of "
+                "them; C(docs/throttle.md) says what each means and why it is what it is.",
+            ),
             default={},
+            known=THRESHOLDS,
             modules=WRITERS,
             entries=WHOLE,
             flow=True,
@@ -179,6 +191,10 @@ WORK = Group(
             "limits_file",
             "path",
             "A file on the target whose thresholds replace those of O(throttle) while it exists.",
+            (
+                "It is a JSON object with the same keys, and is read again when it changes, also "
+                "while the work goes on.",
+            ),
             in_role=("When it is not set, it is C(limits) in the folder O(home).",),
             modules=WRITERS,
             entries=WHOLE,
