@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from .. import events
 from ..catalogue import BY_NAME, TABLES
 from ..database.connection import Database
 from ..database.lock_attempts import in_attempts
+from ..database.lock_bound import statement_at_most
 from ..database.privileges import may_vacuum
-from ..errors import DiskFull, LockTimeout, PrivilegeError
-from ..events import Progress, Reclaimed
+from ..errors import DiskFull, HeldTooLong, LockTimeout, PrivilegeError
+from ..events import FellBack, Progress, Reclaimed
 from ..measure import disk_space
+from ..measure.disk_space import Disks, shortage, unknown
 from ..measure.sizes import analysed, dead_tuples, sqlite_free_bytes, total_bytes
 from ..pace.pace import Pace
-from ..plan.choices import REWRITING, Choice
+from ..plan.choices import COPYING, REWRITING, Choice
+from ..request import settings
 from . import repack
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, rewrite
 from .rewrite_job import Refused, Rewrite
 
 _CHECKPOINT_ATTEMPTS = 10
+_INSTEAD = {"compact": "compacted instead", "plain": "only vacuumed"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Reclaim:
         deleted: rows that left each table in this run.
         rewritten: rows that left each table by a rewrite in this run, which vacuumed it too.
         lock_timeout: seconds in which a lock must be had.
+        wanted: what was asked for, with the longest lock.
+        disks: where is looked for what is free.
         ledger: failures of single tables end up here, after the others were done.
     """
 
@@ -40,6 +47,8 @@ class Reclaim:
     deleted: Mapping[str, int]
     rewritten: Mapping[str, int]
     lock_timeout: float
+    wanted: settings.Reclaim
+    disks: Disks
     pace: Pace
     ledger: Ledger
 
@@ -89,17 +98,14 @@ def reclaim(job: Reclaim, choices: Iterable[Choice]) -> None:
 
 def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
     database = job.database
+    choice = _with_room(job, choice, table)
+    if choice.action == "full":
+        choice = _vacuumed_full(job, choice, table)
     if choice.action == "rewrite":
         choice = _rewritten(job, choice, table)
     elif choice.action == "repack":
         for warning in repack.repack(database, table, job.lock_timeout):
             job.ledger.warn(warning)
-    elif choice.action == "full":
-        disk_space.require(database, table, total_bytes(database, table) - choice.gives_back)
-        if unknown := disk_space.unknown(database):
-            job.ledger.warn(unknown)
-        locked = _vacuum_full(job, table)
-        job.ledger.events(events.Rewritten(table, locked, total_bytes(database, table)))
     if choice.action in REWRITING:
         # Done, whatever becomes of the VACUUM that follows.
         _tell(job, choice)
@@ -107,6 +113,26 @@ def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
         _vacuum(database, f"VACUUM (ANALYZE) {table}")
     if choice.action not in REWRITING:
         _tell(job, choice)
+
+
+def _with_room(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Look again whether a copy fits, because others wrote and freed since the plan was made."""
+    if choice.action not in COPYING:
+        return choice
+    kept = total_bytes(job.database, table) - choice.gives_back
+    if lacking := shortage(job.disks, kept, table):
+        return _fallen_back(job, choice, f"{table}: {lacking}")
+    if told := unknown(job.disks):
+        job.ledger.warn(told)
+    return choice
+
+
+def _fallen_back(job: Reclaim, choice: Choice, why: str) -> Choice:
+    """Say that a table could not be written anew; returns what the plan has for that case."""
+    table = str(choice.table)
+    job.ledger.events(FellBack(table, "but it could not be written anew"))
+    job.ledger.warn(f"{why}; {table} was {_INSTEAD[choice.otherwise]}")
+    return replace(choice, action=choice.otherwise, gives_back=0, why=why)
 
 
 def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
@@ -120,10 +146,11 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
                 bound={},
                 age=str(BY_NAME[table].age),
                 lock_timeout=job.lock_timeout,
+                max_lock=job.wanted.max_lock,
                 pace=job.pace,
             )
         )
-    except (Refused, LockTimeout, DiskFull) as error:
+    except (Refused, LockTimeout, HeldTooLong, DiskFull) as error:
         job.ledger.warn(f"{error}; {table} was not rewritten")
         return Choice(table, "plain", 0, str(error))
     except LostAfterSwap as error:
@@ -182,14 +209,27 @@ def _vacuum(database: Database, sql: str) -> float:
     return database.retry_on_lock(lambda: _unskipped(database, sql))
 
 
-def _vacuum_full(job: Reclaim, table: str) -> float:
-    """Carry out a VACUUM FULL, behind whose wait for its lock nobody queues for long."""
-    return in_attempts(
-        job.database,
-        table,
-        job.lock_timeout,
-        lambda: _unskipped(job.database, f"VACUUM (FULL) {table}"),
-    )
+def _vacuumed_full(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Carry out a VACUUM FULL; what keeps everybody out for too long is ended and done otherwise.
+
+    Nobody queues for long behind its wait for its lock. Where it was asked for by name, it may
+    take as long as it takes.
+    """
+    bounded = job.wanted.mode != "full"
+
+    def attempt() -> float:
+        sql = f"VACUUM (FULL) {table}"
+        with ExitStack() as bound:
+            if bounded:
+                bound.enter_context(statement_at_most(job.database, sql, job.wanted.max_lock))
+            return _unskipped(job.database, sql)
+
+    try:
+        locked = in_attempts(job.database, table, job.lock_timeout, attempt)
+    except HeldTooLong as error:
+        return _fallen_back(job, choice, str(error))
+    job.ledger.events(events.Rewritten(table, locked, total_bytes(job.database, table)))
+    return choice
 
 
 class _Heard:
