@@ -22,9 +22,12 @@ from ..pace.pace import Pace
 from ..plan.choices import COPYING, REWRITING, Choice
 from ..request import settings
 from . import repack
+from .compact import Compaction, compact
+from .compact_rows import NotCompacted
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, rewrite
 from .rewrite_job import Refused, Rewrite
+from .vacuum import unskipped, vacuum
 
 _CHECKPOINT_ATTEMPTS = 10
 _INSTEAD = {"compact": "compacted instead", "plain": "only vacuumed"}
@@ -73,7 +76,7 @@ def refresh_statistics(job: Reclaim) -> None:
                     "or grant MAINTAIN (PostgreSQL 17 and newer)"
                 )
             if job.stale(table.name) or not analysed(job.database, table.name):
-                _vacuum(job.database, f"ANALYZE {table.name}")
+                vacuum(job.database, f"ANALYZE {table.name}")
 
 
 def reclaim(job: Reclaim, choices: Iterable[Choice]) -> None:
@@ -103,14 +106,18 @@ def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
         choice = _vacuumed_full(job, choice, table)
     if choice.action == "rewrite":
         choice = _rewritten(job, choice, table)
+    elif choice.action == "compact":
+        choice = _compacted(job, choice, table)
     elif choice.action == "repack":
         for warning in repack.repack(database, table, job.lock_timeout):
             job.ledger.warn(warning)
     if choice.action in REWRITING:
         # Done, whatever becomes of the VACUUM that follows.
         _tell(job, choice)
+    if choice.action == "compact":
+        return  # it ends with a VACUUM of its own
     if job.stale(table) or table not in job.rewritten or dead_tuples(database, table):
-        _vacuum(database, f"VACUUM (ANALYZE) {table}")
+        vacuum(database, f"VACUUM (ANALYZE) {table}")
     if choice.action not in REWRITING:
         _tell(job, choice)
 
@@ -163,6 +170,21 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
     return choice
 
 
+def _compacted(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Compact a table in its place; where that fails or gives nothing, say what is done instead."""
+    try:
+        done = compact(Compaction(job.database, table, job.lock_timeout, job.pace))
+    except (NotCompacted, LockTimeout, DiskFull) as error:
+        job.ledger.warn(f"{error}; {table} was not compacted")
+        return Choice(table, "plain", 0, str(error))
+    for warning in done.warnings:
+        job.ledger.warn(warning)
+    if done.bytes_after >= done.bytes_before:
+        return Choice(table, "plain", 0, "compaction gave nothing back")
+    job.ledger.events(events.Rewritten(table, 0.0, max(0, done.extra_bytes)))
+    return choice
+
+
 def _tell(job: Reclaim, choice: Choice) -> None:
     job.ledger.events(Reclaimed(choice.table, choice.action, choice.why))
 
@@ -204,11 +226,6 @@ def _timed(database: Database, sql: str) -> float:
     return time.monotonic() - started
 
 
-def _vacuum(database: Database, sql: str) -> float:
-    """Carry out a VACUUM or ANALYZE, which lets readers and writers pass."""
-    return database.retry_on_lock(lambda: _unskipped(database, sql))
-
-
 def _vacuumed_full(job: Reclaim, choice: Choice, table: str) -> Choice:
     """Carry out a VACUUM FULL; what keeps everybody out for too long is ended and done otherwise.
 
@@ -222,7 +239,7 @@ def _vacuumed_full(job: Reclaim, choice: Choice, table: str) -> Choice:
         with ExitStack() as bound:
             if bounded:
                 bound.enter_context(statement_at_most(job.database, sql, job.wanted.max_lock))
-            return _unskipped(job.database, sql)
+            return unskipped(job.database, sql)
 
     try:
         locked = in_attempts(job.database, table, job.lock_timeout, attempt)
@@ -230,27 +247,3 @@ def _vacuumed_full(job: Reclaim, choice: Choice, table: str) -> Choice:
         return _fallen_back(job, choice, str(error))
     job.ledger.events(events.Rewritten(table, locked, total_bytes(job.database, table)))
     return choice
-
-
-class _Heard:
-    """Takes PostgreSQL's notices; a list would be emptied by SQLAlchemy before we look at it."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def append(self, notice: str) -> None:
-        self.notices.append(notice)
-
-
-def _unskipped(database: Database, sql: str) -> float:
-    """Carry out a statement and take PostgreSQL's warning that it skipped for a failure."""
-    heard = _Heard()
-    driver = database.connection.connection.driver_connection
-    if driver is not None:
-        driver.notices = heard
-    seconds = _timed(database, sql)
-    # Before PostgreSQL 16 it says: skipping "log" --- only table or database owner can vacuum it.
-    skipped = [notice for notice in heard.notices if "skipping" in notice]
-    if skipped:
-        raise PrivilegeError(skipped[0].strip().removeprefix("WARNING:").strip())
-    return seconds
