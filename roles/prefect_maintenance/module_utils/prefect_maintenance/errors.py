@@ -52,6 +52,10 @@ class GaveWay(LockTimeout):
     """Somebody waits for a lock that this run holds; the run has ended what held it."""
 
 
+class Cancelled(MaintenanceError):
+    """A statement was ended before it was done."""
+
+
 class HeldTooLong(MaintenanceError):
     """What kept everybody out of a table took longer than it may, and was taken back."""
 

@@ -79,6 +79,7 @@ class Choice:
         why: the reason.
         ways: what each way would take, and why it is not taken.
         left: bytes that would come back if a way were open.
+        otherwise: what is done when a copy turns out not to fit or to lock the table for too long.
     """
 
     table: str | None
@@ -87,6 +88,7 @@ class Choice:
     why: str
     ways: Mapping[str, Cost] = field(default_factory=dict)
     left: int = 0
+    otherwise: str = "plain"
 
 
 def choose(
@@ -114,7 +116,9 @@ def choose(
     free = size.free_bytes(deleted)
     if little := _too_little(size, free, wanted):
         return Choice(size.name, "plain", 0, little, _refused(costs, dict.fromkeys(costs, little)))
-    against = {name: closed.get(name) or too_long(name, cost, wanted) for name, cost in costs.items()}
+    against = {
+        name: closed.get(name) or too_long(name, cost, wanted) for name, cost in costs.items()
+    }
     against["compact"] = against["compact"] or _too_little(
         size, int(free * size.share_without_toast), wanted
     )
@@ -126,12 +130,16 @@ def choose(
         why = f"{gives}, but no way is open: {because}"
         return Choice(size.name, "plain", 0, why, _refused(costs, _told(against, wanted)), back)
     taken = may[0]
-    told = {**_told(against, wanted), taken: ""}
     if taken == "compact":
         back = int(back * size.share_without_toast)
-        gives = f"moving rows to free pages gives back {units.size(back)}"
+        gives = f"compaction gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
     return Choice(
-        size.name, taken, back, gives + _named(costs[taken], wanted), _refused(costs, told)
+        size.name,
+        taken,
+        back,
+        gives + _named(costs[taken], wanted),
+        _refused(costs, {**_told(against, wanted), taken: ""}),
+        otherwise="compact" if "compact" in may[1:] else "plain",
     )
 
 
@@ -150,7 +158,9 @@ def choose_file(size: TableSize, wanted: Reclaim, *, exact: bool) -> Choice:
     back = size.bytes - size.copy_bytes(0)
     gives = f"a rewrite gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
     if wanted.mode in ("rewrite", "compact"):
-        return Choice(None, "plain", 0, f"{gives}, but SQLite has only VACUUM: vacuum auto", left=back)
+        return Choice(
+            None, "plain", 0, f"{gives}, but SQLite has only VACUUM: vacuum auto", left=back
+        )
     return Choice(None, "full", back, gives)
 
 
@@ -180,7 +190,9 @@ def too_long(way: str, cost: Cost, wanted: Reclaim) -> str:
     """Say that a way keeps everybody out for longer than allowed; empty when it does not."""
     if cost.lock_seconds <= wanted.max_lock or way == wanted.mode == "full":
         return ""
-    return f"its lock would last about {cost.lock_seconds:,.3g} s, max_lock is {wanted.max_lock:g} s"
+    return (
+        f"its lock would last about {cost.lock_seconds:,.3g} s, max_lock is {wanted.max_lock:g} s"
+    )
 
 
 def _named(cost: Cost, wanted: Reclaim) -> str:
@@ -197,7 +209,9 @@ def _told(against: Mapping[str, str], wanted: Reclaim) -> dict[str, str]:
     """Say of every way why it is not taken when another one is."""
     return {
         name: why
-        or (_LESS_WANTED.get(name, "") if name in _OPEN[wanted.mode] else f"vacuum is {wanted.mode}")
+        or (
+            _LESS_WANTED.get(name, "") if name in _OPEN[wanted.mode] else f"vacuum is {wanted.mode}"
+        )
         for name, why in against.items()
     }
 

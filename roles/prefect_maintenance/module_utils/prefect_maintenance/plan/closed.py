@@ -1,4 +1,4 @@
-"""Which ways a table has not, and why; and in which order tables free disk before others need it."""
+"""Which ways are closed to a table, and in which order tables free disk for one another."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from ..measure.room import Room
 from ..measure.sizes import TableSize, measure, ordered
 from ..request.policy import Cutoffs
 from ..request.settings import Reclaim
+from .closed import closed_ways, given_back, in_order
 from .counts import (
     COUNT_EMPTY_COLLECTIONS,
     COUNT_GONE_LOGS,
@@ -21,7 +22,6 @@ from .counts import (
 )
 from .decisions import Decision, Situation, decide, deletes
 from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
-from .closed import closed_ways, given_back, in_order
 from .plan import KEY_GONE, OLD, PARENT_GONE, Kept, Plan, Reason, given
 from .rules import Rules, gone_runs, orphaned_rows
 
