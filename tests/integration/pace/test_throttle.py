@@ -44,6 +44,14 @@ def primary() -> Iterator[Postgres]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def standby(primary: Postgres) -> Iterator[Postgres]:
+    """A standby of it that follows."""
+    with primary.standby() as running:
+        wait_until(lambda: primary.execute(STREAMING), 30, "the standby did not connect")
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def _always_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test depend on how old the last look is."""
@@ -105,40 +113,45 @@ def until_replayed(cluster: Postgres) -> None:
     wait_until(lambda: not cluster.execute(BEHIND), 30, "the standby does not replay")
 
 
-def test_a_standby_that_replays_no_more_is_waited_for(primary: Postgres, url: str) -> None:
-    with primary.standby() as standby:
-        wait_until(lambda: primary.execute(STREAMING), 30, "the standby did not connect")
+def test_a_standby_that_replays_no_more_is_waited_for(
+    primary: Postgres, standby: Postgres, url: str
+) -> None:
+    until_replayed(primary)
+
+    def pause() -> None:
+        standby.execute("SELECT pg_wal_replay_pause()")
+        primary.execute(WRITE, NAME)
+
+    def resume() -> None:
+        standby.execute("SELECT pg_wal_replay_resume()")
         until_replayed(primary)
 
-        def pause() -> None:
-            standby.execute("SELECT pg_wal_replay_pause()")
-            primary.execute(WRITE, NAME)
+    with helped("replica", "standby walreceiver is", resume, pause) as pace:
+        done = run_step("purge", asked(url, replica_lag_bytes=500_000), pace=pace)
+    assert done.report.status == "ok"
+    assert logs(primary) == LEFT
 
-        def resume() -> None:
-            standby.execute("SELECT pg_wal_replay_resume()")
-            until_replayed(primary)
 
-        with helped("replica", "standby walreceiver is", resume, pause) as pace:
-            done = run_step("purge", asked(url, replica_lag_bytes=500_000), pace=pace)
-        assert done.report.status == "ok"
-        assert logs(primary) == LEFT
+@pytest.mark.usefixtures("standby")
+def test_a_standby_whose_lag_is_hidden_is_said_once_with_what_helps(primary: Postgres) -> None:
+    with reading(primary.url(NAME, "keeper", "keeper")) as (read, told):
+        seen = [read(), read()]
+    assert [[one.bytes for one in look.standbys] for look in seen if look] == [[None], [None]]
+    assert [LET in text for text in told] == [True]
 
 
 def test_a_standby_that_goes_ends_the_step_in_the_end_and_a_later_run_finishes(
-    primary: Postgres, url: str
+    primary: Postgres, standby: Postgres, url: str
 ) -> None:
-    with primary.standby() as standby:
-        wait_until(lambda: primary.execute(STREAMING), 30, "the standby did not connect")
+    def gone() -> None:
+        standby.stop("immediate")
+        wait_until(lambda: not primary.execute("SELECT 1 FROM pg_stat_replication"))
 
-        def gone() -> None:
-            standby.stop("immediate")
-            wait_until(lambda: not primary.execute("SELECT 1 FROM pg_stat_replication"))
-
-        told = "standby walreceiver has gone since the work began"
-        with helped("replica", told, lambda: None, gone) as pace:
-            settings = Settings.parse(asked(url, give_up=1), check=False)
-            done = STEPS["purge"](settings, pace)
-        standby.start()
+    told = "standby walreceiver has gone since the work began"
+    with helped("replica", told, lambda: None, gone) as pace:
+        settings = Settings.parse(asked(url, give_up=1), check=False)
+        done = STEPS["purge"](settings, pace)
+    standby.start()
     assert isinstance(done.error, Stopped)
     assert f"gave up after 1 s of waiting at log: {told}; run again" in str(done.error)
     assert done.report.status == "partial"
@@ -248,21 +261,12 @@ def test_autovacuum_on_the_table_is_waited_for(primary: Postgres, url: str) -> N
 
     try:
         with helped("autovacuum", "autovacuum is at work on log", end) as pace:
-            run_step("purge", asked(url, active_sessions=0), pace=pace)
+            run_step("purge", {**asked(url), "batch_size": 3000}, pace=pace)
     finally:
         primary.execute("ALTER TABLE log RESET (autovacuum_enabled, autovacuum_vacuum_threshold, "
                         "autovacuum_vacuum_scale_factor, autovacuum_vacuum_cost_delay, "
                         "autovacuum_vacuum_cost_limit)", NAME)  # fmt: skip
     assert logs(primary) == LEFT + 3000
-
-
-def test_a_standby_whose_lag_is_hidden_is_said_once_with_what_helps(primary: Postgres) -> None:
-    with primary.standby():
-        wait_until(lambda: primary.execute(STREAMING), 30, "the standby did not connect")
-        with reading(primary.url(NAME, "keeper", "keeper")) as (read, told):
-            seen = [read(), read()]
-        assert [[one.bytes for one in look.standbys] for look in seen if look] == [[None], [None]]
-        assert [LET in text for text in told] == [True]
 
 
 def test_a_session_that_is_lost_is_none_and_is_opened_again(
