@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 class MaintenanceError(Exception):
     """Root of the tree; its text is meant for the person who runs the maintenance.
@@ -91,11 +93,17 @@ class Conflict(MaintenanceError):
 
 
 class Stopped(MaintenanceError):
-    """The run ended between two batches: time budget used up, or asked to stop."""
+    """The run ended between two batches: time budget used up, or asked to stop.
 
-    def __init__(self, text: str, remedy: str = "") -> None:
+    Attributes:
+        goes_on: when a window opens in which the work may go on, where it ended because none was
+            open; the step did not fail then.
+    """
+
+    def __init__(self, text: str, remedy: str = "", goes_on: datetime | None = None) -> None:
         super().__init__(text)
         self.remedy = remedy or "run again to go on"
+        self.goes_on = goes_on
 
 
 class StepFailed(MaintenanceError):

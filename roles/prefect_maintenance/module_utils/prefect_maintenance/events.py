@@ -9,7 +9,7 @@ from typing import Literal
 # What work waits for: a monitor counts the seconds of each.
 WaitKind = Literal[
     "cluster", "lock", "single_writer", "snapshots",
-    "disk", "slot", "archive", "replica", "autovacuum", "sessions", "api", "nice",
+    "disk", "slot", "archive", "replica", "autovacuum", "sessions", "api", "nice", "window",
 ]  # fmt: skip
 
 # Units of a progress that is made before the work: what is counted says nothing of how far it is.

@@ -69,6 +69,15 @@ class Retention(BaseModel):
     events: Days | None = None
 
 
+class Window(BaseModel, extra="forbid"):
+    """A window in which the work may go on, or may not."""
+
+    cron: str = Field(description="When it opens, as five fields of cron, e.g. 0 22 * * mon-fri.")
+    duration: str | int = Field(description="For how long it is open, e.g. 4h or 90m.")
+    timezone: str = Field("UTC", description="The time zone of cron, e.g. Europe/Berlin.")
+    kind: Literal["allow", "deny"] = Field("allow", description="A deny beats an allow.")
+
+
 def run_name() -> str:
     """Return the name of this run, from the template that the deployment's environment gives."""
     template = os.environ.get(RUN_NAME) or "maintenance-{date}"
@@ -96,6 +105,7 @@ def maintenance(
     batch_size: Annotated[int, _within("batch_size")] = 20000,
     lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
     throttle: dict[str, Any] = {},  # noqa: B006  Prefect copies defaults
+    windows: list[Window] = [],  # noqa: B006  Prefect copies defaults
     max_runtime: Annotated[int, _within("max_runtime")] = 0,
     per_cluster: Annotated[int, _within("per_cluster")] = 1,
     dry_run: bool = False,
@@ -118,6 +128,7 @@ def maintenance(
         lock_timeout: Seconds to wait for a lock in the database before giving up.
         throttle: Thresholds at which the work waits for the server; what is not named keeps its
             default.
+        windows: When work may go on: cron, duration, timezone and kind; without any, always.
         max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.
@@ -140,6 +151,7 @@ def maintenance(
         "batch_size": batch_size,
         "lock_timeout": lock_timeout,
         "throttle": throttle,
+        "windows": [window.model_dump() for window in windows],
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }

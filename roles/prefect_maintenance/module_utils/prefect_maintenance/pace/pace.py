@@ -74,7 +74,7 @@ class Pace:
             answer = governor(moment)
             if isinstance(answer, Stop):
                 self.events(StoppedEvent(answer.why))
-                raise Stopped(answer.why, answer.remedy)
+                raise Stopped(answer.why, answer.remedy, answer.goes_on)
             if answer and (longest is None or answer.seconds > longest.seconds):
                 longest = answer
         return longest

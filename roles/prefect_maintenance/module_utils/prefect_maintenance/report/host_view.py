@@ -144,6 +144,8 @@ def _as_run(report: Mapping[str, Any]) -> Run:
 def _band(report: Mapping[str, Any], found: Verdict) -> Band:
     if report["status"] == "failed":
         return Band("bad", "The run failed", found.lines)
+    if report["goes_on"] and not report["errors"]:
+        return Band("info", "The run goes on in the next window", found.lines)
     if report["status"] == "partial":
         return Band("bad", "The run failed after it had begun", found.lines)
     if found.working is False:

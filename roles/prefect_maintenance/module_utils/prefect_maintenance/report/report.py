@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..catalogue import TABLES
-from ..errors import MaintenanceError
+from ..errors import MaintenanceError, Stopped
 from ..measure.disk import Disk
 from ..measure.examine import Server
 from ..measure.growth import Growth
@@ -41,7 +41,10 @@ class Report:
         schema: the number of this form of the report; keys may be added to it, never renamed.
         host: name of the server in the inventory; in the flow, of its machine.
         check_mode: whether nothing was changed, so that `deleted` says what would go.
-        status: "ok"; after a failure "partial" when the run has changed something, else "failed".
+        status: "ok"; after a failure "partial" when the run has changed something, else "failed";
+            "partial" also when a step ended because no window was open, which is no failure.
+        goes_on: when the next window opens, by its own clocks, after a step that ended because none
+            was open; else empty.
         finished: when the last step so far ended; empty before the first has.
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
@@ -90,6 +93,7 @@ class Report:
     forecast: Mapping[str, Any] = field(default_factory=dict)
     remedies: tuple[Need, ...] = field(default=())
     finished: str = ""
+    goes_on: str = ""
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -104,6 +108,7 @@ class Report:
             status_if_lost=str(so_far.get("status_if_lost", "failed")),
             started=str(so_far.get("started") or iso(started)),
             finished=str(so_far.get("finished", "")),
+            goes_on=str(so_far.get("goes_on", "")),
             seconds=float(so_far.get("seconds", 0.0)),
             reference_time=iso(settings.cutoffs.reference),
             server=dict(so_far.get("server", {})),
@@ -262,6 +267,9 @@ class Report:
         if error is None:
             return done
         told = f"{step}: {error}"
+        if isinstance(error, Stopped) and error.goes_on:
+            opens = error.goes_on.isoformat(timespec="minutes")
+            return replace(done, status="partial", goes_on=opens).with_warnings([told])
         done = replace(done, status=done.status_if_lost, errors=(*self.errors, told))
         remedy = error.remedy if isinstance(error, MaintenanceError) else ""
         return done.with_remedy(told, remedy) if remedy else done

@@ -16,6 +16,7 @@ from .instants import parse_instant
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
 from .throttle import Throttle, parse_throttle
 from .values import given, number, one_of, seconds, word
+from .windows import Window, parse_windows
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Limits:
     """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step.
 
     At most `per_cluster` databases of a PostgreSQL cluster are worked on at a time (0: any
-    number), and nothing goes on while the stop file exists. The work waits for the server by the
-    thresholds of `throttle`, which the limits file may change at any time.
+    number), and nothing goes on while the stop file exists or none of the windows is open. The
+    work waits for the server by the thresholds of `throttle`, which the limits file may change at
+    any time.
     """
 
     batch_size: int
@@ -45,6 +47,7 @@ class Limits:
     max_runtime: int
     per_cluster: int
     stop_file: Path | None
+    windows: tuple[Window, ...]
     throttle: Throttle
     limits_file: Path | None
 
@@ -146,6 +149,7 @@ class Settings:
                 max_runtime=number(request, "max_runtime"),
                 per_cluster=number(request, "per_cluster"),
                 stop_file=_path(request, "stop_file"),
+                windows=parse_windows(request),
                 throttle=parse_throttle(given(request, "throttle")),
                 limits_file=_path(request, "limits_file"),
             ),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..catalogue import BY_NAME
 from ..database.connection import Database
-from ..errors import ConnectionFailed, MaintenanceError
+from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..execute.ledger import Ledger
 from ..measure.sizes import database_bytes
 from ..plan.plan import Plan
 from ..report.report import Report
 from ..report.text import render
+from ..request.instants import now
+from ..request.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,19 @@ class Outcome:
     before: Mapping[str, int]
     after: Mapping[str, int]
     error: MaintenanceError | None = None
+
+    @property
+    def failure(self) -> MaintenanceError | None:
+        """What the step failed from; one that ended because no window was open did not fail."""
+        put_off = isinstance(self.error, Stopped) and self.error.goes_on
+        return None if put_off else self.error
+
+
+def put_off(settings: Settings, step: str, stopped: Stopped) -> Outcome:
+    """Close a step that did not begin because no window was open."""
+    so_far = Report.resume(settings, now())
+    report = replace(so_far.closed(step, 0.0, stopped), steps=so_far.steps)
+    return Outcome(False, report, render(report), {}, {}, {}, stopped)
 
 
 def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
