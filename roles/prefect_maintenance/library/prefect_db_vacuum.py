@@ -69,12 +69,13 @@ options:
       - How space is given back; V(auto) rewrites the tables that pass both thresholds.
       - Every mode but V(none) vacuums and analyses every table of the catalogue.
       - V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of
-        milliseconds, and the tables that others refer to with C(VACUUM FULL), which keeps everybody
-        out of one table for its time.
-      - "V(compact) moves the rows at the end of a table to its free space and cuts the end off, in
-        small transactions: it needs hardly any disk and takes longer."
-      - V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long lock, and
-        V(plain) rewrites nothing.
+        milliseconds. A table that others refer to gets C(VACUUM FULL), which keeps everybody out of
+        it for its time, when that fits O(max_lock), else it is compacted; so is any table whose
+        copy does not fit on the disk.
+      - V(compact) moves the rows at the end of a table to its free space and cuts the end off, in
+        small transactions; it needs hardly any disk and takes longer.
+      - V(full) uses C(VACUUM FULL) for all of them, however long it keeps everybody out, V(rewrite)
+        only rewrites online, and V(plain) rewrites nothing.
       - V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where the extension
         and its program are there, C(pg_repack) in place of C(VACUUM FULL).
       - An SQLite file is rewritten as a whole in V(auto) and V(full).
@@ -105,6 +106,8 @@ options:
     description:
       - Seconds for which a table may be locked against readers or writers; what would take longer
         is done another way or left, and the report says so.
+      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
+        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from maintenance import run_step
 from prefect_maintenance.database.connection import connect
-from prefect_maintenance.measure import disk_space, obstacles
+from prefect_maintenance.measure import disk_space
+from prefect_maintenance.measure.disk_space import Disks
 
 from lab.fleet import FILL
 from lab.postgres import Postgres
@@ -47,8 +48,7 @@ def fill(folder: Path, leave: int) -> None:
 
 def no_room(url: str) -> str:
     with connect(url, 5.0) as database:
-        found = obstacles.obstacles(database, "log", COPY)
-        return "; ".join(reason for reason in found if "no room" in reason)
+        return disk_space.shortage(Disks(database), COPY, "log")
 
 
 @pytest.fixture
@@ -70,12 +70,14 @@ def test_room_is_looked_for_where_table_wal_and_sorts_come_to_lie(roomy: Postgre
         roomy.execute("ALTER TABLE log SET TABLESPACE small", "roomy")
         assert no_room(url) == ""
         fill(small, leave=MIB)
-        assert f"on the disk of {small} (the table)" in no_room(url)
+        assert "for the table, 1.0 MiB is free" in no_room(url)
+        assert f"on the disk of {small}" in no_room(url)
         roomy.execute("ALTER TABLE log SET TABLESPACE pg_default", "roomy")
         assert no_room(url) == ""
         # The sorts of the indexes.
         roomy.execute("ALTER DATABASE roomy SET temp_tablespaces = small")
-        assert f"on the disk of {small} (sorting)" in no_room(url)
+        assert "for sorting, 1.0 MiB is free" in no_room(url)
+        assert f"on the disk of {small}" in no_room(url)
         roomy.execute("ALTER DATABASE roomy RESET temp_tablespaces")
         assert no_room(url) == ""
         roomy.execute("DROP TABLESPACE small")
@@ -92,7 +94,8 @@ def test_room_is_looked_for_where_table_wal_and_sorts_come_to_lie(roomy: Postgre
             roomy.execute("SELECT pg_reload_conf()")
             assert scarce(url) == ""
             fill(small, leave=20 * MIB)
-            assert f"on the disk of {small / 'wal'} (the WAL)" in no_room(url)
+            assert "60.0 MiB of WAL, 20.0 MiB is free" in no_room(url)
+            assert f"on the disk of {small / 'wal'}" in no_room(url)
             roomy.execute("ALTER SYSTEM SET max_wal_size = '1GB'")
             roomy.execute("SELECT pg_reload_conf()")
             asked: dict[str, Any] = {"db_url": url, "run_delete_via": "sql"}
@@ -107,7 +110,7 @@ def test_room_is_looked_for_where_table_wal_and_sorts_come_to_lie(roomy: Postgre
 
 def scarce(url: str) -> str:
     with connect(url, 5.0) as database:
-        return "; ".join(disk_space.scarce(database))
+        return "; ".join(disk_space.scarce(Disks(database)))
 
 
 def test_what_an_owner_cannot_see_of_the_disk_is_said_with_the_grant_that_shows_it(
@@ -116,8 +119,8 @@ def test_what_an_owner_cannot_see_of_the_disk_is_said_with_the_grant_that_shows_
     roomy.execute("CREATE ROLE keeper LOGIN PASSWORD 'keeper'")
     url = roomy.url("roomy", "keeper", "keeper")
     with connect(url, 5.0) as database:
-        assert disk_space.unknown(database) is not None
-        assert "GRANT pg_read_all_settings TO keeper" in str(disk_space.unknown(database))
+        assert disk_space.unknown(Disks(database)) is not None
+        assert "GRANT pg_read_all_settings TO keeper" in str(disk_space.unknown(Disks(database)))
     roomy.execute(
         "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables "
         "WHERE schemaname = 'public' LOOP EXECUTE format('ALTER TABLE %I OWNER TO keeper', t); "
@@ -130,7 +133,7 @@ def test_what_an_owner_cannot_see_of_the_disk_is_said_with_the_grant_that_shows_
     assert "GRANT pg_read_all_settings TO keeper" in " ".join(purged.report.warnings)
     roomy.execute("GRANT pg_read_all_settings TO keeper")
     with connect(url, 5.0) as database:
-        assert disk_space.unknown(database) is None
+        assert disk_space.unknown(Disks(database)) is None
         # Which is why too large a copy is refused now.
         free = shutil.disk_usage(roomy.data).free
-        assert "no room" in str(disk_space.shortage(database, free, "log"))
+        assert "no room" in str(disk_space.shortage(Disks(database), free, "log"))

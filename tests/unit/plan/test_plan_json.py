@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from prefect_maintenance.plan.choices import Choice, Cost, Decision
+from prefect_maintenance.plan.choices import Choice, Cost
+from prefect_maintenance.plan.decisions import Decision
 from prefect_maintenance.plan.estimate import Estimate
 from prefect_maintenance.plan.plan import OLD, PARENT_GONE, Kept, Plan, Reason
 
@@ -25,7 +26,14 @@ DELETED = Plan(rows={"flow_run": 5, "log": 10}, kept=(Kept("flow_run", 1, "it is
 RECLAIMED = Plan(
     reclaim=(
         Choice("log", "plain", 0, "the purge rewrites it"),
-        Choice("flow_run", "rewrite", 1024, "a rewrite gives back 1.0 KiB"),
+        Choice(
+            "flow_run",
+            "full",
+            1024,
+            "a rewrite gives back 1.0 KiB",
+            {"rewrite": Cost(0.6, 5, 7, 0.01, "a foreign key"), "full": Cost(0.5, 5, 7, 0.5)},
+            otherwise="compact",
+        ),
         Choice(None, "full", 512, "the whole file"),
     ),
     estimates={"flow_run": Estimate(1024, 0.5, 5, 10), None: Estimate(512, 0.25, 0, 250)},
@@ -57,6 +65,7 @@ def test_a_plan_says_which_bytes_come_back_per_table_and_in_all() -> None:
 
 def test_a_plan_that_differs_in_anything_has_another_fingerprint() -> None:
     decision = PURGED.decisions["log"]
+    dearer = {"rewrite": replace(decision.costs["rewrite"], why_not="no room")}
     others = (
         replace(PURGED, rows={"log": 91, "events": 7}),
         replace(PURGED, kept=()),
@@ -65,6 +74,8 @@ def test_a_plan_that_differs_in_anything_has_another_fingerprint() -> None:
         replace(PURGED, orphaned={}),
         replace(PURGED, decisions={"log": replace(decision, strategy="delete")}),
         replace(PURGED, decisions={"log": replace(decision, costs={})}),
+        replace(PURGED, decisions={"log": replace(decision, costs=dearer)}),
         replace(PURGED, reclaim=RECLAIMED.reclaim),
+        replace(PURGED, reclaim=(replace(RECLAIMED.reclaim[1], ways={}),)),
     )
     assert len({plan.fingerprint for plan in (PURGED, *others)}) == 1 + len(others)

@@ -54,6 +54,16 @@ class GaveWay(LockTimeout):
     """Somebody waits for a lock that this run holds; the run has ended what held it."""
 
 
+class Cancelled(MaintenanceError):
+    """A statement was ended before it was done."""
+
+
+class HeldTooLong(MaintenanceError):
+    """What kept everybody out of a table took longer than it may, and was taken back."""
+
+    remedy = "run again at a quieter time, or raise prefect_maintenance_max_lock"
+
+
 class DiskFull(MaintenanceError):
     """The disk of the database server is full."""
 

@@ -109,7 +109,7 @@ class Reclaimed:
 
 @dataclass(frozen=True)
 class FellBack:
-    """Rows of a table did not go in the way that was planned, and why."""
+    """The work on a table was not done in the way that was planned, and why."""
 
     table: str
     why: str

@@ -37,10 +37,11 @@ from .request.values import BOUNDS
 from .run.line import LINE, carry_out, privileges_for
 from .run.line import batch_size as batch_of
 
-# Where the environment of a run names the file with the credentials, the stop file, the folder for
-# the metrics, and the server as the inventory does.
+# Where the environment of a run names the file with the credentials, the stop file, the file with
+# other thresholds, the folder for the metrics, and the server as the inventory does.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
 STOP_FILE = "PREFECT_MAINTENANCE_STOP_FILE"
+LIMITS_FILE = "PREFECT_MAINTENANCE_LIMITS_FILE"
 TEXTFILE_DIR = "PREFECT_MAINTENANCE_TEXTFILE_DIR"
 HOST = "PREFECT_MAINTENANCE_HOST"
 
@@ -98,11 +99,12 @@ def maintenance(
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
     purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
     run_delete_via: Literal["api", "sql"] = "api",
-    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "repack"] = "auto",
+    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "compact", "repack"] = "auto",
     vacuum_min_bytes: Annotated[int, _within("vacuum_min_bytes")] = 104857600,
     vacuum_min_percent: Annotated[int, _within("vacuum_min_percent")] = 20,
     batch_size: Annotated[int, _within("batch_size")] = 20000,
     lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
+    throttle: dict[str, Any] = {},  # noqa: B006  Prefect copies defaults
     windows: list[Window] = [],  # noqa: B006  Prefect copies defaults
     max_runtime: Annotated[int, _within("max_runtime")] = 0,
     per_cluster: Annotated[int, _within("per_cluster")] = 1,
@@ -124,6 +126,8 @@ def maintenance(
         vacuum_min_percent: A table is rewritten only when at least so many percent come back.
         batch_size: Rows in one transaction.
         lock_timeout: Seconds to wait for a lock in the database before giving up.
+        throttle: Thresholds at which the work waits for the server; what is not named keeps its
+            default.
         windows: When work may go on: cron, duration, timezone and kind; without any, always.
         max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
@@ -146,6 +150,7 @@ def maintenance(
         "vacuum_min_percent": vacuum_min_percent,
         "batch_size": batch_size,
         "lock_timeout": lock_timeout,
+        "throttle": throttle,
         "windows": [window.model_dump() for window in windows],
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
@@ -269,6 +274,7 @@ def _as_task(step: str, name: str) -> Any:
         more = {
             "batch_size": batch_of(step, asked["batch_size"]),
             "stop_file": os.environ.get(STOP_FILE),
+            "limits_file": os.environ.get(LIMITS_FILE),
             "textfile_dir": os.environ.get(TEXTFILE_DIR),
             "report": report,
         }

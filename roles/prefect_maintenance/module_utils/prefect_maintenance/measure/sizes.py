@@ -80,6 +80,15 @@ class TableSize:
         """Return the bytes of what is kept when so many rows go, without bloat."""
         return int((1 - self.share(goes)) * (self.bytes - self.bloat_bytes))
 
+    def free_bytes(self, goes: int) -> int:
+        """Return the bytes that are free, or will be when so many rows go."""
+        return self.bloat_bytes + int(self.share(goes) * (self.bytes - self.bloat_bytes))
+
+    @property
+    def share_without_toast(self) -> float:
+        """The share of the bytes that lies in the heap and the indexes."""
+        return 1 - self.toast_bytes / self.bytes if self.bytes else 0.0
+
     def copy_bytes(self, goes: int) -> int:
         """Return the bytes of what is kept when so many rows go, once it is written anew."""
         share = self.share(goes)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .choices import Choice, Cost, Decision
+from .choices import Choice, Cost
+from .decisions import Decision
 from .estimate import Estimate, in_all
 
 # Why rows go.
@@ -124,15 +125,13 @@ class Plan:
             kept=tuple(Kept(**kept) for kept in told.get("kept", ())),
             orphaned=dict(told.get("orphaned", {})),
             decisions={
-                table: Decision(
-                    **{
-                        **decision,
-                        "costs": {way: Cost(**cost) for way, cost in decision["costs"].items()},
-                    }
-                )
+                table: Decision(**{**decision, "costs": _costs(decision["costs"])})
                 for table, decision in told.get("decisions", {}).items()
             },
-            reclaim=tuple(Choice(**choice) for choice in told.get("reclaim", ())),
+            reclaim=tuple(
+                Choice(**{**choice, "ways": _costs(choice.get("ways", {}))})
+                for choice in told.get("reclaim", ())
+            ),
             estimates={
                 estimate["table"]: Estimate(
                     **{key: value for key, value in estimate.items() if key != "table"}
@@ -153,6 +152,10 @@ class Plan:
                 {"table": table, **asdict(estimate)} for table, estimate in self.estimates.items()
             ],
         }
+
+
+def _costs(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Cost]:
+    return {way: Cost(**cost) for way, cost in told.items()}
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

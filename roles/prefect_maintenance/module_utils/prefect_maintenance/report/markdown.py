@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
-from . import estimated
+from . import estimated, ways
 from .text import how
 from .verdict import verdict
 
@@ -48,6 +48,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         ]
         lines.append("")
     lines += estimated.markdown(report)
+    lines += ways.markdown(report, _plain)
     if reasons := estimated.why_rows_go(report):
         lines += ["## Why rows " + ("go" if checked else "went"), ""]
         lines += [f"- {_plain(reason)}" for reason in reasons]

@@ -13,7 +13,8 @@ from ..measure.disk import Disk
 from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
-from ..plan.choices import REWRITING, Choice, Decision
+from ..plan.choices import REWRITING, Choice
+from ..plan.decisions import Decision
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso, now
 from ..request.settings import Settings
@@ -53,7 +54,8 @@ class Report:
         server: address and version of the Prefect API, and the settings of Prefect's own vacuum
             service (`db_vacuum`); empty where the run had no API.
         database: dialect, version, revision of Prefect's schema, and `bytes_before` and
-            `bytes_after` of the whole database; of an SQLite file also what became of its space.
+            `bytes_after` of the whole database; of an SQLite file also what became of its space;
+            `disks`, what is free for it on another host, where that was looked up.
         policy: days of retention by entity, and the states whose flow runs may go.
         cutoffs: by entity, the instant before which it may go.
         deleted: rows that left each table, however they went; in a check those that would go.

@@ -54,11 +54,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Reclaim:
-    """How space is given back, and the two thresholds below which a table is left alone."""
+    """How space is given back, and the two thresholds below which a table is left as it is.
+
+    Attributes:
+        max_lock: seconds for which a table may be locked against readers or writers.
+    """
 
     mode: str
     min_bytes: int
     min_percent: int
+    max_lock: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class Settings:
         before: the steps that are to follow, whose privileges are looked for first.
         locate: only say where the database's files lie.
         disk: what a look at its disk on another host brought.
+        db_free_bytes: free on its disk where nobody can look; None where that is not said.
     """
 
     db_url: str | None
@@ -111,6 +117,7 @@ class Settings:
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
+    db_free_bytes: int | None
     before: tuple[str, ...]
     role: RoleRequest | None
     check: bool
@@ -150,12 +157,14 @@ class Settings:
                 mode=word(request, "vacuum"),
                 min_bytes=number(request, "vacuum_min_bytes"),
                 min_percent=number(request, "vacuum_min_percent"),
+                max_lock=seconds(request, "max_lock"),
             ),
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
+            db_free_bytes=_parse_free_bytes(request),
             before=tuple(one_of(step, "before") for step in request.get("before") or ()),
             role=_parse_role(request),
             check=check,
@@ -202,6 +211,12 @@ def _parse_disk(request: Mapping[str, Any]) -> DiskLook | None:
         return None
     host, path, df, why = (str(told.get(name) or "") for name in ("host", "path", "df", "why"))
     return DiskLook(host, path or None, df, why)
+
+
+def _parse_free_bytes(request: Mapping[str, Any]) -> int | None:
+    if given(request, "db_free_bytes") in (None, ""):
+        return None
+    return number(request, "db_free_bytes")
 
 
 def _parse_role(request: Mapping[str, Any]) -> RoleRequest | None:

@@ -43,6 +43,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             )
             plan = with_estimates(database, plan, through_api=settings.run_delete_via == "api")
             plan = session.with_pages(plan)
+            session.require_room(plan)
             session.report = session.report.with_plan(plan)
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from ..catalogue import BY_NAME, EVENTS
-from ..measure.disk import disk_elsewhere, own_disk, place_of
+from ..measure.disk import disk_elsewhere, free_elsewhere, own_disk, place_of
 from ..measure.growth import growth
 from ..measure.makers import event_types, flows
 from ..pace.pace import Pace
@@ -83,6 +83,9 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
 def _note_disk(session: Session) -> None:
     """Note the disk of the database: as it was found on another host, else the target's own."""
     look = session.settings.disk
+    if look:
+        free = [asdict(one) for one in free_elsewhere(look)]
+        session.report = session.report.with_database(disks=free)
     found = disk_elsewhere(look) if look else own_disk(session.database)
     if isinstance(found, str):
         session.report = session.report.with_warnings([found])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import ConnectionFailed
 from ..events import Reclaimed
 from ..execute import repack
@@ -12,6 +14,7 @@ from ..measure.sizes import database_bytes
 from ..pace.pace import Pace
 from ..plan.choices import REWRITING
 from ..plan.reclaim import plan_reclaim
+from ..report.report import Report
 from ..request.settings import Settings
 from .outcome import Outcome, reclaimed
 from .session import Session, begun
@@ -30,10 +33,8 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         if settings.check:
             session.note_sizes("after_delete")
             deleted, rewritten = session.report.deleted, _rewritten(session)
-            plan = plan_reclaim(
-                database, settings.reclaim, deleted, rewritten, before=_before(session)
-            )
-            report = session.report.with_plan(plan)
+            report = _planned(session, deleted, rewritten)
+            plan = report.plan
             for choice in plan.reclaim:
                 report = report.with_choice(choice)
             changed = any(choice.action in REWRITING for choice in plan.reclaim)
@@ -68,10 +69,6 @@ def _rewritten(session: Session) -> dict[str, int]:
     return {table.name: table.ways["rewrite"] for table in tables if "rewrite" in table.ways}
 
 
-def _before(session: Session) -> int:
-    return int(session.report.database["bytes_before"])
-
-
 def _carried_out(session: Session, ledger: Ledger) -> None:
     wanted = session.settings.reclaim
     if wanted.mode == "none":
@@ -81,10 +78,25 @@ def _carried_out(session: Session, ledger: Ledger) -> None:
         deleted=session.report.deleted,
         rewritten=_rewritten(session),
         lock_timeout=session.settings.limits.lock_timeout,
+        wanted=wanted,
+        disks=session.disks,
         pace=session.pace,
         ledger=ledger,
     )
     refresh_statistics(job)
-    plan = plan_reclaim(session.database, wanted, {}, {}, before=_before(session))
-    session.report = session.report.with_plan(plan)
-    reclaim(job, plan.reclaim)
+    session.report = _planned(session, {}, {})
+    reclaim(job, session.report.plan.reclaim)
+
+
+def _planned(session: Session, deleted: Mapping[str, int], rewritten: Mapping[str, int]) -> Report:
+    """Plan the reclaim; returns the report with it, and with what cannot come back."""
+    plan = plan_reclaim(
+        session.database,
+        session.settings.reclaim,
+        deleted,
+        rewritten,
+        before=int(session.report.database["bytes_before"]),
+        room=session.disks.look(),
+    )
+    told = (f"{choice.table}: {choice.why}" for choice in plan.reclaim if choice.left)
+    return session.report.with_plan(plan).with_warnings(told)

@@ -17,7 +17,9 @@ from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..events import StepStarted
 from ..execute.ledger import Ledger
 from ..measure import disk_space, leftovers
+from ..measure.disk_space import Disks, NoRoom
 from ..measure.examine import Server, examine
+from ..measure.room import Free, for_deletes
 from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
 from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
@@ -168,10 +170,27 @@ class Session:
             self.report = self.report.with_database(free_bytes=sqlite_free_bytes(self.database))
         return sizes
 
+    @property
+    def disks(self) -> Disks:
+        """Where is looked for what is free: here, else what the run's first step was told."""
+        noted = tuple(Free(**one) for one in self.report.database.get("disks", ()))
+        then = int(self.report.database["bytes_before"])
+        return Disks(self.database, noted, self.settings.db_free_bytes, then)
+
     def note_scarce_disk(self) -> None:
         """Warn where the WAL of deletions may fill its disk."""
-        for told in disk_space.scarce(self.database):
+        for told in disk_space.scarce(self.disks):
             self.report = self.report.with_warnings([told]).with_remedy(told, _FREE_DISK)
+
+    def require_room(self, plan: Plan) -> None:
+        """Make sure that the WAL of a plan's deletions fits, before anything is written.
+
+        Raises:
+            NoRoom: it does not fit.
+        """
+        room = self.disks.look() if self.database.is_postgresql else None
+        if room and (lacking := for_deletes(room, plan.estimate.wal_bytes)):
+            raise NoRoom(f"nothing was deleted: {lacking}; {_FREE_DISK}")
 
     def with_pages(self, plan: Plan) -> Plan:
         """Add to a plan the pages that rows leave to an SQLite file, which keeps them for now."""

@@ -14,7 +14,7 @@ from ..pace.limits_file import Limits
 from ..pace.nice import Nice
 from ..pace.pace import Pace
 from ..pace.throttling import Throttling
-from ..request.settings import Settings
+from ..request.settings import Api, Settings
 
 if TYPE_CHECKING:
     from ..server.latency import Latency
@@ -43,7 +43,9 @@ def throttled(
     governors: list[Governor] = [Nice(limits)]
     reader = LoadReader(database, warn) if database.is_postgresql else None
     if reader:
-        latency = _latency(settings) if proven and limits().api_latency else None
+        latency = _latency(settings.api) if proven and limits().api_latency else None
+        if latency and latency.idle is None:
+            warn("the Prefect API does not say how quick it is, so the work does not wait for it")
         governors.append(Throttling(limits, reader, latency))
     before, pace.batches.target = pace.batches.target, lambda: limits().batch_seconds
     try:
@@ -58,11 +60,11 @@ def throttled(
             reader.close()
 
 
-def _latency(settings: Settings) -> Latency | None:
+def _latency(api: Api | None) -> Latency | None:
     """Look how long the API takes before the work."""
-    if settings.api is None:
+    if api is None:
         return None
     # What speaks HTTP takes longer to import than some steps do.
     from ..server.latency import Latency
 
-    return Latency(settings.api)
+    return Latency(api)

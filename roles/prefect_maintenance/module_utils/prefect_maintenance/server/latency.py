@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,9 @@ from ..request.settings import Api
 # Whoever is let in nowhere else may ask whether the server can reach its database.
 _PATH = "/ready"
 # Seconds between two requests, and for which one is waited for: longer is this long at least.
-_EVERY, _MOST = 2.0, 5.0
-# Requests before the work, and the latest of which the middle counts: one alone says little.
-_FIRST, _LATEST = 5, 3
+_EVERY, _MOST = 1.0, 5.0
+# Of so many requests, before the work and then always, the middle counts: one alone says little.
+_ASKED = 3
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -42,7 +42,7 @@ class Latency:
     api: Api
     clock: Callable[[], float] = time.monotonic
     idle: float | None = None
-    _latest: deque[float] = field(default_factory=lambda: deque(maxlen=_LATEST))
+    _latest: deque[float] = field(default_factory=lambda: deque(maxlen=_ASKED))
     _next: float = 0.0
 
     def __post_init__(self) -> None:
@@ -56,8 +56,10 @@ class Latency:
             request.add_header("Authorization", f"Bearer {self.api.key}")
         self._request = request
         self._opener = urllib.request.build_opener(*self._handlers())
-        taken = [self._ask() for _ in range(_FIRST)]
-        self.idle = None if None in taken else _middle(taken)
+        taken: list[float] = []
+        while len(taken) < _ASKED and (one := self._ask()) is not None:
+            taken.append(one)
+        self.idle = _middle(taken) if taken else None
         self._next = self.clock() + _EVERY
 
     def __call__(self) -> float | None:
@@ -69,7 +71,7 @@ class Latency:
             self._next = self.clock() + _EVERY
             if taken is not None:
                 self._latest.append(taken)
-        return _middle(self._latest) if len(self._latest) == _LATEST else None
+        return _middle(self._latest) if len(self._latest) == _ASKED else None
 
     def _handlers(self) -> Iterator[urllib.request.BaseHandler]:
         yield _NoRedirect()
@@ -81,7 +83,7 @@ class Latency:
 
     def _ask(self) -> float | None:
         """Return the seconds of one request; None where there is no server."""
-        began = time.monotonic()
+        began = self.clock()
         try:
             with self._opener.open(self._request, timeout=_MOST) as answer:
                 answer.read()
@@ -90,9 +92,8 @@ class Latency:
         except (OSError, http.client.HTTPException) as error:
             late = isinstance(getattr(error, "reason", error), TimeoutError)
             return _MOST if late else None
-        return time.monotonic() - began
+        return self.clock() - began
 
 
-def _middle(taken: Iterable[float | None]) -> float:
-    known = sorted(one for one in taken if one is not None)
-    return known[len(known) // 2]
+def _middle(taken: Collection[float]) -> float:
+    return sorted(taken)[len(taken) // 2]
