@@ -209,13 +209,9 @@ def _events(results: Results, logs: int, repetitions: int) -> None:
 def _api(results: Results, logs: int, repetitions: int) -> None:
     runs = logs // 200
     trials = api.run(runs, repetitions)
-    faster = ratio(trials, "one DELETE a run", "project", "ms a run")
-    slowed = ratio(trials, "project", "idle server", "read p95 ms")
-    told = {
-        "runs per second": f"{faster:.1f} times",
-        "the server's read p95": f"{slowed:.1f} times the idle one",
-    }
-    results.section(f"Delete flow runs through the API ({runs:,} runs there)", trials, told)
+    results.section(
+        f"Delete flow runs through the API ({runs:,} runs there)", trials, api.goals(trials)
+    )
 
 
 def _all(trials: Sequence[Trial], contender: str, figure: str) -> list[float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 # What work waits for: a monitor counts the seconds of each.
-WaitKind = Literal["cluster", "lock", "single_writer", "snapshots"]
+WaitKind = Literal["api", "cluster", "lock", "single_writer", "snapshots"]
 
 # Units of a progress that is made before the work: what is counted says nothing of how far it is.
 COUNTED, MEASURED = "tables counted", "tables measured"
