@@ -127,10 +127,9 @@ def api(results: Results, logs: int, repetitions: int) -> None:
     """Flow runs through the API of a real server."""
     runs = logs // 200
     trials = through_api.run(runs, repetitions)
-    faster = ratio(trials, "one DELETE a run", "project", "ms a run")
-    slowed = ratio(trials, "project", "idle server", "read p95 ms")
-    told = {
-        "runs per second": f"{faster:.1f} times",
-        "the server's read p95": f"{slowed:.1f} times the idle one",
-    }
-    results.section(f"Delete flow runs through the API ({runs:,} runs there)", trials, told)
+    results.section(
+        f"Delete flow runs through the API ({runs:,} runs there)",
+        trials,
+        through_api.told(trials),
+        through_api.goals(trials),
+    )

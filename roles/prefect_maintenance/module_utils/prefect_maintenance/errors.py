@@ -88,6 +88,20 @@ class ApiError(MaintenanceError):
         self.status = status
 
 
+class ApiBusy(ApiError):
+    """The Prefect API asks to be called later.
+
+    Attributes:
+        after: seconds until then, where it says so.
+        maintained: its server is under maintenance, which ends by itself.
+    """
+
+    def __init__(self, text: str, status: int, after: float | None, *, maintained: bool) -> None:
+        super().__init__(text, status)
+        self.after = after
+        self.maintained = maintained
+
+
 class Conflict(MaintenanceError):
     """Something of the same name is there and is something else."""
 

@@ -98,7 +98,8 @@ def maintenance(
         list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]], Field(min_length=1)
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
     purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
-    run_delete_via: Literal["api", "sql"] = "api",
+    run_delete_via: Literal["auto", "api", "sql"] = "auto",
+    api_budget: Annotated[int, _within("api_budget")] = 600,
     vacuum: Literal["auto", "none", "plain", "full", "rewrite", "compact", "repack"] = "auto",
     vacuum_min_bytes: Annotated[int, _within("vacuum_min_bytes")] = 104857600,
     vacuum_min_percent: Annotated[int, _within("vacuum_min_percent")] = 20,
@@ -121,6 +122,7 @@ def maintenance(
         states: Terminal states whose flow runs may go.
         purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
+        api_budget: Seconds that deleting through the API may take with auto; the rest goes by SQL.
         vacuum: How space is given back; auto rewrites the tables that pass both thresholds.
         vacuum_min_bytes: A table is rewritten only when at least so many bytes come back.
         vacuum_min_percent: A table is rewritten only when at least so many percent come back.
@@ -145,6 +147,7 @@ def maintenance(
         "states": list(states),
         "purge_strategy": purge_strategy,
         "run_delete_via": run_delete_via,
+        "api_budget": api_budget,
         "vacuum": vacuum,
         "vacuum_min_bytes": vacuum_min_bytes,
         "vacuum_min_percent": vacuum_min_percent,

@@ -11,6 +11,7 @@ from typing import Any
 from .choices import Choice, Cost
 from .decisions import Decision
 from .estimate import Estimate, in_all
+from .via import Via
 
 # Why rows go.
 OLD = "older than the cutoff"
@@ -62,6 +63,7 @@ class Plan:
         decisions: how the rows of the tables that are purged by age go.
         reclaim: how the space of each table comes back, or of an SQLite file as a whole.
         estimates: what the work on each table takes and gives back; None is an SQLite file.
+        via: how flow runs are deleted; None where nothing of what it decides goes.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class Plan:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     reclaim: tuple[Choice, ...] = ()
     estimates: Mapping[str | None, Estimate] = field(default_factory=dict)
+    via: Via | None = None
 
     def joined(self, later: Plan) -> Plan:
         """Return the plan of this step and of a later one, which adds to it."""
@@ -82,6 +85,7 @@ class Plan:
             decisions={**self.decisions, **later.decisions},
             reclaim=later.reclaim or self.reclaim,
             estimates=joined(self.estimates, later.estimates),
+            via=later.via or self.via,
         )
 
     @property
@@ -138,6 +142,7 @@ class Plan:
                 )
                 for estimate in told.get("estimates", ())
             },
+            via=Via(**told["via"]) if told.get("via") else None,
         )
 
     def _contents(self) -> dict[str, Any]:
@@ -151,6 +156,7 @@ class Plan:
             "estimates": [
                 {"table": table, **asdict(estimate)} for table, estimate in self.estimates.items()
             ],
+            "via": asdict(self.via) if self.via else None,
         }
 
 

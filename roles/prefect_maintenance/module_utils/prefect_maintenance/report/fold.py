@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ..catalogue import FLOW_RUN
 from ..events import Event, FellBack, Reclaimed, Rewritten, TableDone, Warned
 from ..plan.choices import Choice
+from . import delete_via
 from .report import Report
 
 
@@ -25,6 +27,8 @@ def _added(report: Report, event: Event) -> Report:
             return report.with_database(error=event.error, seconds=event.seconds)
         case TableDone(table=str(name), rows=rows):
             done = report.table(name).done(event, check=report.check_mode)
+            if name == FLOW_RUN.name:
+                report = delete_via.went(report, event.ways)
             # A table of which nothing went is in the report only where the step says so.
             return report.with_deleted({name: rows} if rows else {}).with_table(done)
         case Rewritten(table=None):
@@ -35,6 +39,8 @@ def _added(report: Report, event: Event) -> Report:
         case Reclaimed():
             return report.with_choice(Choice(event.table, event.action, 0, event.why))
         case FellBack(table, why):
+            if table == FLOW_RUN.name:
+                report = delete_via.went(report, why=why)
             known = report.table(table)
             told = f"{known.strategy_why}; {why}" if known.strategy_why else why
             return report.with_table(replace(known, strategy_why=told))

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
-from . import estimated, ways
+from . import delete_via, estimated, ways
 from .text import how
 from .verdict import verdict
 
@@ -47,6 +47,8 @@ def markdown(report: Mapping[str, Any]) -> str:
             for t in tables
         ]
         lines.append("")
+    if via := delete_via.sentence(report):
+        lines += [f"{_plain(via[0].upper() + via[1:])}.", ""]
     lines += estimated.markdown(report)
     lines += ways.markdown(report, _plain)
     if reasons := estimated.why_rows_go(report):

@@ -18,6 +18,7 @@ from ..plan.decisions import Decision
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso, now
 from ..request.settings import Settings
+from . import delete_via
 from .estimated import as_json, measured
 from .plain import with_forecast
 from .tables import TableReport
@@ -65,6 +66,8 @@ class Report:
         warnings: what should be known although nothing failed.
         errors: the step that failed, and why.
         plan: what the steps so far decided before they changed anything.
+        delete_via: the `way` in which flow runs went, or would ("api", "sql" or "mixed"), `why`,
+            the `estimated_seconds` of the API and its `budget`; empty where no rows go with it.
         waited: seconds that the run has waited, by what for.
         forecast: of it only what was measured; the rest follows, in the JSON.
         remedies: errors and warnings, and what helps against them.
@@ -89,6 +92,7 @@ class Report:
     warnings: tuple[str, ...]
     errors: tuple[str, ...] = field(default=())
     plan: Plan = field(default_factory=Plan)
+    delete_via: Mapping[str, Any] = field(default_factory=dict)
     waited: Mapping[str, float] = field(default_factory=dict)
     forecast: Mapping[str, Any] = field(default_factory=dict)
     remedies: tuple[Need, ...] = field(default=())
@@ -125,6 +129,7 @@ class Report:
             warnings=tuple(so_far.get("warnings", ())),
             errors=tuple(so_far.get("errors", ())),
             plan=Plan.of_json(so_far.get("plan", {})),
+            delete_via=dict(so_far.get("delete_via", {})),
             waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
@@ -226,6 +231,7 @@ class Report:
     def with_plan(self, plan: Plan) -> Report:
         """Note what a step has decided before it changes anything."""
         report = replace(self, plan=self.plan.joined(plan)).with_kept(plan.kept)
+        report = delete_via.planned(report, plan)
         for decision in plan.decisions.values():
             report = report._with_decision(decision)
         for name in plan.estimates:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
-from . import estimated, ways
+from . import delete_via, estimated, ways
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -40,6 +40,8 @@ def render(report: Report) -> list[str]:
     if how_rows := [line for table in report.tables for line in _way(table, report)]:
         title = "  how the rows go:" if report.check_mode else "  how the rows went:"
         lines += ["", title, *how_rows]
+    if via := delete_via.sentence(told):
+        lines += ["", f"  {via}"]
     lines += estimated.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"

@@ -114,6 +114,7 @@ class Settings:
     reclaim: Reclaim
     purge_strategy: str
     run_delete_via: str
+    api_budget: int
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
@@ -161,6 +162,7 @@ class Settings:
             ),
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
+            api_budget=number(request, "api_budget"),
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),

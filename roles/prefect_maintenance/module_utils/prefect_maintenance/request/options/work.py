@@ -55,7 +55,9 @@ WORK = Group(
                 "that ask for state and age once more; what another session holds is left for the "
                 "next run.",
             ),
-            in_modules=("With V(sql) O(api_url) may be empty.",),
+            in_modules=(
+                "O(api_url) may be empty with V(sql), and with V(auto), which is V(sql) then.",
+            ),
             default="auto",
             choices=("auto", "api", "sql"),
             modules=(DELETE,),
@@ -67,6 +69,11 @@ WORK = Group(
             "int",
             "Seconds that deleting through the API may take with O(run_delete_via=auto); what "
             "takes longer is deleted in the database.",
+            (
+                "Pauses that leave the server its turn count too. When the first calls show that "
+                "the others will not fit, those are deleted in the database. V(0) has the API "
+                "delete nothing.",
+            ),
             default=600,
             bounds=RUNTIME,
             modules=(DELETE,),
@@ -145,8 +152,11 @@ WORK = Group(
         Option(
             "batch_size",
             "int",
-            "Objects in one batch of O(run_delete_via=api).",
-            (f"The API's bulk endpoint takes at most {BULK_LIMIT}.",),
+            "Flow runs that one call of the API deletes at most.",
+            (
+                f"The API's bulk endpoint takes at most {BULK_LIMIT}; a call is made smaller where "
+                "others who read from the server would notice it.",
+            ),
             default=BULK_LIMIT,
             modules=(DELETE,),
         ),
