@@ -10,6 +10,7 @@ from maintenance import engine_for, name_of, request
 from prefect_maintenance.events import COUNTED, MEASURED, Event, Progress
 from prefect_maintenance.pace.windows import Windows
 from prefect_maintenance.request.windows import parse_windows
+from prefect_maintenance.run import session
 from prefect_maintenance.run.line import Answer, carry_out
 from rewriting import ROWS, debris, ids
 from world import dump
@@ -106,3 +107,17 @@ def test_a_table_that_failed_before_the_window_closed_is_a_failure(
     assert done.failure.startswith("log: ")
     assert done.report["errors"] == [f"purge: {done.failure}"]
     assert done.report["goes_on"] == ""
+
+
+def test_a_copy_that_would_not_end_in_its_window_is_not_begun(
+    database: str, young: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "seconds_left", lambda *_: 0.001)
+    night = Night(database, purge_strategy="rewrite", vacuum="full", vacuum_min_bytes=0)
+    done = night.step("purge")
+    assert "and its window leaves 0 s" in "".join(done.warnings)
+    assert done.report["deleted"]["log"] == ROWS - len(young)
+    done = night.step("vacuum", report=done.report)
+    log = next(table for table in done.report["tables"] if table["name"] == "log")
+    assert (log["strategy"].split()[0], log["reclaim"]) == ("delete", "plain")
+    assert "and its window leaves 0 s" in log["reclaim_why"]

@@ -187,7 +187,13 @@ def extra_of(way: str, size: TableSize, kept_bytes: int) -> int:
 
 
 def too_long(way: str, cost: Cost, wanted: Reclaim) -> str:
-    """Say that a way keeps everybody out for longer than allowed; empty when it does not."""
+    """Say that a way takes, or keeps everybody out, for longer than allowed; empty if it does not.
+
+    What copies a table has done nothing before its end.
+    """
+    if way in COPYING and cost.seconds > wanted.max_seconds:
+        left = units.duration(wanted.max_seconds)
+        return f"it would take about {units.duration(cost.seconds)}, and its window leaves {left}"
     if cost.lock_seconds <= wanted.max_lock or way == wanted.mode == "full":
         return ""
     return (

@@ -70,7 +70,7 @@ def _rewritten(session: Session) -> dict[str, int]:
 
 
 def _carried_out(session: Session, ledger: Ledger) -> None:
-    wanted = session.settings.reclaim
+    wanted = session.wanted
     if wanted.mode == "none":
         return
     job = Reclaim(
@@ -92,7 +92,7 @@ def _planned(session: Session, deleted: Mapping[str, int], rewritten: Mapping[st
     """Plan the reclaim; returns the report with it, and with what cannot come back."""
     plan = plan_reclaim(
         session.database,
-        session.settings.reclaim,
+        session.wanted,
         deleted,
         rewritten,
         before=int(session.report.database["bytes_before"]),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..database import privileges
@@ -24,6 +25,7 @@ from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_byte
 from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import single_writer
+from ..pace.windows import seconds_left
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
 from ..plan.plan import Plan, joined
@@ -31,7 +33,7 @@ from ..plan.rules import Rules
 from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
-from ..request.settings import Settings
+from ..request.settings import Reclaim, Settings
 from .throttled import throttled
 
 if TYPE_CHECKING:
@@ -87,6 +89,12 @@ class Session:
         write = not self.settings.check and self.step != "bloat_info"
         prove_same_server(api, self.database, write=write)
         self.report = self.report.with_api(api.url, version, api.vacuum_service())
+
+    @cached_property
+    def wanted(self) -> Reclaim:
+        """What becomes of the space, with the time that the windows leave for it."""
+        left = seconds_left(self.settings.limits.windows, now())
+        return replace(self.settings.reclaim, max_seconds=left)
 
     @property
     def proven(self) -> bool:
