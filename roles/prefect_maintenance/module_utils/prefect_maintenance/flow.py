@@ -94,6 +94,7 @@ def maintenance(
     vacuum_min_percent: Annotated[int, _within("vacuum_min_percent")] = 20,
     batch_size: Annotated[int, _within("batch_size")] = 20000,
     lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
+    tune_autovacuum: bool = False,
     max_runtime: Annotated[int, _within("max_runtime")] = 0,
     per_cluster: Annotated[int, _within("per_cluster")] = 1,
     dry_run: bool = False,
@@ -114,6 +115,8 @@ def maintenance(
         vacuum_min_percent: A table is rewritten only when at least so many percent come back.
         batch_size: Rows in one transaction.
         lock_timeout: Seconds to wait for a lock in the database before giving up.
+        tune_autovacuum: Whether the autovacuum settings that would keep the purged tables small are
+            set on them, instead of only suggested.
         max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.
@@ -135,6 +138,7 @@ def maintenance(
         "vacuum_min_percent": vacuum_min_percent,
         "batch_size": batch_size,
         "lock_timeout": lock_timeout,
+        "tune_autovacuum": tune_autovacuum,
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }

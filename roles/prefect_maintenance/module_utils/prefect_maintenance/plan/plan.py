@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .choices import Choice, Cost, Decision
 from .estimate import Estimate, in_all
+from .indexes import IndexChoice, estimates_of
 
 # Why rows go.
 OLD = "older than the cutoff"
@@ -61,6 +62,7 @@ class Plan:
         decisions: how the rows of the tables that are purged by age go.
         reclaim: how the space of each table comes back, or of an SQLite file as a whole.
         estimates: what the work on each table takes and gives back; None is an SQLite file.
+        indexes: what becomes of those that are INVALID or bloated.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class Plan:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     reclaim: tuple[Choice, ...] = ()
     estimates: Mapping[str | None, Estimate] = field(default_factory=dict)
+    indexes: tuple[IndexChoice, ...] = ()
 
     def joined(self, later: Plan) -> Plan:
         """Return the plan of this step and of a later one, which adds to it."""
@@ -81,6 +84,7 @@ class Plan:
             decisions={**self.decisions, **later.decisions},
             reclaim=later.reclaim or self.reclaim,
             estimates=joined(self.estimates, later.estimates),
+            indexes=later.indexes or self.indexes,
         )
 
     @property
@@ -96,9 +100,11 @@ class Plan:
             for table, decision in self.decisions.items()
             if decision.gives_back
         }
-        for choice in self.reclaim:
-            if choice.gives_back:
-                found[choice.table] = found.get(choice.table, 0) + choice.gives_back
+        later: list[tuple[str | None, int]] = [(c.table, c.gives_back) for c in self.reclaim]
+        later += [(one.table, one.gives_back) for one in self.indexes]
+        for table, back in later:
+            if back:
+                found[table] = found.get(table, 0) + back
         return found
 
     @property
@@ -139,6 +145,7 @@ class Plan:
                 )
                 for estimate in told.get("estimates", ())
             },
+            indexes=tuple(IndexChoice(**choice) for choice in told.get("indexes", ())),
         )
 
     def _contents(self) -> dict[str, Any]:
@@ -152,6 +159,7 @@ class Plan:
             "estimates": [
                 {"table": table, **asdict(estimate)} for table, estimate in self.estimates.items()
             ],
+            "indexes": [asdict(choice) for choice in self.indexes],
         }
 
 
@@ -169,6 +177,11 @@ def joined(
         table: one.get(table, Estimate()).joined(other.get(table, Estimate()))
         for table in dict.fromkeys((*one, *other))
     }
+
+
+def with_indexes(plan: Plan, choices: tuple[IndexChoice, ...]) -> Plan:
+    """Return a plan with what becomes of indexes, and what that takes."""
+    return replace(plan, indexes=choices, estimates=joined(plan.estimates, estimates_of(choices)))
 
 
 def given(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

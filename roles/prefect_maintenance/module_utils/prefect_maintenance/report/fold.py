@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..events import Event, FellBack, Reclaimed, Rewritten, TableDone, Warned
+from ..events import (
+    AutovacuumSet,
+    Event,
+    FellBack,
+    IndexRebuilt,
+    Reclaimed,
+    Rewritten,
+    TableDone,
+    Warned,
+)
 from ..plan.choices import Choice
+from . import findings
 from .report import Report
 
 
@@ -34,6 +44,10 @@ def _added(report: Report, event: Event) -> Report:
             return report.with_table(done)
         case Reclaimed():
             return report.with_choice(Choice(event.table, event.action, 0, event.why))
+        case IndexRebuilt():
+            return replace(report, indexes=findings.rebuilt(report.indexes, event))
+        case AutovacuumSet():
+            return replace(report, autovacuum=findings.tuned(report.autovacuum, event))
         case FellBack(table, why):
             known = report.table(table)
             told = f"{known.strategy_why}; {why}" if known.strategy_why else why

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
-from . import estimated
+from . import estimated, standing
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -50,6 +50,7 @@ def render(report: Report) -> list[str]:
     if rewritten:
         would = "would be rewritten" if report.check_mode else "rewritten"
         lines += ["", f"  {would}:", *rewritten]
+    lines += standing.lines(told)
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
     return _printable([*lines, "", f"  {_verdict(report, told)}"])
@@ -230,6 +231,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
             for g in growth
         ]
         lines += event_lines(told)
+    lines += standing.lines(told)
     lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []
     return _printable(lines)
 

@@ -101,6 +101,7 @@ class Settings:
     reclaim: Reclaim
     purge_strategy: str
     run_delete_via: str
+    tune_autovacuum: bool
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
@@ -143,6 +144,7 @@ class Settings:
             ),
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
+            tune_autovacuum=bool(given(request, "tune_autovacuum")),
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
