@@ -89,7 +89,7 @@ def maintenance(
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
     purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
     run_delete_via: Literal["api", "sql"] = "api",
-    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "repack"] = "auto",
+    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "compact", "repack"] = "auto",
     vacuum_min_bytes: Annotated[int, _within("vacuum_min_bytes")] = 104857600,
     vacuum_min_percent: Annotated[int, _within("vacuum_min_percent")] = 20,
     batch_size: Annotated[int, _within("batch_size")] = 20000,

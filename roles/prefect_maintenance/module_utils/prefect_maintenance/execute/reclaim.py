@@ -18,9 +18,12 @@ from ..measure.sizes import analysed, dead_tuples, sqlite_free_bytes, total_byte
 from ..pace.pace import Pace
 from ..plan.choices import REWRITING, Choice
 from . import repack
+from .compact import Compaction, compact
+from .compact_rows import NotCompacted
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, rewrite
 from .rewrite_job import Refused, Rewrite
+from .vacuum import unskipped, vacuum
 
 _CHECKPOINT_ATTEMPTS = 10
 
@@ -64,7 +67,7 @@ def refresh_statistics(job: Reclaim) -> None:
                     "or grant MAINTAIN (PostgreSQL 17 and newer)"
                 )
             if job.stale(table.name) or not analysed(job.database, table.name):
-                _vacuum(job.database, f"ANALYZE {table.name}")
+                vacuum(job.database, f"ANALYZE {table.name}")
 
 
 def reclaim(job: Reclaim, choices: Iterable[Choice]) -> None:
@@ -91,6 +94,8 @@ def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
     database = job.database
     if choice.action == "rewrite":
         choice = _rewritten(job, choice, table)
+    elif choice.action == "compact":
+        choice = _compacted(job, choice, table)
     elif choice.action == "repack":
         for warning in repack.repack(database, table, job.lock_timeout):
             job.ledger.warn(warning)
@@ -103,8 +108,10 @@ def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
     if choice.action in REWRITING:
         # Done, whatever becomes of the VACUUM that follows.
         _tell(job, choice)
+    if choice.action == "compact":
+        return  # it ends with a VACUUM of its own
     if job.stale(table) or table not in job.rewritten or dead_tuples(database, table):
-        _vacuum(database, f"VACUUM (ANALYZE) {table}")
+        vacuum(database, f"VACUUM (ANALYZE) {table}")
     if choice.action not in REWRITING:
         _tell(job, choice)
 
@@ -133,6 +140,21 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
     for warning in done.warnings:
         job.ledger.warn(warning)
     job.ledger.events(events.Rewritten(table, done.locked, done.copied))
+    return choice
+
+
+def _compacted(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Compact a table in its place; where that fails or gives nothing, say what is done instead."""
+    try:
+        done = compact(Compaction(job.database, table, job.lock_timeout, job.pace))
+    except (NotCompacted, LockTimeout, DiskFull) as error:
+        job.ledger.warn(f"{error}; {table} was not compacted")
+        return Choice(table, "plain", 0, str(error))
+    for warning in done.warnings:
+        job.ledger.warn(warning)
+    if done.bytes_after >= done.bytes_before:
+        return Choice(table, "plain", 0, "compaction gave nothing back")
+    job.ledger.events(events.Rewritten(table, 0.0, max(0, done.extra_bytes)))
     return choice
 
 
@@ -177,40 +199,11 @@ def _timed(database: Database, sql: str) -> float:
     return time.monotonic() - started
 
 
-def _vacuum(database: Database, sql: str) -> float:
-    """Carry out a VACUUM or ANALYZE, which lets readers and writers pass."""
-    return database.retry_on_lock(lambda: _unskipped(database, sql))
-
-
 def _vacuum_full(job: Reclaim, table: str) -> float:
     """Carry out a VACUUM FULL, behind whose wait for its lock nobody queues for long."""
     return in_attempts(
         job.database,
         table,
         job.lock_timeout,
-        lambda: _unskipped(job.database, f"VACUUM (FULL) {table}"),
+        lambda: unskipped(job.database, f"VACUUM (FULL) {table}"),
     )
-
-
-class _Heard:
-    """Takes PostgreSQL's notices; a list would be emptied by SQLAlchemy before we look at it."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def append(self, notice: str) -> None:
-        self.notices.append(notice)
-
-
-def _unskipped(database: Database, sql: str) -> float:
-    """Carry out a statement and take PostgreSQL's warning that it skipped for a failure."""
-    heard = _Heard()
-    driver = database.connection.connection.driver_connection
-    if driver is not None:
-        driver.notices = heard
-    seconds = _timed(database, sql)
-    # Before PostgreSQL 16 it says: skipping "log" --- only table or database owner can vacuum it.
-    skipped = [notice for notice in heard.notices if "skipping" in notice]
-    if skipped:
-        raise PrivilegeError(skipped[0].strip().removeprefix("WARNING:").strip())
-    return seconds

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from .. import units
 from ..measure.sizes import TableSize
 from ..request.settings import Reclaim
-from .estimate import Estimate, of_deletes, of_full, of_rewrite
+from .estimate import Estimate, of_compaction, of_deletes, of_full, of_rewrite
 
 # What a reclaim may do that gives space back.
-REWRITING = ("rewrite", "full", "repack")
+REWRITING = ("rewrite", "full", "repack", "compact")
 
 # Bytes of a page of PostgreSQL.
 _PAGE = 8192
@@ -30,7 +30,7 @@ class Choice:
 
     Attributes:
         table: its name; nothing for the file of an SQLite database as a whole.
-        action: what is done: none, plain, rewrite, full, repack.
+        action: what is done: none, plain, rewrite, full, repack, compact.
         gives_back: bytes that should come back.
         why: the reason.
     """
@@ -158,6 +158,8 @@ def choose(
             f"wrong by ({units.size(unsure)})",
         )
     back = size.bytes - size.copy_bytes(deleted)
+    if wanted.mode == "compact":
+        return _compacted(size, back, obstacles)
     gives = f"a rewrite gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
     if wanted.mode != "full" and not obstacles:
         return Choice(size.name, "rewrite", back, gives)
@@ -168,6 +170,15 @@ def choose(
     if wanted.mode == "repack":
         return Choice(size.name, "repack", back, gives)
     return Choice(size.name, "full", back, gives)
+
+
+def _compacted(size: TableSize, back: int, obstacles: tuple[str, ...]) -> Choice:
+    """Decide about a table that is to be compacted: its TOAST keeps its pages."""
+    back -= int(back * size.toast_bytes / size.bytes)
+    gives = f"compaction gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
+    if obstacles:
+        return Choice(size.name, "plain", 0, f"{gives}, but cannot be done: {obstacles[0]}")
+    return Choice(size.name, "compact", back, gives)
 
 
 def _unmet(free: int, percent: float, wanted: Reclaim) -> str:
@@ -223,7 +234,7 @@ def _by_deletes(found: Situation, wanted: Reclaim) -> Cost:
     deleted, after = deletes(found, wanted)
     if after not in REWRITING:
         return _cost(deleted, 0)
-    copy = of_full if after == "full" else of_rewrite
+    copy = {"full": of_full, "compact": of_compaction}.get(after, of_rewrite)
     return _cost(deleted.joined(copy(found.size, found.kept_bytes)), found.kept_bytes)
 
 

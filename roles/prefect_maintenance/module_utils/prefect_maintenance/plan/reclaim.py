@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..catalogue import BY_NAME
 from ..database.connection import Database
+from ..measure import compactable
 from ..measure.empty_end import empty_end
 from ..measure.obstacles import obstacles
 from ..measure.sizes import (
@@ -18,7 +19,7 @@ from ..measure.sizes import (
 )
 from ..request.settings import Reclaim
 from .choices import Choice, choose
-from .estimate import Estimate, of_file, of_full, of_rewrite
+from .estimate import Estimate, of_compaction, of_file, of_full, of_rewrite
 from .plan import Plan
 
 _FILE = TableSize("", 0, "", 0, 0, 0, 0, 0, 0, "exact: freelist_count", None)
@@ -68,6 +69,8 @@ def _estimated(size: TableSize, choice: Choice) -> Estimate:
         work = of_rewrite(size, kept)
     elif choice.action == "full":
         work = of_full(size, kept)
+    elif choice.action == "compact":
+        work = of_compaction(size, kept)
     return replace(work, bytes_back=choice.gives_back)
 
 
@@ -93,6 +96,8 @@ def _choose_table(database: Database, size: TableSize, deleted: int, wanted: Rec
     if not BY_NAME[size.name].reclaim:
         return Choice(size.name, "plain", 0, "never large")
     choice = choose(size, deleted, wanted, ())
+    if choice.action == "compact":
+        return choose(size, deleted, wanted, compactable.refusals(database, size.name))
     if choice.action != "rewrite":
         return choice
     in_the_way = obstacles(database, size.name, size.bytes - choice.gives_back)

@@ -18,6 +18,7 @@ _RECLAIMED = {
     "full": "VACUUM FULL",
     "rewrite": "rewritten",
     "repack": "repacked",
+    "compact": "compacted",
 }
 
 
