@@ -18,7 +18,8 @@ Problem = Literal["invalid", "bloated"]
 # An index that somebody is building right now is not valid yet. What others build is hidden from
 # a role without pg_read_all_stats, but not that they do.
 _INVALID = """
-SELECT i.relname, pg_relation_size(i.oid) AS bytes, n.nspname = 'pg_toast' AS of_toast,
+SELECT i.relname, format('%I.%I', n.nspname, i.relname) AS quoted,
+       pg_relation_size(i.oid) AS bytes, n.nspname = 'pg_toast' AS of_toast,
        i.relname ~ '_cc(new|old)[0-9]*$' AS left_over
 FROM pg_class t JOIN pg_index x ON x.indrelid IN (t.oid, t.reltoastrelid)
 JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
@@ -53,6 +54,7 @@ class Found:
         left_over: made by a REINDEX CONCURRENTLY that was interrupted, beside the index that is
             meant; another that is INVALID is meant itself.
         of_toast: of the table's long values.
+        quoted: its name as statements have it, where it is INVALID.
     """
 
     table: str
@@ -63,6 +65,7 @@ class Found:
     percent: int = 100
     left_over: bool = False
     of_toast: bool = False
+    quoted: str = ""
 
 
 def invalid(database: Database, table: str) -> tuple[Found, ...]:
@@ -76,6 +79,7 @@ def invalid(database: Database, table: str) -> tuple[Found, ...]:
             0,
             left_over=one.left_over,
             of_toast=one.of_toast,
+            quoted=one.quoted,
         )
         for one in database.rows(_INVALID, t=table)
     )

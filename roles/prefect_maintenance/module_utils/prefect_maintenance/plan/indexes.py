@@ -28,6 +28,7 @@ class IndexChoice:
         bytes: on disk.
         gives_back: bytes that should come back.
         why: the reason.
+        do: of an INVALID one, the statement that helps where the maintenance does not.
     """
 
     table: str
@@ -37,6 +38,7 @@ class IndexChoice:
     bytes: int
     gives_back: int
     why: str
+    do: str = ""
 
     @property
     def changes(self) -> bool:
@@ -97,13 +99,17 @@ def estimates_of(choices: Iterable[IndexChoice]) -> dict[str | None, Estimate]:
 
 
 def _of_invalid(one: Found, *, fresh: bool) -> IndexChoice:
-    if one.left_over or one.of_toast:
+    do = f"DROP INDEX CONCURRENTLY {one.quoted}"
+    if one.of_toast:
+        action, why = "none", "an interrupted REINDEX CONCURRENTLY of the table's TOAST left it"
+    elif one.left_over:
         action, why = "drop", "an interrupted REINDEX CONCURRENTLY left it"
     else:
+        do = f"REINDEX INDEX CONCURRENTLY {one.quoted}"
         action = "with its table" if fresh else "rebuild"
         why = "an interrupted CREATE INDEX CONCURRENTLY left it: writes pay for it, queries do not"
         why += " use it"
-    return IndexChoice(one.table, one.index, one.problem, action, one.bytes, 0, why)
+    return IndexChoice(one.table, one.index, one.problem, action, one.bytes, 0, why, do)
 
 
 def _left(database: Database, table: str, wanted: Reclaim) -> str:

@@ -22,6 +22,7 @@ class IndexState:
         bytes_back: that come back, or came when it is done.
         done: whether it was built anew or removed.
         why: what is known of it, and what is done about it or why nothing is.
+        do: of an INVALID one, the statement that helps where the maintenance does not.
     """
 
     table: str
@@ -31,12 +32,15 @@ class IndexState:
     bytes_back: int
     done: bool
     why: str = ""
+    do: str = ""
 
 
 def states(choices: Iterable[IndexChoice]) -> tuple[IndexState, ...]:
     """Return indexes as they were found, before anything is done about them."""
     return tuple(
-        IndexState(one.table, one.index, one.problem, one.bytes, one.gives_back, False, one.why)
+        IndexState(
+            one.table, one.index, one.problem, one.bytes, one.gives_back, False, one.why, one.do
+        )
         for one in choices
     )
 

@@ -234,7 +234,7 @@ def _of_what_stands(report: Report) -> Iterator[Need]:
     for one in report.get("indexes") or ():
         if _at_its_end(report) and one["problem"] == "invalid" and not one["done"]:
             told = f"the index {one['index']} of {one['table']} is INVALID ({one['why']})"
-            yield Need(told, "prefect_maintenance_vacuum: auto")
+            yield Need(told, one["do"])
     for one in report.get("autovacuum") or ():
         if one["suggested"] == "on" and not one["set"]:
             yield Need(f"autovacuum is off: {one['why']} ({one['setting']})", one["do"])
