@@ -108,6 +108,29 @@ class Reclaimed:
 
 
 @dataclass(frozen=True)
+class IndexRebuilt:
+    """An index was built anew beside everybody's work.
+
+    Attributes:
+        table: whose it is.
+        index: its name.
+        bytes_back: that it is smaller now.
+    """
+
+    table: str
+    index: str
+    bytes_back: int
+
+
+@dataclass(frozen=True)
+class AutovacuumSet:
+    """A setting of autovacuum was set on a table."""
+
+    table: str
+    setting: str
+
+
+@dataclass(frozen=True)
 class FellBack:
     """The work on a table was not done in the way that was planned, and why."""
 
@@ -136,6 +159,8 @@ Event = (
     | TableDone
     | Rewritten
     | Reclaimed
+    | IndexRebuilt
+    | AutovacuumSet
     | FellBack
     | Warned
     | Stopped

@@ -80,6 +80,7 @@ def maintenance(
     lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
     throttle: dict[str, Any] = {},  # noqa: B006  Prefect copies defaults
     windows: list[Window] = [],  # noqa: B006  Prefect copies defaults
+    tune_autovacuum: bool = False,
     max_runtime: Annotated[int, within("max_runtime")] = 0,
     per_cluster: Annotated[int, within("per_cluster")] = 1,
     dry_run: bool = False,
@@ -104,6 +105,8 @@ def maintenance(
         throttle: Thresholds at which the work waits for the server; what is not named keeps its
             default.
         windows: When work may go on: cron, duration, timezone and kind; without any, always.
+        tune_autovacuum: Whether the autovacuum settings that would keep the purged tables small are
+            set on them, instead of only suggested.
         max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.
@@ -128,6 +131,7 @@ def maintenance(
         "lock_timeout": lock_timeout,
         "throttle": throttle,
         "windows": [window.model_dump() for window in windows],
+        "tune_autovacuum": tune_autovacuum,
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }

@@ -55,6 +55,14 @@ class Pace:
             time.sleep(wait.seconds)
         self._let_go = time.monotonic()
 
+    def look(self, at: str) -> None:
+        """End work that cannot wait when a governor wants the end.
+
+        Raises:
+            Stopped: a governor ends the step; the text says which and how to go on.
+        """
+        self._longest(Moment(at, 0.0, 0.0))
+
     def begin(self) -> None:
         """Let the work begin: what came before counts for no batch."""
         self._let_go = time.monotonic()

@@ -6,9 +6,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..catalogue import FLOW_RUN
-from ..events import Event, FellBack, Reclaimed, Rewritten, TableDone, Warned
+from ..events import (
+    AutovacuumSet,
+    Event,
+    FellBack,
+    IndexRebuilt,
+    Reclaimed,
+    Rewritten,
+    TableDone,
+    Warned,
+)
 from ..plan.choices import Choice
-from . import delete_via
+from . import delete_via, findings
 from .report import Report
 
 
@@ -38,6 +47,10 @@ def _added(report: Report, event: Event) -> Report:
             return report.with_table(done)
         case Reclaimed():
             return report.with_choice(Choice(event.table, event.action, 0, event.why))
+        case IndexRebuilt():
+            return replace(report, indexes=findings.rebuilt(report.indexes, event))
+        case AutovacuumSet():
+            return replace(report, autovacuum=findings.tuned(report.autovacuum, event))
         case FellBack(table, why):
             if table == FLOW_RUN.name:
                 report = delete_via.went(report, why=why)

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
-from . import delete_via, estimated, ways
+from . import delete_via, estimated, standing, ways
 from .text import how
 from .verdict import verdict
 
@@ -66,6 +66,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"Why it {'would go' if checked else 'went'} this way",
             [*_reasons(tables), *_of_the_file(database)],
         ),
+        *standing.sections(report),
         ("Warnings", report.get("warnings", ())),
         ("Failures", report.get("errors", ())),
     ):

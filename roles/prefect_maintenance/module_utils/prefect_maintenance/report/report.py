@@ -9,6 +9,8 @@ from typing import Any
 
 from ..catalogue import TABLES
 from ..errors import MaintenanceError, Stopped
+from ..measure.autovacuum import Setting
+from ..measure.blockers import Blocker
 from ..measure.disk import Disk
 from ..measure.examine import Server
 from ..measure.growth import Growth
@@ -20,6 +22,7 @@ from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
 from .estimated import as_json, measured
+from .findings import IndexState
 from .plain import with_forecast
 from .tables import TableReport
 from .verdict import Need
@@ -71,6 +74,9 @@ class Report:
         waited: seconds that the run has waited, by what for.
         forecast: of it only what was measured; the rest follows, in the JSON.
         remedies: errors and warnings, and what helps against them.
+        blockers: what keeps VACUUM from removing dead rows, what keeps the most first.
+        indexes: those that are INVALID or bloated, or were.
+        autovacuum: settings that let the tables grow, and better ones.
     """
 
     schema: int
@@ -98,6 +104,9 @@ class Report:
     remedies: tuple[Need, ...] = field(default=())
     finished: str = ""
     goes_on: str = ""
+    blockers: tuple[Blocker, ...] = ()
+    indexes: tuple[IndexState, ...] = ()
+    autovacuum: tuple[Setting, ...] = ()
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -133,6 +142,9 @@ class Report:
             waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
+            blockers=tuple(Blocker(**one) for one in so_far.get("blockers", ())),
+            indexes=tuple(IndexState(**one) for one in so_far.get("indexes", ())),
+            autovacuum=tuple(Setting(**one) for one in so_far.get("autovacuum", ())),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -285,4 +297,5 @@ class Report:
         """Whether rows went, or space came back, in any step of this run."""
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
-        return gone and not self.check_mode
+        better = any(one.done for one in self.indexes) or any(one.set for one in self.autovacuum)
+        return (gone or better) and not self.check_mode

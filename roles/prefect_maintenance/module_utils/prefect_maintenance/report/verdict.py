@@ -203,6 +203,7 @@ def _needs(report: Report, late: tuple[Overdue, ...]) -> Iterator[Need]:
                 told = f"{one.table} has rows since {one.oldest[:10]} that should have gone"
                 yield Need(told, "ansible-playbook playbooks/maintain.yml")
     yield from _of_dead_tuples(report)
+    yield from _of_what_stands(report)
     for warning in report.get("warnings") or ():
         if warning in remedies:
             yield Need(warning, remedies[warning])
@@ -232,6 +233,19 @@ def _of_dead_tuples(report: Report) -> Iterator[Need]:
     if left[False]:
         told = f"dead tuples are left that nothing vacuumed ({', '.join(left[False])})"
         yield Need(told, "prefect_maintenance_vacuum: auto")
-    if left[True]:
+    if left[True] and not any(one["keeps_rows"] for one in report.get("blockers") or ()):
         told = f"dead tuples are left that some session may still see ({', '.join(left[True])})"
         yield Need(told, "end the oldest transactions in pg_stat_activity, then run again")
+
+
+def _of_what_stands(report: Report) -> Iterator[Need]:
+    """Say what of blockers, indexes and autovacuum no run of the maintenance mends."""
+    for one in report.get("blockers") or ():
+        yield Need(one["text"], one["do"])
+    for one in report.get("indexes") or ():
+        if _at_its_end(report) and one["problem"] == "invalid" and not one["done"]:
+            told = f"the index {one['index']} of {one['table']} is INVALID ({one['why']})"
+            yield Need(told, one["do"])
+    for one in report.get("autovacuum") or ():
+        if one["suggested"] == "on" and not one["set"]:
+            yield Need(f"autovacuum is off: {one['why']} ({one['setting']})", one["do"])

@@ -118,6 +118,7 @@ class Settings:
     purge_strategy: str
     run_delete_via: str
     api_budget: int
+    tune_autovacuum: bool
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
@@ -166,6 +167,7 @@ class Settings:
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
             api_budget=number(request, "api_budget"),
+            tune_autovacuum=bool(given(request, "tune_autovacuum")),
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
