@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from maintenance import name_of, run_step, table
 from old_logs import ROWS, reclaiming, with_old_logs
-from prefect_maintenance.execute import swap
+from prefect_maintenance.execute import copy, swap
 from prefect_maintenance.plan import choices
 from prefect_maintenance.plan.estimate import Estimate
 from rewriting import debris, ids, purge, session, strategy
@@ -72,7 +72,7 @@ def test_a_vacuum_full_that_locks_for_longer_than_estimated_is_ended_and_the_tab
 def test_a_swap_that_locks_for_too_long_is_taken_back_and_the_rows_go_by_deletes(
     cluster: Postgres, database: str, young: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = swap.settle
+    really = copy.settle
 
     def held(work: Any, database: Any) -> Any:
         # Somebody has what the swap needs under its lock, and would wait for longer.

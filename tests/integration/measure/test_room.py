@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from old_logs import reclaiming, with_old_logs
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.measure import disk_space
 from prefect_maintenance.measure.disk_space import Disks
+from prefect_maintenance.plan.choices import Cost
 
 from lab.fleet import FILL
 from lab.postgres import Postgres
@@ -50,7 +51,9 @@ def disk_of(owner: os.stat_result, folder: Path) -> Iterator[Path]:
 
 def fill(folder: Path, leave: int) -> None:
     """Take the room of a small disk away except for so many bytes."""
-    (folder.parent / "ballast").write_bytes(b"0" * (shutil.disk_usage(folder).free - leave))
+    ballast = folder.parent / "ballast"
+    ballast.unlink(missing_ok=True)
+    ballast.write_bytes(b"0" * (shutil.disk_usage(folder).free - leave))
 
 
 def no_room(url: str) -> str:
@@ -111,9 +114,14 @@ def test_room_is_looked_for_where_table_wal_and_sorts_come_to_lie(roomy: Postgre
                 assert f"the disk of the WAL, {small / 'wal'}, has" in warnings
             roomy.execute(OLD_LOGS, "roomy")
             fill(small, leave=2 * MIB)
+            asked["purge_strategy"] = "delete"
             for check in (True, False):
                 said = refused("purge", asked, disk_space.NoRoom, "of WAL, 2.0 MiB", check=check)
                 assert "nothing was deleted: no room for deleting: it needs" in said
+            # The other way needs less.
+            asked["purge_strategy"] = "auto"
+            decision = run_step("purge", asked, check=True).report.plan.decisions["log"]
+            assert decision.strategy == "rewrite"
             assert roomy.execute("SELECT count(*) FROM log", "roomy")[0][0] > OLD
         finally:
             roomy.stop()
@@ -167,23 +175,21 @@ def test_what_is_found_on_another_host_or_said_by_a_person_decides_in_the_later_
     url = with_old_logs(database)
     monkeypatch.setattr(disk_space, "_LOCAL", ())
 
-    def way(**more: Any) -> tuple[str, str]:
-        asked = reclaiming(url, **{**more, "purge_strategy": "rewrite"})
-        decision = run_step("purge", asked, check=True).report.plan.decisions["log"]
-        return decision.strategy, decision.costs["rewrite"].why_not
+    def costs(**more: Any) -> Mapping[str, Cost]:
+        asked = reclaiming(url, **{**more, "purge_strategy": "auto"})
+        return run_step("purge", asked, check=True).report.plan.decisions["log"].costs
 
-    assert way() == ("rewrite", "")
-    assert way(db_free_bytes=2**40) == ("rewrite", "")
-    strategy, why = way(db_free_bytes=1000)
-    assert strategy == "delete"
-    assert "1000 Bytes is free" in why
+    for more in ({}, {"db_free_bytes": 2**40}):
+        assert costs(**more)["rewrite"].why_not == ""
+    # Enough for the copy, but not for the WAL of deletes.
+    assert "5.0 MiB is free" in costs(db_free_bytes=5 * MIB)["delete"].why_not
+    few = reclaiming(url, db_free_bytes=1000)
+    refused("purge", few, disk_space.NoRoom, "1000 Bytes is free on the disk of", check=True)
     look = {"host": "db1", "path": str(cluster.data), "df": DF.format(data=cluster.data)}
     report = run_step("bloat_info", {"db_url": url, "disk": look}).report.as_json()
     assert report["forecast"]["disk"]["free_bytes"] == 1048574976 * 1024
-    strategy, why = way(report=report)
-    assert strategy == "delete"
-    assert f"10.0 KiB is free on the disk of {cluster.data}/pg_wal" in why
-    assert "for the table" not in why
+    small = f"10.0 KiB is free on the disk of {cluster.data}/pg_wal"
+    refused("purge", reclaiming(url, report=report), disk_space.NoRoom, small, check=True)
     with connect(url, 5.0) as opened:
         assert disk_space.unknown(Disks(opened)) is not None
         assert disk_space.unknown(Disks(opened, said=1)) is None
