@@ -173,7 +173,7 @@ def test_deletions_that_keep_failing_end_with_an_error(
         raise ApiError("the Prefect API answered 500 to POST")
 
     monkeypatch.setattr(PrefectApi, "delete_runs", broken)
-    asked = request(shared_server, batch_size=1)
+    asked = request(shared_server, batch_size=1, run_delete_via="api")
     refused("delete", asked, StepFailed, "gave up after 3 failed batches in a row")
     assert len(asked_for) == 3
     assert dump(engine, ["flow_run"]) == before

@@ -156,7 +156,7 @@ def test_servers_of_an_older_summary_have_the_time_of_the_whole_of_it(fleet: Mod
     earlier = {"finished": "then", "check_mode": True, "hosts": [{"host": "a", "status": "ok"}]}
     merged = fleet.merged(summary(fleet, {}), json.dumps(earlier), ["a"])
     assert merged["hosts"] == [
-        {"host": "a", "status": "ok", "finished": "then", "check_mode": True}
+        {"host": "a", "status": "ok", "finished": "then", "check_mode": True, "goes_on": ""}
     ]
 
 

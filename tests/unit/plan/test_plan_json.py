@@ -8,6 +8,7 @@ from dataclasses import replace
 from prefect_maintenance.plan.choices import Choice, Cost
 from prefect_maintenance.plan.decisions import Decision
 from prefect_maintenance.plan.estimate import Estimate
+from prefect_maintenance.plan.indexes import IndexChoice
 from prefect_maintenance.plan.plan import OLD, PARENT_GONE, Kept, Plan, Reason
 
 PURGED = Plan(
@@ -37,6 +38,7 @@ RECLAIMED = Plan(
         Choice(None, "full", 512, "the whole file"),
     ),
     estimates={"flow_run": Estimate(1024, 0.5, 5, 10), None: Estimate(512, 0.25, 0, 250)},
+    indexes=(IndexChoice("task_run", "ix", "bloated", "rebuild", 100, 60, "too large"),),
 )
 WHOLE = PURGED.joined(DELETED).joined(RECLAIMED)
 
@@ -59,8 +61,8 @@ def test_the_plans_of_the_steps_become_one() -> None:
 
 
 def test_a_plan_says_which_bytes_come_back_per_table_and_in_all() -> None:
-    assert WHOLE.bytes_back == {"log": 4096, "flow_run": 1024, None: 512}
-    assert WHOLE.as_json()["bytes_back"] == 4096 + 1024 + 512
+    assert WHOLE.bytes_back == {"log": 4096, "flow_run": 1024, None: 512, "task_run": 60}
+    assert WHOLE.as_json()["bytes_back"] == 4096 + 1024 + 512 + 60
 
 
 def test_a_plan_that_differs_in_anything_has_another_fingerprint() -> None:
@@ -77,5 +79,6 @@ def test_a_plan_that_differs_in_anything_has_another_fingerprint() -> None:
         replace(PURGED, decisions={"log": replace(decision, costs=dearer)}),
         replace(PURGED, reclaim=RECLAIMED.reclaim),
         replace(PURGED, reclaim=(replace(RECLAIMED.reclaim[1], ways={}),)),
+        replace(PURGED, indexes=RECLAIMED.indexes),
     )
     assert len({plan.fingerprint for plan in (PURGED, *others)}) == 1 + len(others)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 class MaintenanceError(Exception):
     """Root of the tree; its text is meant for the person who runs the maintenance.
@@ -86,16 +88,36 @@ class ApiError(MaintenanceError):
         self.status = status
 
 
+class ApiBusy(ApiError):
+    """The Prefect API asks to be called later.
+
+    Attributes:
+        after: seconds until then, where it says so.
+        maintained: its server is under maintenance, which ends by itself.
+    """
+
+    def __init__(self, text: str, status: int, after: float | None, *, maintained: bool) -> None:
+        super().__init__(text, status)
+        self.after = after
+        self.maintained = maintained
+
+
 class Conflict(MaintenanceError):
     """Something of the same name is there and is something else."""
 
 
 class Stopped(MaintenanceError):
-    """The run ended between two batches: time budget used up, or asked to stop."""
+    """The run ended between two batches: time budget used up, or asked to stop.
 
-    def __init__(self, text: str, remedy: str = "") -> None:
+    Attributes:
+        goes_on: when a window opens in which the work may go on, where it ended because none was
+            open; the step did not fail then.
+    """
+
+    def __init__(self, text: str, remedy: str = "", goes_on: datetime | None = None) -> None:
         super().__init__(text)
         self.remedy = remedy or "run again to go on"
+        self.goes_on = goes_on
 
 
 class StepFailed(MaintenanceError):

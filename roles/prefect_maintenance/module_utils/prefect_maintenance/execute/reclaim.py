@@ -109,7 +109,7 @@ def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
     elif choice.action == "compact":
         choice = _compacted(job, choice, table)
     elif choice.action == "repack":
-        for warning in repack.repack(database, table, job.lock_timeout):
+        for warning in repack.repack(database, table, job.lock_timeout, job.pace):
             job.ledger.warn(warning)
     if choice.action in REWRITING:
         # Done, whatever becomes of the VACUUM that follows.

@@ -118,6 +118,11 @@ def of_file(size: TableSize, kept_bytes: int) -> Estimate:
     return Estimate(seconds=seconds, lock_ms=int(1000 * seconds))
 
 
+def of_index(bytes_back: int, made: int) -> Estimate:
+    """Estimate building an index of so many bytes anew beside everybody's work."""
+    return Estimate(bytes_back=bytes_back, seconds=made / _COPIED, wal_bytes=int(_COPY_WAL * made))
+
+
 def of_deletes_by_id(goes: int) -> Estimate:
     """Estimate deleting rows by their ids, one guarded batch after the other, on PostgreSQL."""
     return Estimate(seconds=goes / _BY_ID, wal_bytes=goes * _ROW_RECORD)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
-from . import estimated, ways
+from . import delete_via, estimated, standing, ways
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -40,6 +40,8 @@ def render(report: Report) -> list[str]:
     if how_rows := [line for table in report.tables for line in _way(table, report)]:
         title = "  how the rows go:" if report.check_mode else "  how the rows went:"
         lines += ["", title, *how_rows]
+    if via := delete_via.sentence(told):
+        lines += ["", f"  {via}"]
     lines += estimated.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
@@ -53,6 +55,7 @@ def render(report: Report) -> list[str]:
         would = "would be rewritten" if report.check_mode else "rewritten"
         lines += ["", f"  {would}:", *rewritten]
     lines += ways.lines(told)
+    lines += standing.lines(told)
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
     return _printable([*lines, "", f"  {_verdict(report, told)}"])
@@ -233,6 +236,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
             for g in growth
         ]
         lines += event_lines(told)
+    lines += standing.lines(told)
     lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []
     return _printable(lines)
 

@@ -14,7 +14,9 @@ from . import instants
 from .api_address import check_api_url, check_headers
 from .instants import parse_instant
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
+from .throttle import Throttle, parse_throttle
 from .values import given, number, one_of, seconds, word
+from .windows import Window, parse_windows
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Limits:
     """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step.
 
     At most `per_cluster` databases of a PostgreSQL cluster are worked on at a time (0: any
-    number), and nothing goes on while the stop file exists.
+    number), and nothing goes on while the stop file exists or none of the windows is open. The
+    work waits for the server by the thresholds of `throttle`, which the limits file may change at
+    any time.
     """
 
     batch_size: int
@@ -43,6 +47,9 @@ class Limits:
     max_runtime: int
     per_cluster: int
     stop_file: Path | None
+    windows: tuple[Window, ...]
+    throttle: Throttle
+    limits_file: Path | None
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,8 @@ class Settings:
     reclaim: Reclaim
     purge_strategy: str
     run_delete_via: str
+    api_budget: int
+    tune_autovacuum: bool
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
@@ -141,7 +150,10 @@ class Settings:
                 lock_timeout=seconds(request, "lock_timeout"),
                 max_runtime=number(request, "max_runtime"),
                 per_cluster=number(request, "per_cluster"),
-                stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
+                stop_file=_path(request, "stop_file"),
+                windows=parse_windows(request),
+                throttle=parse_throttle(given(request, "throttle")),
+                limits_file=_path(request, "limits_file"),
             ),
             reclaim=Reclaim(
                 mode=word(request, "vacuum"),
@@ -151,6 +163,8 @@ class Settings:
             ),
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
+            api_budget=number(request, "api_budget"),
+            tune_autovacuum=bool(given(request, "tune_autovacuum")),
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
@@ -187,6 +201,10 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
         ca_cert=request.get("api_ca_cert") or None,
         validate_certs=request.get("api_validate_certs") is not False,
     )
+
+
+def _path(request: Mapping[str, Any], name: str) -> Path | None:
+    return Path(request[name]) if request.get(name) else None
 
 
 def _parse_disk(request: Mapping[str, Any]) -> DiskLook | None:

@@ -13,6 +13,7 @@ from ..report.text import render_sizes
 from ..request.settings import Settings
 from .outcome import Outcome
 from .session import Session, begun
+from .standing import note_standing
 
 
 def bloat_info(settings: Settings, pace: Pace) -> Outcome:
@@ -32,6 +33,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
         session.report = session.report.with_growth(growth(database, sizes, settings.cutoffs))
         session.note_due()
         _note_disk(session)
+        note_standing(session)
         report = session.report
         for table in report.tables:
             entity = BY_NAME[table.name].entity

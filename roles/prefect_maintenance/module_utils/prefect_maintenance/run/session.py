@@ -13,7 +13,7 @@ from ..database.clock import require_sound
 from ..database.connection import Database, connect
 from ..database.one_runner import only_runner
 from ..database.visibility import blind_spots
-from ..errors import ConnectionFailed, MaintenanceError
+from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..events import StepStarted
 from ..execute.ledger import Ledger
 from ..measure import disk_space, leftovers
@@ -32,6 +32,7 @@ from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
 from ..request.settings import Settings
+from .throttled import throttled
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -113,7 +114,8 @@ class Session:
 
         Raises:
             Busy: another run is at work on the database.
-            Stopped: somebody had asked to stop, or the wait for a place took too long.
+            Stopped: somebody had asked to stop, no window is open, or the wait for a place took
+                too long.
         """
         if self.settings.check:
             yield
@@ -131,13 +133,18 @@ class Session:
         The report has what happened.
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
-        error = None
-        self.pace.begin()
+        error: MaintenanceError | None = None
         governors = (single_writer,) if not self.database.is_postgresql else ()
         try:
-            with self.pace.also(*governors):
+            with (
+                throttled(self.database, self.settings, self.pace, proven=self.proven),
+                self.pace.also(*governors),
+            ):
                 work(ledger)
             ledger.raise_failures()
+        except Stopped as stopped:
+            # That no window is open any more hides no failure.
+            error = (stopped.goes_on and ledger.failure) or stopped
         except MaintenanceError as failed:
             error = failed
         ledger.close()
