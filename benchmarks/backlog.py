@@ -86,7 +86,7 @@ def fill(cluster: Postgres, database: str, size: Size, *, tasks: bool = True) ->
     }
     flow = "INSERT INTO flow (id, name) VALUES (%(flow)s, 'bench')"
     for sql in (
-        flow, _RUNS, _RUN_STATES, *((_TASKS, _TASK_STATES) if tasks else ()), _LOGS, _EVENTS, _RESOURCES,
-        "VACUUM ANALYZE", "CHECKPOINT",
+        flow, _RUNS, _RUN_STATES, *((_TASKS, _TASK_STATES) if tasks else ()),
+        _LOGS, _EVENTS, _RESOURCES, "VACUUM ANALYZE", "CHECKPOINT",
     ):  # fmt: skip
         cluster.execute(sql, database, values if "%(" in sql else ())
