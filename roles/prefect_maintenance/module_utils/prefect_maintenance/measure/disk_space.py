@@ -12,6 +12,7 @@ from ..database import visibility
 from ..database.connection import Database
 from ..errors import MaintenanceError
 from ..units import size
+from .temporary import temporary
 
 # A rewrite writes the survivors once into the new files and once into the WAL.
 COPIES = 2.0
@@ -63,7 +64,11 @@ def shortage(database: Database, survivors: int, table: str | None = None) -> st
     if isinstance(data, str):
         return None
     needs = [_Need("the data", data, COPIES * survivors)]
-    if table is not None and database.is_postgresql:
+    if not database.is_postgresql:
+        # VACUUM writes the copy as a temporary file and from there into the write-ahead log.
+        half = COPIES / 2 * survivors
+        needs = [_Need("the copy", temporary(), half), _Need("the write-ahead log", data, half)]
+    elif table is not None:
         needs = _needs(database, data, table, survivors)
     return _lacking(needs)
 

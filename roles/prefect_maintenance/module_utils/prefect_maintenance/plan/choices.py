@@ -14,7 +14,7 @@ from ..request.settings import Reclaim
 from .estimate import Estimate, of_deletes, of_full, of_rewrite
 
 # What a reclaim may do that gives space back.
-REWRITING = ("rewrite", "full", "repack")
+REWRITING = ("rewrite", "full", "repack", "compact")
 
 # Bytes of a page of PostgreSQL.
 _PAGE = 8192
@@ -30,7 +30,7 @@ class Choice:
 
     Attributes:
         table: its name; nothing for the file of an SQLite database as a whole.
-        action: what is done: none, plain, rewrite, full, repack.
+        action: what is done: none, plain, rewrite, full, repack, compact.
         gives_back: bytes that should come back.
         why: the reason.
     """

@@ -21,6 +21,8 @@ _COPIED, _VACUUMED, _READ = 90e6, 450e6, 2.5e9
 # by VACUUM; each deleted row adds a record (PostgreSQL manual, full_page_writes).
 _PAGE, _ROW_RECORD, _VACUUM_RECORD = 8192, 60, 0.4
 _COPY_WAL = 1.1
+# SQLite moves pages from the end of its file to free ones in steps, with a pause after each.
+_CUT_OFF, _STEP_LOCK_MS = 15e6, 100
 # Locks, renames, dropping the old files.
 _SWAP_SECONDS, _SWAP_LOCK_MS = 0.4, 10
 
@@ -104,6 +106,11 @@ def of_file(size: TableSize, kept_bytes: int) -> Estimate:
     """Estimate VACUUM of an SQLite file, which has no WAL that counts."""
     seconds = _copying(size, kept_bytes)
     return Estimate(seconds=seconds, lock_ms=int(1000 * seconds))
+
+
+def of_file_compaction(gives_back: int) -> Estimate:
+    """Estimate cutting the free pages off an SQLite file in small steps, pauses included."""
+    return Estimate(seconds=gives_back / _CUT_OFF, lock_ms=_STEP_LOCK_MS)
 
 
 def of_deletes_by_id(goes: int) -> Estimate:

@@ -47,11 +47,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class Reclaim:
-    """How space is given back, and the two thresholds below which a table is left alone."""
+    """How space is given back, and the two thresholds below which a table is left as it is.
+
+    Attributes:
+        max_lock: seconds for which a table may be locked against readers or writers.
+    """
 
     mode: str
     min_bytes: int
     min_percent: int
+    max_lock: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class Settings:
                 mode=word(request, "vacuum"),
                 min_bytes=number(request, "vacuum_min_bytes"),
                 min_percent=number(request, "vacuum_min_percent"),
+                max_lock=seconds(request, "max_lock"),
             ),
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
