@@ -220,6 +220,20 @@ def test_an_index_that_could_not_be_built_anew_lies_nowhere_and_is_told(
     assert broken(cluster, family) == []
 
 
+def test_no_index_is_begun_while_somebody_uses_the_table(cluster: Postgres, family: str) -> None:
+    """Built but not put in its place, it would lie there until they are gone."""
+    named = indexes(cluster, family)
+    with session(cluster, family, application_name="a writer") as writer:
+
+        def write(progress: Progress) -> None:
+            if progress.unit == "indexes" and not progress.done:
+                writer.execute(f"LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE")
+
+        done = compact_table(family, pace=paced(write), lock_timeout=0.2)
+        assert "a writer as postgres uses task_run_state" in " ".join(done.warnings)
+        assert indexes(cluster, family) == named
+
+
 def test_the_next_step_of_any_kind_removes_an_index_that_was_left_half_built(
     cluster: Postgres, family: str
 ) -> None:
