@@ -102,6 +102,10 @@ NOTICING = {
     "it has rules": "CREATE RULE none AS ON UPDATE TO task_run_state WHERE false "
     "DO INSTEAD NOTHING",
     "it is published": "CREATE PUBLICATION all_of_it FOR ALL TABLES",
+    "an update computes a column": "ALTER TABLE task_run_state "
+    "ADD COLUMN made int GENERATED ALWAYS AS (length(name)) STORED",
+    "its rows may not meet a constraint": "ALTER TABLE task_run_state "
+    "ADD CHECK (name = 'other') NOT VALID",
     "each of its columns is part of a key or of an index": "DO $$ DECLARE c text; BEGIN "
     "FOR c IN SELECT attname FROM pg_attribute WHERE attrelid = 'task_run_state'::regclass "
     "AND attnum > 0 AND NOT attisdropped LOOP "

@@ -167,6 +167,8 @@ def _passed(job: Compaction, mover: Mover, done: Compacted) -> Compacted:
     heap, full = _heap(job), False
     while heap.worth_it and done.passes < _PASSES:
         moved = move(mover, heap.pages, heap.target)
+        if done.passes and not moved.rows:
+            break
         full = moved.full
         used = total_bytes(database, table) - done.bytes_before
         done = replace(
@@ -177,7 +179,7 @@ def _passed(job: Compaction, mover: Mover, done: Compacted) -> Compacted:
         )
         vacuum(database, f"{_CUT_OFF} {table}")
         before, heap = heap, _heap(job)
-        if heap.pages >= before.pages:
+        if full and heap.pages >= before.pages:
             break
     if done.passes and heap.worth_it and not full:
         return replace(done, warnings=(_left(job, heap),))
