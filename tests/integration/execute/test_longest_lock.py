@@ -75,8 +75,8 @@ def test_a_swap_that_locks_for_too_long_is_taken_back_and_the_rows_go_by_deletes
     really = copy.settle
 
     def held(work: Any, database: Any) -> Any:
-        # Somebody has what the swap needs under its lock, and would wait for longer.
-        database.run("SET LOCAL lock_timeout = 0")
+        # Somebody has what the swap needs under its lock, and keeps it for longer.
+        database.run("SET LOCAL lock_timeout = '20s'")
         database.run("SELECT pg_advisory_xact_lock(1414)")
         return really(work, database)
 
