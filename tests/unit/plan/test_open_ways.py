@@ -199,3 +199,16 @@ def test_the_smallest_copy_comes_first() -> None:
     assert in_order({"log": 30, "events": 10, "event_resources": 10, "artifact": 20}) == [
         "events", "event_resources", "artifact", "log",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "seconds", "action"),
+    [("auto", 7, "rewrite"), ("auto", 5, "compact"), ("full", 5, "plain"), ("rewrite", 5, "plain")],
+)
+def test_no_copy_begins_that_its_window_does_not_leave_the_time_for(
+    mode: str, seconds: float, action: str
+) -> None:
+    choice = choose(TABLE, 0, Reclaim(mode, 100 * MIB, 20, 60.0, seconds))
+    assert choice.action == action
+    for way in ("rewrite", "full"):
+        assert ("its window leaves 5 s" in choice.ways[way].why_not) == (seconds == 5)

@@ -85,7 +85,7 @@ def _with_plan(
     """Plan the reclaim and note it, with what cannot come back; returns what mends indexes."""
     plan = plan_reclaim(
         session.database,
-        session.settings.reclaim,
+        session.wanted,
         deleted,
         rewritten,
         before=int(session.report.database["bytes_before"]),
