@@ -81,7 +81,7 @@ def maintenance(
     max_lock: Annotated[float, Field(gt=0, lt=86400)] = 1.0,
     throttle: dict[str, Any] = {},  # noqa: B006  Prefect copies defaults
     windows: list[Window] = [],  # noqa: B006  Prefect copies defaults
-    db_free_bytes: Annotated[int, _within("db_free_bytes")] = 0,
+    db_free_bytes: Annotated[int, within("db_free_bytes")] = 0,
     tune_autovacuum: bool = False,
     max_runtime: Annotated[int, within("max_runtime")] = 0,
     per_cluster: Annotated[int, within("per_cluster")] = 1,
