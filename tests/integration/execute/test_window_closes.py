@@ -118,6 +118,7 @@ def test_a_copy_that_would_not_end_in_its_window_is_not_begun(
     assert "and its window leaves 0 s" in "".join(done.warnings)
     assert done.report["deleted"]["log"] == ROWS - len(young)
     done = night.step("vacuum", report=done.report)
+    assert done.failure is None, done.fault
     log = next(table for table in done.report["tables"] if table["name"] == "log")
     assert (log["strategy"].split()[0], log["reclaim"]) == ("delete", "plain")
     assert "and its window leaves 0 s" in log["reclaim_why"]
