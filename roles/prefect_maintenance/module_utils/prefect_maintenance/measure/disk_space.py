@@ -39,6 +39,7 @@ _LOCATIONS = """
 SELECT DISTINCT pg_tablespace_location(oid) FROM pg_tablespace
 WHERE pg_tablespace_location(oid) <> ''
 """
+_MEMORY = "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))"
 _MAX_WAL = "SELECT pg_size_bytes(current_setting('max_wal_size'))"
 _MAY_LIST_WAL = "SELECT has_function_privilege('pg_ls_waldir()', 'EXECUTE')"
 _WAL = "SELECT sum(size) FROM pg_ls_waldir()"
@@ -145,7 +146,8 @@ def places_of(database: Database, table: str) -> Places:
     """Return where a table of PostgreSQL, its new indexes and their sorts come to lie."""
     own, usual, indexes, whole = database.rows(_TABLESPACES, t=table)[0]
     spill = tuple(row[0] for row in database.rows(_SPILL))
-    return Places(own, usual, spill, indexes / whole if whole else 0.0)
+    memory = int(database.scalar(_MEMORY))
+    return Places(own, usual, spill, indexes / whole if whole else 0.0, memory)
 
 
 def folders(database: Database, data: str) -> list[str]:

@@ -179,11 +179,11 @@ def estimate_of(way: str, size: TableSize, kept_bytes: int) -> Estimate:
 
 
 def extra_of(way: str, size: TableSize, kept_bytes: int) -> int:
-    """Return the disk that a way needs meanwhile: a compaction only builds indexes beside."""
+    """Return the disk that a way needs meanwhile: a compaction builds one index at a time."""
     if way in COPYING:
         return kept_bytes
-    indexes = size.index_bytes / size.bytes if size.bytes else 0.0
-    return int(kept_bytes * indexes) if way == "compact" else 0
+    largest = size.largest_index_bytes / size.bytes if size.bytes else 0.0
+    return int(kept_bytes * largest) if way == "compact" else 0
 
 
 def too_long(way: str, cost: Cost, wanted: Reclaim) -> str:
