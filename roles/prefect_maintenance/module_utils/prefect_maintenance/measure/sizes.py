@@ -237,6 +237,14 @@ def sqlite_free_bytes(database: Database) -> int:
     return int(pages) * int(database.scalar("PRAGMA page_size"))
 
 
+def steps_possible(database: Database) -> bool:
+    """Tell whether an SQLite file can give its free pages back in small steps.
+
+    A VACUUM makes it so when asked (SQLite manual, auto_vacuum); Prefect does not ask.
+    """
+    return int(database.scalar("PRAGMA auto_vacuum")) == 2
+
+
 def sqlite_bytes(database: Database) -> int:
     """Return the bytes of an SQLite file once its write-ahead log is emptied into it."""
     pages = database.scalar("PRAGMA page_count")

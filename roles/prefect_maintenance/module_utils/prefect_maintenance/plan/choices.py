@@ -114,12 +114,12 @@ def choose(
     names = [n for n in REWRITING if n != "repack" or wanted.mode == "repack"]
     costs = {name: cost_of(name, size, kept) for name in names}
     free = size.free_bytes(deleted)
-    if little := _too_little(size, free, wanted):
+    if little := too_little(size, free, wanted):
         return Choice(size.name, "plain", 0, little, _refused(costs, dict.fromkeys(costs, little)))
     against = {
         name: closed.get(name) or too_long(name, cost, wanted) for name, cost in costs.items()
     }
-    against["compact"] = against["compact"] or _too_little(
+    against["compact"] = against["compact"] or too_little(
         size, int(free * size.share_without_toast), wanted
     )
     back = size.bytes - kept
@@ -141,27 +141,6 @@ def choose(
         _refused(costs, {**_told(against, wanted), taken: ""}),
         otherwise="compact" if "compact" in may[1:] else "plain",
     )
-
-
-def choose_file(size: TableSize, wanted: Reclaim, *, exact: bool) -> Choice:
-    """Decide about an SQLite file, which is rewritten as a whole or not at all.
-
-    Args:
-        size: the file as it is now.
-        wanted: mode and thresholds; it has no other way, so `max_lock` does not bound it.
-        exact: its free bytes were counted, not estimated.
-    """
-    if wanted.mode in ("none", "plain"):
-        return Choice(None, wanted.mode, 0, f"vacuum is {wanted.mode}")
-    if little := _too_little(size, size.free_bytes(0), wanted, exact=exact):
-        return Choice(None, "plain", 0, little)
-    back = size.bytes - size.copy_bytes(0)
-    gives = f"a rewrite gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
-    if wanted.mode in ("rewrite", "compact"):
-        return Choice(
-            None, "plain", 0, f"{gives}, but SQLite has only VACUUM: vacuum auto", left=back
-        )
-    return Choice(None, "full", back, gives)
 
 
 def cost_of(way: str, size: TableSize, kept_bytes: int) -> Cost:
@@ -226,7 +205,7 @@ def _refused(costs: Mapping[str, Cost], why: Mapping[str, str]) -> dict[str, Cos
     return {name: replace(cost, why_not=why[name]) for name, cost in costs.items()}
 
 
-def _too_little(size: TableSize, free: int, wanted: Reclaim, *, exact: bool = False) -> str:
+def too_little(size: TableSize, free: int, wanted: Reclaim, *, exact: bool = False) -> str:
     """Say why too little would come back to be worth it; empty when enough does."""
     percent = 100 * free / size.bytes if size.bytes else 0.0
     would = f"a rewrite would give back {units.size(free)}"

@@ -20,11 +20,12 @@ from ..execute.ledger import Ledger
 from ..measure import disk_space, leftovers
 from ..measure.disk_space import Disks, NoRoom
 from ..measure.examine import Server, examine
+from ..measure.integrity import require_intact
 from ..measure.room import Free, for_deletes
 from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
 from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
-from ..pace.single_writer import single_writer
+from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
@@ -142,7 +143,7 @@ class Session:
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
         error: MaintenanceError | None = None
-        governors = (single_writer,) if not self.database.is_postgresql else ()
+        governors = () if self.database.is_postgresql else (SingleWriter(self.database),)
         try:
             with (
                 throttled(self.database, self.settings, self.pace, proven=self.proven),
@@ -227,6 +228,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
         SettingsError: the reference time lies in the future.
         MaintenanceError: the database cannot be reached, is none that the tool knows, or its
             clock is far from this machine's.
+        Corrupt: the file of an SQLite database is damaged.
     """
     began = time.monotonic()
     with connect(settings.db_url, settings.limits.lock_timeout, pace.events) as database:
@@ -238,6 +240,10 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
         require_sound(database, settings.cutoffs.reference)
         report = Report.resume(settings, now())
         report = report.with_server(server, database_bytes(database))
+        # Once a run: the steps before have told.
+        if not database.is_postgresql and not report.database.get("intact"):
+            require_intact(database)
+            report = report.with_database(intact=True)
         if first:
             report = report.with_warnings(blind_spots(database))
         pace.events(StepStarted(step))
