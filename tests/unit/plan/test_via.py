@@ -40,7 +40,7 @@ def test_who_asks_for_the_api_gets_it_whatever_it_takes() -> None:
 def test_what_the_api_cannot_guard_goes_by_sql(asked: str) -> None:
     via = choose(asked, singles=60)
     assert (via.way, via.through_api) == ("mixed", 60)
-    assert "40 by SQL, because the API guards only" in via.why
+    assert "40 by SQL: the API guards only" in via.why
 
 
 @pytest.mark.parametrize(

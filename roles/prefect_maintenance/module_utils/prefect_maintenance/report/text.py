@@ -38,8 +38,7 @@ def render(report: Report) -> list[str]:
         lines += [f"    {reason}" for reason in reasons]
     if ways := [line for table in report.tables for line in _way(table, report)]:
         lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
-    if via := delete_via.sentence(told):
-        lines += ["", f"  {via}"]
+    lines += delete_via.lines(told)
     lines += estimated.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
