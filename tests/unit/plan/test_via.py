@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 from prefect_maintenance.plan.estimate import of_calls
@@ -54,7 +55,7 @@ def test_what_the_api_cannot_guard_goes_by_sql(asked: str) -> None:
 )
 @pytest.mark.parametrize("asked", ["auto", "api"])
 def test_where_the_api_can_do_nothing_all_goes_by_sql(
-    asked: str, known: dict[str, int], why: str
+    asked: str, known: dict[str, Any], why: str
 ) -> None:
     via = choose(asked, **known)
     assert (via.way, via.through_api) == ("sql", 0)
