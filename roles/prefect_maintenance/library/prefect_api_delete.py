@@ -92,7 +92,7 @@ options:
         deleted in the database as with V(sql), because the API would delete it even in use.
       - V(sql) deletes the same rows in the database, many times faster, under row locks that ask
         for state and age once more; what another session holds is left for the next run.
-      - With V(sql) O(api_url) may be empty.
+      - O(api_url) may be empty with V(sql), and with V(auto), which is V(sql) then.
     type: str
     choices: [auto, api, sql]
     default: auto
@@ -100,13 +100,16 @@ options:
     description:
       - Seconds that deleting through the API may take with O(run_delete_via=auto); what takes
         longer is deleted in the database.
+      - Pauses that leave the server its turn count too. When the first calls show that the others
+        will not fit, those are deleted in the database. V(0) has the API delete nothing.
       - It is 0 or more, at most 31536000.
     type: int
     default: 600
   batch_size:
     description:
-      - Objects in one batch of O(run_delete_via=api).
-      - The API's bulk endpoint takes at most 50.
+      - Flow runs that one call of the API deletes at most.
+      - The API's bulk endpoint takes at most 50; a call is made smaller where others who read from
+        the server would notice it.
     type: int
     default: 50
   lock_timeout:
@@ -132,8 +135,16 @@ options:
         work goes on.
     type: path
   windows:
-    description: When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which
-      is V(allow) or V(deny); without any, always.
+    description:
+      - "When work may go on: C(cron), C(duration), C(timezone) and C(kind); without any, always."
+      - A window opens whenever the five fields of C(cron) come by the clocks of C(timezone), which
+        is V(UTC) unless named, and is open for C(duration), such as V(4h), V(90m) or seconds, at
+        most seven days.
+      - Its C(kind) is V(allow), or V(deny), which beats every V(allow); without any V(allow), all
+        time is allowed that no V(deny) covers.
+      - Outside, a step waits for a window that opens within 15 minutes. Otherwise it does not
+        begin, or ends at the next batch, without a failure, and the report's status is V(partial).
+        A check is made at any time.
     type: list
     elements: dict
     default: []

@@ -192,10 +192,12 @@ tables:
       bytes_per_day: 48727818
       growth_method: counted over 14 days
 place:
-  description: The folder of the database's files on its own server, or why it is not known.
+  description: The folder of the database's files on its own server, or why it is not known, and
+    the other folders of the server that the work writes to.
   returned: with O(locate), and then nothing else of the database
   type: dict
-  sample: {"path": "/var/lib/postgresql/15/main", "why": ""}
+  sample: {"path": "/var/lib/postgresql/15/main", "why": "", "others":
+    ["/var/lib/postgresql/15/main/pg_wal"]}
 growth:
   description: Deployments and flows whose runs made the most rows, with O(growth_drivers).
   returned: unless the step could not begin

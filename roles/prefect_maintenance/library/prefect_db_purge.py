@@ -135,6 +135,8 @@ options:
     description:
       - Seconds for which a table may be locked against readers or writers; what would take longer
         is done another way or left, and the report says so.
+      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
+        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0
@@ -155,8 +157,16 @@ options:
         work goes on.
     type: path
   windows:
-    description: When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which
-      is V(allow) or V(deny); without any, always.
+    description:
+      - "When work may go on: C(cron), C(duration), C(timezone) and C(kind); without any, always."
+      - A window opens whenever the five fields of C(cron) come by the clocks of C(timezone), which
+        is V(UTC) unless named, and is open for C(duration), such as V(4h), V(90m) or seconds, at
+        most seven days.
+      - Its C(kind) is V(allow), or V(deny), which beats every V(allow); without any V(allow), all
+        time is allowed that no V(deny) covers.
+      - Outside, a step waits for a window that opens within 15 minutes. Otherwise it does not
+        begin, or ends at the next batch, without a failure, and the report's status is V(partial).
+        A check is made at any time.
     type: list
     elements: dict
     default: []

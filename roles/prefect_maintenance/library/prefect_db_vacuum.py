@@ -69,12 +69,13 @@ options:
       - How space is given back; V(auto) rewrites the tables that pass both thresholds.
       - Every mode but V(none) vacuums and analyses every table of the catalogue.
       - V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of
-        milliseconds, and the tables that others refer to with C(VACUUM FULL), which keeps everybody
-        out of one table for its time.
-      - "V(compact) moves the rows at the end of a table to its free space and cuts the end off, in
-        small transactions: it needs hardly any disk and takes longer."
-      - V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long lock, and
-        V(plain) rewrites nothing.
+        milliseconds. A table that others refer to gets C(VACUUM FULL), which keeps everybody out of
+        it for its time, when that fits O(max_lock), else it is compacted; so is any table whose
+        copy does not fit on the disk.
+      - V(compact) moves the rows at the end of a table to its free space and cuts the end off, in
+        small transactions; it needs hardly any disk and takes longer.
+      - V(full) uses C(VACUUM FULL) for all of them, however long it keeps everybody out, V(rewrite)
+        only rewrites online, and V(plain) rewrites nothing.
       - V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where the extension
         and its program are there, C(pg_repack) in place of C(VACUUM FULL).
       - An SQLite file is rewritten as a whole in V(auto) and V(full).
@@ -105,6 +106,8 @@ options:
     description:
       - Seconds for which a table may be locked against readers or writers; what would take longer
         is done another way or left, and the report says so.
+      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
+        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0
@@ -125,8 +128,16 @@ options:
         work goes on.
     type: path
   windows:
-    description: When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which
-      is V(allow) or V(deny); without any, always.
+    description:
+      - "When work may go on: C(cron), C(duration), C(timezone) and C(kind); without any, always."
+      - A window opens whenever the five fields of C(cron) come by the clocks of C(timezone), which
+        is V(UTC) unless named, and is open for C(duration), such as V(4h), V(90m) or seconds, at
+        most seven days.
+      - Its C(kind) is V(allow), or V(deny), which beats every V(allow); without any V(allow), all
+        time is allowed that no V(deny) covers.
+      - Outside, a step waits for a window that opens within 15 minutes. Otherwise it does not
+        begin, or ends at the next batch, without a failure, and the report's status is V(partial).
+        A check is made at any time.
     type: list
     elements: dict
     default: []

@@ -50,8 +50,9 @@ def test_a_check_foretells_the_rewrite_that_follows_and_the_next_run_does_nothin
 
 
 def test_no_rewrite_begins_without_room_for_the_copy(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    sqlite_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    url = with_old_logs(sqlite_database)
     run_step("purge", reclaiming(url))
     # Made greater than any disk; a disk that is truly full has a test of its own.
     monkeypatch.setattr(disk_space, "COPIES", 1e9)

@@ -24,16 +24,16 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.utilities.callables import parameter_schema as schema_of
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
 from .events import Event, Progress, Waiting
+from .flow_form import Days, Retention, Window, within
 from .report.live import Live
 from .report.markdown import markdown
 from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
-from .request.values import BOUNDS
 from .run.line import LINE, carry_out, privileges_for
 from .run.line import batch_size as batch_of
 
@@ -49,24 +49,6 @@ _NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api
           "api_validate_certs")  # fmt: skip
 # Seconds between two signs of life.
 _SHOW_EVERY, _LOG_EVERY = 2.0, 10.0
-
-
-def _within(option: str) -> Any:
-    least, most = BOUNDS[option]
-    return Field(ge=least, le=most)
-
-
-Days = Annotated[int, _within("retention_days")]
-
-
-class Retention(BaseModel):
-    """Days per entity; what is left empty is kept as long as everything else."""
-
-    flow_runs: Days | None = None
-    task_runs: Days | None = None
-    artifacts: Days | None = None
-    logs: Days | None = None
-    events: Days | None = None
 
 
 def run_name() -> str:
@@ -89,15 +71,18 @@ def maintenance(
         list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]], Field(min_length=1)
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
     purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
-    run_delete_via: Literal["api", "sql"] = "api",
-    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "repack"] = "auto",
-    vacuum_min_bytes: Annotated[int, _within("vacuum_min_bytes")] = 104857600,
-    vacuum_min_percent: Annotated[int, _within("vacuum_min_percent")] = 20,
-    batch_size: Annotated[int, _within("batch_size")] = 20000,
+    run_delete_via: Literal["auto", "api", "sql"] = "auto",
+    api_budget: Annotated[int, within("api_budget")] = 600,
+    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "compact", "repack"] = "auto",
+    vacuum_min_bytes: Annotated[int, within("vacuum_min_bytes")] = 104857600,
+    vacuum_min_percent: Annotated[int, within("vacuum_min_percent")] = 20,
+    batch_size: Annotated[int, within("batch_size")] = 20000,
     lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
     throttle: dict[str, Any] = {},  # noqa: B006  Prefect copies defaults
-    max_runtime: Annotated[int, _within("max_runtime")] = 0,
-    per_cluster: Annotated[int, _within("per_cluster")] = 1,
+    windows: list[Window] = [],  # noqa: B006  Prefect copies defaults
+    tune_autovacuum: bool = False,
+    max_runtime: Annotated[int, within("max_runtime")] = 0,
+    per_cluster: Annotated[int, within("per_cluster")] = 1,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Delete what is older than the policy, and give the space back.
@@ -111,6 +96,7 @@ def maintenance(
         states: Terminal states whose flow runs may go.
         purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
+        api_budget: Seconds that deleting through the API may take with auto; the rest goes by SQL.
         vacuum: How space is given back; auto rewrites the tables that pass both thresholds.
         vacuum_min_bytes: A table is rewritten only when at least so many bytes come back.
         vacuum_min_percent: A table is rewritten only when at least so many percent come back.
@@ -118,6 +104,9 @@ def maintenance(
         lock_timeout: Seconds to wait for a lock in the database before giving up.
         throttle: Thresholds at which the work waits for the server; what is not named keeps its
             default.
+        windows: When work may go on: cron, duration, timezone and kind; without any, always.
+        tune_autovacuum: Whether the autovacuum settings that would keep the purged tables small are
+            set on them, instead of only suggested.
         max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.
@@ -134,12 +123,15 @@ def maintenance(
         "states": list(states),
         "purge_strategy": purge_strategy,
         "run_delete_via": run_delete_via,
+        "api_budget": api_budget,
         "vacuum": vacuum,
         "vacuum_min_bytes": vacuum_min_bytes,
         "vacuum_min_percent": vacuum_min_percent,
         "batch_size": batch_size,
         "lock_timeout": lock_timeout,
         "throttle": throttle,
+        "windows": [window.model_dump() for window in windows],
+        "tune_autovacuum": tune_autovacuum,
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }

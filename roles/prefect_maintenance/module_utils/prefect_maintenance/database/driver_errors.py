@@ -9,7 +9,15 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from ..errors import ConnectionFailed, DiskFull, LockTimeout, MaintenanceError, PrivilegeError
+from ..errors import (
+    Cancelled,
+    ConnectionFailed,
+    Corrupt,
+    DiskFull,
+    LockTimeout,
+    MaintenanceError,
+    PrivilegeError,
+)
 from ..request.database_url import database_secrets
 from ..request.masking import Mask
 
@@ -59,11 +67,15 @@ def _translated(error: DBAPIError) -> MaintenanceError:
         return LockTimeout(
             f"a lock could not be had in time: {text}; raise lock_timeout, or run again off-peak"
         )
+    if code == "57014":
+        return Cancelled(f"the database ended a statement: {text}; run again")
     if code == "53100" or "disk is full" in text:
         return DiskFull(
             f"the database server's disk is full: {text}; free some disk outside the database, "
             "then shorten the retention and run again"
         )
+    if "database disk image is malformed" in text or "file is not a database" in text:
+        return Corrupt(f"the SQLite file is damaged: {text}")
     if error.connection_invalidated or code.startswith(("08", "57P")):
         return ConnectionFailed(f"the connection to the database was lost: {text}; run again")
     if "readonly database" in text or "read-only" in text:

@@ -9,9 +9,9 @@ from typing import Any
 from .. import events
 from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, LOG
 from ..database.connection import Database
-from ..errors import DiskFull, LockTimeout
+from ..errors import DiskFull, HeldTooLong, LockTimeout
 from ..events import FellBack, Progress
-from ..measure import disk_space
+from ..measure.disk_space import Disks, NoRoom, shortage, unknown
 from ..measure.examine import Server
 from ..pace.pace import Pace
 from ..plan.plan import Plan
@@ -44,7 +44,9 @@ class Purge:
     """One purge: where, by which rules, how and how much at a time.
 
     Attributes:
-        plan: what goes, and how the rows of each table go.
+        plan: what goes, and how the rows of each table go, in their order.
+        max_lock: seconds for which a table may be locked.
+        disks: where is looked for what is free.
     """
 
     database: Database
@@ -54,6 +56,8 @@ class Purge:
     plan: Plan
     batch_size: int
     lock_timeout: float
+    max_lock: float
+    disks: Disks
     pace: Pace
     ledger: Ledger
 
@@ -65,7 +69,7 @@ def purge(job: Purge) -> None:
         Stopped: between two batches; the ledger says how far.
         ConnectionFailed: the database is gone.
     """
-    for table in AGED:
+    for table in dict.fromkeys((*job.plan.decisions, *AGED)):
         with job.ledger.working_on(table):
             _dated(job, table)
     for table in sorted(job.server.unforced):
@@ -127,6 +131,7 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         bound={"cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity))},
         age=str(BY_NAME[table].age),
         lock_timeout=job.lock_timeout,
+        max_lock=job.max_lock,
         pace=job.pace,
     )
 
@@ -137,8 +142,9 @@ def _rewritten(job: Purge, table: str) -> bool:
     if decided is None or decided.strategy != "rewrite":
         return False
     try:
+        _require_room(job, table)
         done = rewrite(_rewrite(job, table))
-    except (Refused, LockTimeout, DiskFull) as error:
+    except (Refused, LockTimeout, HeldTooLong, NoRoom, DiskFull) as error:
         job.ledger.events(FellBack(table, "but it could not be rewritten"))
         job.ledger.warn(f"{error}; {table} was purged by deletes")
         return False
@@ -146,10 +152,21 @@ def _rewritten(job: Purge, table: str) -> bool:
         _note_rewrite(job, table, error.done)
         raise
     _note_rewrite(job, table, done)
-    if unknown := disk_space.unknown(job.database):
-        job.ledger.warn(unknown)
+    if told := unknown(job.disks):
+        job.ledger.warn(told)
     job.pace(Progress(table, done.rows, job.plan.rows[table]))
     return True
+
+
+def _require_room(job: Purge, table: str) -> None:
+    """Look again at what is free before a copy begins.
+
+    Raises:
+        NoRoom: it does not fit any more.
+    """
+    kept = job.plan.decisions[table].costs["rewrite"].extra_bytes
+    if lacking := shortage(job.disks, kept, table):
+        raise NoRoom(f"{table} cannot be rewritten: {lacking}")
 
 
 def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from .. import events
 from ..catalogue import BY_NAME, TABLES
 from ..database.connection import Database
 from ..database.lock_attempts import in_attempts
+from ..database.lock_bound import statement_at_most
 from ..database.privileges import may_vacuum
-from ..errors import DiskFull, LockTimeout, PrivilegeError
-from ..events import Progress, Reclaimed
-from ..measure import disk_space
-from ..measure.sizes import analysed, dead_tuples, sqlite_free_bytes, total_bytes
+from ..errors import DiskFull, HeldTooLong, LockTimeout, PrivilegeError
+from ..events import FellBack, Progress, Reclaimed
+from ..measure.disk_space import Disks, shortage, unknown
+from ..measure.sizes import analysed, dead_tuples, total_bytes
 from ..pace.pace import Pace
-from ..plan.choices import REWRITING, Choice
+from ..plan.choices import COPYING, REWRITING, Choice
+from ..request import settings
 from . import repack
+from .compact import Compaction, compact
+from .compact_rows import NotCompacted
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, rewrite
 from .rewrite_job import Refused, Rewrite
+from .sqlite_file import reclaim_file
+from .vacuum import unskipped, vacuum
 
-_CHECKPOINT_ATTEMPTS = 10
+_INSTEAD = {"compact": "compacted instead", "plain": "only vacuumed"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Reclaim:
         deleted: rows that left each table in this run.
         rewritten: rows that left each table by a rewrite in this run, which vacuumed it too.
         lock_timeout: seconds in which a lock must be had.
+        wanted: what was asked for, with the longest lock.
+        disks: where is looked for what is free.
         ledger: failures of single tables end up here, after the others were done.
     """
 
@@ -40,6 +49,8 @@ class Reclaim:
     deleted: Mapping[str, int]
     rewritten: Mapping[str, int]
     lock_timeout: float
+    wanted: settings.Reclaim
+    disks: Disks
     pace: Pace
     ledger: Ledger
 
@@ -64,7 +75,7 @@ def refresh_statistics(job: Reclaim) -> None:
                     "or grant MAINTAIN (PostgreSQL 17 and newer)"
                 )
             if job.stale(table.name) or not analysed(job.database, table.name):
-                _vacuum(job.database, f"ANALYZE {table.name}")
+                vacuum(job.database, f"ANALYZE {table.name}")
 
 
 def reclaim(job: Reclaim, choices: Iterable[Choice]) -> None:
@@ -82,31 +93,52 @@ def reclaim(job: Reclaim, choices: Iterable[Choice]) -> None:
             continue
         with job.ledger.working_on(choice.table):
             if choice.table is None:
-                _reclaim_file(job, choice)
+                reclaim_file(job.database, choice, job.pace, job.ledger)
             else:
                 _reclaim_table(job, choice, choice.table)
 
 
 def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
     database = job.database
+    choice = _with_room(job, choice, table)
+    if choice.action == "full":
+        choice = _vacuumed_full(job, choice, table)
     if choice.action == "rewrite":
         choice = _rewritten(job, choice, table)
+    elif choice.action == "compact":
+        choice = _compacted(job, choice, table)
     elif choice.action == "repack":
-        for warning in repack.repack(database, table, job.lock_timeout):
+        for warning in repack.repack(database, table, job.lock_timeout, job.pace):
             job.ledger.warn(warning)
-    elif choice.action == "full":
-        disk_space.require(database, table, total_bytes(database, table) - choice.gives_back)
-        if unknown := disk_space.unknown(database):
-            job.ledger.warn(unknown)
-        locked = _vacuum_full(job, table)
-        job.ledger.events(events.Rewritten(table, locked, total_bytes(database, table)))
     if choice.action in REWRITING:
         # Done, whatever becomes of the VACUUM that follows.
         _tell(job, choice)
+    if choice.action == "compact":
+        return  # it ends with a VACUUM of its own
     if job.stale(table) or table not in job.rewritten or dead_tuples(database, table):
-        _vacuum(database, f"VACUUM (ANALYZE) {table}")
+        vacuum(database, f"VACUUM (ANALYZE) {table}")
     if choice.action not in REWRITING:
         _tell(job, choice)
+
+
+def _with_room(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Look again whether a copy fits, because others wrote and freed since the plan was made."""
+    if choice.action not in COPYING:
+        return choice
+    kept = total_bytes(job.database, table) - choice.gives_back
+    if lacking := shortage(job.disks, kept, table):
+        return _fallen_back(job, choice, f"{table}: {lacking}")
+    if told := unknown(job.disks):
+        job.ledger.warn(told)
+    return choice
+
+
+def _fallen_back(job: Reclaim, choice: Choice, why: str) -> Choice:
+    """Say that a table could not be written anew; returns what the plan has for that case."""
+    table = str(choice.table)
+    job.ledger.events(FellBack(table, "but it could not be written anew"))
+    job.ledger.warn(f"{why}; {table} was {_INSTEAD[choice.otherwise]}")
+    return replace(choice, action=choice.otherwise, gives_back=0, why=why)
 
 
 def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
@@ -120,10 +152,11 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
                 bound={},
                 age=str(BY_NAME[table].age),
                 lock_timeout=job.lock_timeout,
+                max_lock=job.wanted.max_lock,
                 pace=job.pace,
             )
         )
-    except (Refused, LockTimeout, DiskFull) as error:
+    except (Refused, LockTimeout, HeldTooLong, DiskFull) as error:
         job.ledger.warn(f"{error}; {table} was not rewritten")
         return Choice(table, "plain", 0, str(error))
     except LostAfterSwap as error:
@@ -136,39 +169,23 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
     return choice
 
 
+def _compacted(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Compact a table in its place; where that fails or gives nothing, say what is done instead."""
+    try:
+        done = compact(Compaction(job.database, table, job.lock_timeout, job.pace))
+    except (NotCompacted, LockTimeout, DiskFull) as error:
+        job.ledger.warn(f"{error}; {table} was not compacted")
+        return Choice(table, "plain", 0, str(error))
+    for warning in done.warnings:
+        job.ledger.warn(warning)
+    if done.bytes_after >= done.bytes_before:
+        return Choice(table, "plain", 0, "compaction gave nothing back")
+    job.ledger.events(events.Rewritten(table, 0.0, max(0, done.extra_bytes)))
+    return choice
+
+
 def _tell(job: Reclaim, choice: Choice) -> None:
     job.ledger.events(Reclaimed(choice.table, choice.action, choice.why))
-
-
-def _reclaim_file(job: Reclaim, choice: Choice) -> None:
-    """Rewrite the file when it pays, then empty the write-ahead log into it.
-
-    After VACUUM the file keeps its size until a checkpoint (SQLite manual, VACUUM and WAL).
-    """
-    database = job.database
-    if choice.action == "full":
-        live = database.file.stat().st_size - sqlite_free_bytes(database)
-        disk_space.require(database, "the SQLite file", live)
-        locked = _timed(database, "VACUUM")
-        job.ledger.events(events.Rewritten(None, locked, live))
-    _tell(job, choice)
-    if _repeated(lambda: not database.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]):
-        return
-    if choice.action == "full":
-        _tell(job, replace(choice, why="its space comes back later, see below"))
-    raise LockTimeout(
-        "the write-ahead log could not be emptied because a reader holds it; run again later, else "
-        "the space comes back at the next checkpoint"
-    )
-
-
-def _repeated(work: Callable[[], bool]) -> bool:
-    """Try again for some seconds until something is done; tells whether it is."""
-    for _ in range(_CHECKPOINT_ATTEMPTS):
-        if work():
-            return True
-        time.sleep(0.5)
-    return False
 
 
 def _timed(database: Database, sql: str) -> float:
@@ -177,40 +194,24 @@ def _timed(database: Database, sql: str) -> float:
     return time.monotonic() - started
 
 
-def _vacuum(database: Database, sql: str) -> float:
-    """Carry out a VACUUM or ANALYZE, which lets readers and writers pass."""
-    return database.retry_on_lock(lambda: _unskipped(database, sql))
+def _vacuumed_full(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Carry out a VACUUM FULL; what keeps everybody out for too long is ended and done otherwise.
 
+    Nobody queues for long behind its wait for its lock. Where it was asked for by name, it may
+    take as long as it takes.
+    """
+    bounded = job.wanted.mode != "full"
 
-def _vacuum_full(job: Reclaim, table: str) -> float:
-    """Carry out a VACUUM FULL, behind whose wait for its lock nobody queues for long."""
-    return in_attempts(
-        job.database,
-        table,
-        job.lock_timeout,
-        lambda: _unskipped(job.database, f"VACUUM (FULL) {table}"),
-    )
+    def attempt() -> float:
+        sql = f"VACUUM (FULL) {table}"
+        with ExitStack() as bound:
+            if bounded:
+                bound.enter_context(statement_at_most(job.database, sql, job.wanted.max_lock))
+            return unskipped(job.database, sql)
 
-
-class _Heard:
-    """Takes PostgreSQL's notices; a list would be emptied by SQLAlchemy before we look at it."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def append(self, notice: str) -> None:
-        self.notices.append(notice)
-
-
-def _unskipped(database: Database, sql: str) -> float:
-    """Carry out a statement and take PostgreSQL's warning that it skipped for a failure."""
-    heard = _Heard()
-    driver = database.connection.connection.driver_connection
-    if driver is not None:
-        driver.notices = heard
-    seconds = _timed(database, sql)
-    # Before PostgreSQL 16 it says: skipping "log" --- only table or database owner can vacuum it.
-    skipped = [notice for notice in heard.notices if "skipping" in notice]
-    if skipped:
-        raise PrivilegeError(skipped[0].strip().removeprefix("WARNING:").strip())
-    return seconds
+    try:
+        locked = in_attempts(job.database, table, job.lock_timeout, attempt)
+    except HeldTooLong as error:
+        return _fallen_back(job, choice, str(error))
+    job.ledger.events(events.Rewritten(table, locked, total_bytes(job.database, table)))
+    return choice

@@ -8,16 +8,16 @@ from typing import Any
 
 from ..catalogue import LOG
 from ..database.connection import Database
+from ..plan.counts import SINGLE
 from .batches import Rows
 
-WORKLIST_OF_RUNS = """
+WORKLIST_OF_RUNS = f"""
 CREATE TEMPORARY TABLE prefect_maintenance_worklist AS
 SELECT row_number() OVER (
            ORDER BY COALESCE(top.end_time, top.state_timestamp, top.start_time,
                              top.expected_start_time), COALESCE(o.top, d.id), d.id) AS position,
        d.id AS id, COALESCE(o.top, d.id) AS top,
-       r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
-           AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = d.id) AS single
+       {SINGLE} AS single
 FROM prefect_maintenance_candidate d
 JOIN flow_run r ON r.id = d.id
 LEFT JOIN prefect_maintenance_tree o ON o.id = d.id
@@ -62,6 +62,9 @@ GONE_LOGS = {
         only=f"AND x.{_OF_RUN.column} IS NULL",
     ),
 }
+
+
+SINGLES_LEFT = "SELECT count(*) FROM prefect_maintenance_worklist d WHERE d.single"
 
 
 @contextmanager

@@ -55,6 +55,14 @@ class Pace:
             time.sleep(wait.seconds)
         self._let_go = time.monotonic()
 
+    def look(self, at: str) -> None:
+        """End work that cannot wait when a governor wants the end.
+
+        Raises:
+            Stopped: a governor ends the step; the text says which and how to go on.
+        """
+        self._longest(Moment(at, 0.0, 0.0))
+
     def begin(self) -> None:
         """Let the work begin: what came before counts for no batch."""
         self._let_go = time.monotonic()
@@ -74,7 +82,7 @@ class Pace:
             answer = governor(moment)
             if isinstance(answer, Stop):
                 self.events(StoppedEvent(answer.why))
-                raise Stopped(answer.why, answer.remedy)
+                raise Stopped(answer.why, answer.remedy, answer.goes_on)
             if answer and (longest is None or answer.seconds > longest.seconds):
                 longest = answer
         return longest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from .instants import parse_instant
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
 from .throttle import Throttle, parse_throttle
 from .values import given, number, one_of, seconds, word
+from .windows import Window, parse_windows
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class Limits:
     """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step.
 
     At most `per_cluster` databases of a PostgreSQL cluster are worked on at a time (0: any
-    number), and nothing goes on while the stop file exists. The work waits for the server by the
-    thresholds of `throttle`, which the limits file may change at any time.
+    number), and nothing goes on while the stop file exists or none of the windows is open. The
+    work waits for the server by the thresholds of `throttle`, which the limits file may change at
+    any time.
     """
 
     batch_size: int
@@ -45,17 +48,25 @@ class Limits:
     max_runtime: int
     per_cluster: int
     stop_file: Path | None
+    windows: tuple[Window, ...]
     throttle: Throttle
     limits_file: Path | None
 
 
 @dataclass(frozen=True)
 class Reclaim:
-    """How space is given back, and the two thresholds below which a table is left alone."""
+    """How space is given back, and the two thresholds below which a table is left as it is.
+
+    Attributes:
+        max_lock: seconds for which a table may be locked against readers or writers.
+        max_seconds: for what would have to begin again when a window closes before its end.
+    """
 
     mode: str
     min_bytes: int
     min_percent: int
+    max_lock: float = 1.0
+    max_seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,7 @@ class Settings:
         before: the steps that are to follow, whose privileges are looked for first.
         locate: only say where the database's files lie.
         disk: what a look at its disk on another host brought.
+        db_free_bytes: free on its disk where nobody can look; None where that is not said.
     """
 
     db_url: str | None
@@ -105,9 +117,12 @@ class Settings:
     reclaim: Reclaim
     purge_strategy: str
     run_delete_via: str
+    api_budget: int
+    tune_autovacuum: bool
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
+    db_free_bytes: int | None
     before: tuple[str, ...]
     role: RoleRequest | None
     check: bool
@@ -139,6 +154,7 @@ class Settings:
                 max_runtime=number(request, "max_runtime"),
                 per_cluster=number(request, "per_cluster"),
                 stop_file=_path(request, "stop_file"),
+                windows=parse_windows(request),
                 throttle=parse_throttle(given(request, "throttle")),
                 limits_file=_path(request, "limits_file"),
             ),
@@ -146,12 +162,16 @@ class Settings:
                 mode=word(request, "vacuum"),
                 min_bytes=number(request, "vacuum_min_bytes"),
                 min_percent=number(request, "vacuum_min_percent"),
+                max_lock=seconds(request, "max_lock"),
             ),
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
+            api_budget=number(request, "api_budget"),
+            tune_autovacuum=bool(given(request, "tune_autovacuum")),
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
+            db_free_bytes=_parse_free_bytes(request),
             before=tuple(one_of(step, "before") for step in request.get("before") or ()),
             role=_parse_role(request),
             check=check,
@@ -198,6 +218,12 @@ def _parse_disk(request: Mapping[str, Any]) -> DiskLook | None:
         return None
     host, path, df, why = (str(told.get(name) or "") for name in ("host", "path", "df", "why"))
     return DiskLook(host, path or None, df, why)
+
+
+def _parse_free_bytes(request: Mapping[str, Any]) -> int | None:
+    if given(request, "db_free_bytes") in (None, ""):
+        return None
+    return number(request, "db_free_bytes")
 
 
 def _parse_role(request: Mapping[str, Any]) -> RoleRequest | None:
