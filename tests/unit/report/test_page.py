@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, MODES
-from pages import ADDED, MEANT, TEMPLATES, new_report, old_report, page, runs, texts_changed
+from pages import (
+    ADDED,
+    MEANT,
+    STANDING,
+    TEMPLATES,
+    new_report,
+    old_report,
+    page,
+    runs,
+    texts_changed,
+)
 from prefect_maintenance.report.page import host_page, inert
 
 from lab.environments import ROOT
@@ -188,7 +198,7 @@ LATE, NOTHING = {"oldest_due": "2026-06-10T14:00:00Z"}, {"oldest_due": None}
         (LATE, {"steps": ["inspect"]}, "info", "Whether retention works is not known yet"),
         (LATE, {"check_mode": True}, "info", "Check only: nothing was changed"),
         (NOTHING, {}, "warn", "Something needs you"),
-        (NOTHING, {"remedies": []}, "ok", "All in order"),
+        (NOTHING, {"remedies": [], **dict.fromkeys(STANDING, ())}, "ok", "All in order"),
         (NOTHING, {"tables": []}, "info", "Whether retention works is not known yet"),
     ],
 )
