@@ -6,11 +6,12 @@ import argparse
 import statistics
 import time
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 
+from prefect_maintenance.events import Event, Events, Progress, TableDone
 from prefect_maintenance.execute import api_pace
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
@@ -36,6 +37,27 @@ _RUNS = {ONE: 75, UNPACED: 1000, PACED: 500}
 _SLOWER, _FASTER = 3.0, 8.0
 
 
+@dataclass
+class _Watch:
+    """Reads from the server from the first call that deleted runs until the last."""
+
+    api_url: str
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    _reading: ExitStack = field(default_factory=ExitStack)
+    _begun: bool = False
+    _starting: float = 0.0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, TableDone) and event.table == "flow_run":
+            self._reading.close()
+            self.seconds = event.seconds - self._starting
+        if isinstance(event, Progress) and event.unit == "rows" and not self._begun:
+            self._begun, began = True, time.monotonic()
+            self.latencies = self._reading.enter_context(reader(self.api_url))
+            self._starting = time.monotonic() - began
+
+
 @dataclass(frozen=True)
 class _Stage:
     cluster: Postgres
@@ -44,43 +66,41 @@ class _Stage:
     def trial(self, contender: str) -> Trial:
         """Let a contender delete its share of the oldest runs, with a reader beside it."""
         time.sleep(_SETTLE)
-        with reader(self.server.api_url) as latencies:
-            began = time.monotonic()
-            runs = self._work(contender)
-            seconds = time.monotonic() - began
-        figures = {RUN: 1000 * seconds / runs} if runs else {}
-        cuts = statistics.quantiles(latencies, n=20)
-        return Trial(contender, {**figures, P50: cuts[9], P95: cuts[-1]})
-
-    def _work(self, contender: str) -> int:
-        work: dict[str, Callable[[], int]] = {
+        ways = {
             IDLE: self._idle,
             ONE: self._one_by_one,
             UNPACED: self._unpaced,
             PACED: lambda: self._project(_RUNS[PACED]),
         }
-        return work[contender]()
+        seconds, latencies = ways[contender]()
+        figures = {RUN: 1000 * seconds / _RUNS[contender]} if contender in _RUNS else {}
+        cuts = statistics.quantiles(latencies, n=20)
+        return Trial(contender, {**figures, P50: cuts[9], P95: cuts[-1]})
 
-    def _idle(self) -> int:
-        time.sleep(_LOOK)
-        return 0
+    def _idle(self) -> tuple[float, list[float]]:
+        with reader(self.server.api_url) as latencies:
+            time.sleep(_LOOK)
+        return _LOOK, latencies
 
-    def _one_by_one(self) -> int:
+    def _one_by_one(self) -> tuple[float, list[float]]:
         oldest = self.cluster.execute(
             "SELECT id FROM flow_run ORDER BY end_time LIMIT %s", "served", [_RUNS[ONE]]
         )
-        for (run_id,) in oldest:
-            path = f"{self.server.api_url}/flow_runs/{run_id}"
-            with urllib.request.urlopen(urllib.request.Request(path, method="DELETE")):
-                pass
-        return len(oldest)
+        with reader(self.server.api_url) as latencies:
+            began = time.monotonic()
+            for (run_id,) in oldest:
+                path = f"{self.server.api_url}/flow_runs/{run_id}"
+                with urllib.request.urlopen(urllib.request.Request(path, method="DELETE")):
+                    pass
+            seconds = time.monotonic() - began
+        return seconds, latencies
 
-    def _unpaced(self) -> int:
+    def _unpaced(self) -> tuple[float, list[float]]:
         # No read is ever too slow, and the first call is as large as any.
         with patch.object(api_pace, "SLOWER", 1e9), patch.object(api_pace, "FIRST", 50):
             return self._project(_RUNS[UNPACED])
 
-    def _project(self, runs: int) -> int:
+    def _project(self, runs: int) -> tuple[float, list[float]]:
         cutoff = self.cluster.execute(
             "SELECT end_time FROM flow_run ORDER BY end_time OFFSET %s LIMIT 1", "served", [runs]
         )[0][0]
@@ -93,10 +113,12 @@ class _Stage:
             "retention": {**days, "flow_runs": 1},
             "reference_time": (cutoff + timedelta(days=1)).isoformat(),
         }
-        outcome = STEPS["delete"](Settings.parse(asked, check=False), Pace())
+        watch = _Watch(self.server.api_url)
+        outcome = STEPS["delete"](Settings.parse(asked, check=False), Pace(Events(watch)))
         assert outcome.error is None, outcome.error
         assert outcome.report.delete_via["way"] == "api", outcome.report.delete_via
-        return outcome.report.deleted["flow_run"]
+        assert outcome.report.deleted["flow_run"] == runs
+        return watch.seconds, watch.latencies
 
 
 def run(runs: int, repetitions: int) -> list[Trial]:

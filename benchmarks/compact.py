@@ -22,52 +22,14 @@ from prefect_maintenance.execute.compact import Compaction, compact
 from prefect_maintenance.pace.pace import Pace
 
 from lab import end_orderly
+from lab.family import TABLES, fill
 from lab.postgres import PASSWORD, Postgres
 from lab.server import migrate
 
 from .measure import Trial, machine, median, table
 
-FAMILY = ("flow_run", "flow_run_state", "task_run", "task_run_state")
 FULL, COMPACT = "VACUUM FULL", "compact"
 _OPTIONS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "autovacuum": "off"}
-_FLOW = "11111111-1111-4111-8111-111111111111"
-_BEGIN = "now() - interval '90 days'"
-
-_FILL = (
-    f"INSERT INTO flow (id, name) VALUES ('{_FLOW}', 'nightly')",
-    f"""
-    INSERT INTO flow_run (id, flow_id, name, state_type, state_name, parameters, run_count,
-                          start_time, end_time, expected_start_time, created)
-    SELECT gen_random_uuid(), '{_FLOW}', 'run ' || n, 'COMPLETED', 'Completed',
-           jsonb_build_object('day', n, 'source', repeat('s', 60)), 1,
-           {_BEGIN} + n * interval '1 second', {_BEGIN} + n * interval '1 second',
-           {_BEGIN} + n * interval '1 second', {_BEGIN} + n * interval '1 second'
-    FROM generate_series(1, %(runs)s) n
-    """,
-    """
-    INSERT INTO flow_run_state (id, flow_run_id, type, name, timestamp, state_details)
-    SELECT gen_random_uuid(), r.id, 'COMPLETED', 'Completed', r.start_time + s * interval '1 ms',
-           jsonb_build_object('flow_run_id', r.id)
-    FROM flow_run r, generate_series(1, 3) s ORDER BY r.start_time
-    """,
-    """
-    INSERT INTO task_run (id, flow_run_id, name, task_key, dynamic_key, state_type, state_name,
-                          start_time, end_time)
-    SELECT gen_random_uuid(), r.id, 'task', 'key', s::text, 'COMPLETED', 'Completed',
-           r.start_time, r.end_time
-    FROM flow_run r, generate_series(1, 2) s ORDER BY r.start_time
-    """,
-    """
-    INSERT INTO task_run_state (id, task_run_id, type, name, timestamp, state_details)
-    SELECT gen_random_uuid(), t.id, 'COMPLETED', 'Completed', t.start_time + s * interval '1 ms',
-           jsonb_build_object('task_run_id', t.id, 'flow_run_id', t.flow_run_id)
-    FROM task_run t, generate_series(1, 3) s ORDER BY t.start_time
-    """,
-    "ANALYZE",
-)
-_OLDEST = f"start_time < {_BEGIN} + %(runs)s * 0.9 * interval '1 second'"
-_SCATTERED = "abs(hashtext(id::text)) %% 10 > 0"
-
 # What each client does; all of it on rows of its own at the end of the table.
 _CLIENTS = {
     "insert": "INSERT INTO {table} SELECT (jsonb_populate_record(x, "
@@ -170,16 +132,6 @@ def _disk(port: int, database: str, over: Flag, queue: Queue) -> None:  # type: 
     queue.put(("disk", (most - before) / 2**20))
 
 
-def fill(cluster: Postgres, template: str, runs: int, *, scattered: bool) -> None:
-    """Fill a database with the family, of which nine in ten runs are gone afterwards."""
-    for sql in _FILL:
-        cluster.execute(sql, template, {"runs": runs} if "%(runs)s" in sql else ())
-    gone = _SCATTERED if scattered else _OLDEST
-    cluster.execute(f"DELETE FROM flow_run WHERE {gone}", template, {"runs": runs})
-    for name in FAMILY:
-        cluster.execute(f"VACUUM (ANALYZE) {name}", template)
-
-
 def trial(cluster: Postgres, template: str, way: str, name: str) -> Trial:
     """Give the space of one table back in one way, on a copy of the database."""
     url = cluster.create_database("trial", template)
@@ -231,7 +183,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=20_000)
     options.add_argument("--repeat", type=int, default=3)
-    options.add_argument("--table", action="append", choices=FAMILY, help="all")
+    options.add_argument("--table", action="append", choices=TABLES, help="all")
     options.add_argument("--scattered", action="store_true", help="nine in ten rows of each page")
     asked = options.parse_args()
     end_orderly()
@@ -240,7 +192,7 @@ def main() -> None:
         fill(cluster, "template", asked.runs, scattered=asked.scattered)
         print(f"PostgreSQL {cluster.version}, {machine()}")
         told: list[str] = []
-        for name in asked.table or FAMILY:
+        for name in asked.table or TABLES:
             trials = [
                 trial(cluster, "template", way, name)
                 for _ in range(asked.repeat)

@@ -26,6 +26,7 @@ ROOMS = (
     "execute",
     "report",
     "run",
+    "flow_form",
     "flow",
     "schedule",
 )

@@ -78,7 +78,10 @@ options:
         only rewrites online, and V(plain) rewrites nothing.
       - V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where the extension
         and its program are there, C(pg_repack) in place of C(VACUUM FULL).
-      - An SQLite file is rewritten as a whole in V(auto) and V(full).
+      - An SQLite file is rewritten as a whole in V(auto) and V(full). With C(auto_vacuum =
+        INCREMENTAL) it gives its free pages back in small steps instead, in V(compact), and in
+        V(auto) where C(VACUUM) would keep writers out for longer than O(max_lock) or its copy does
+        not fit on the disk.
       - Whatever the thresholds, nothing is rewritten for less than its measurement may be wrong by.
     type: str
     choices: [auto, none, plain, full, rewrite, compact, repack]

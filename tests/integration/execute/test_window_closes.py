@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from maintenance import engine_for, request
+from maintenance import engine_for, name_of, request
 from prefect_maintenance.events import COUNTED, MEASURED, Event, Progress
 from prefect_maintenance.pace.windows import Windows
 from prefect_maintenance.request.windows import parse_windows
+from prefect_maintenance.run import session
 from prefect_maintenance.run.line import Answer, carry_out
-from rewriting import ROWS, debris, ids, session
+from rewriting import ROWS, debris, ids
 from world import dump
 
 from lab.postgres import Postgres
@@ -20,6 +21,11 @@ NIGHTLY = parse_windows({"windows": [{"cron": "0 22 * * *", "duration": "4h"}]})
 INSIDE = datetime(2026, 11, 26, 23, tzinfo=UTC)
 OUTSIDE = INSIDE + timedelta(hours=6)
 SAID = "goes on in the next window, which opens 2026-11-27 22:00 UTC"
+
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;
+CREATE TRIGGER refuse BEFORE DELETE ON log FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
 
 
 class Night:
@@ -31,8 +37,8 @@ class Night:
 
     def step(self, name: str, *, closes_at: str = "", check: bool = False, **more: Any) -> Answer:
         def listen(event: Event) -> None:
-            batch = isinstance(event, Progress) and event.unit not in (COUNTED, MEASURED)
-            if batch and event.table == closes_at:
+            counts = isinstance(event, Progress) and event.unit in (COUNTED, MEASURED)
+            if isinstance(event, Progress) and event.table == closes_at and not counts:
                 self.at = OUTSIDE
 
         governor = Windows(NIGHTLY, lambda: self.at)
@@ -93,12 +99,25 @@ def test_outside_of_a_window_no_step_begins_and_each_says_why_and_a_check_says_w
 def test_a_table_that_failed_before_the_window_closed_is_a_failure(
     cluster: Postgres, filled: str
 ) -> None:
-    night = Night(filled, **request(filled, purge_strategy="delete", lock_timeout=0.02))
-    with session(cluster, filled) as other:
-        other.execute("LOCK TABLE log IN SHARE ROW EXCLUSIVE MODE")
-        done = night.step("purge", closes_at="events")
+    cluster.execute(REFUSE, name_of(filled))
+    night = Night(filled, **request(filled, purge_strategy="delete"))
+    done = night.step("purge", closes_at="events")
     assert night.at == OUTSIDE
     assert done.failure is not None
     assert done.failure.startswith("log: ")
     assert done.report["errors"] == [f"purge: {done.failure}"]
     assert done.report["goes_on"] == ""
+
+
+def test_a_copy_that_would_not_end_in_its_window_is_not_begun(
+    database: str, young: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "seconds_left", lambda *_: 0.001)
+    night = Night(database, purge_strategy="rewrite", vacuum="full", vacuum_min_bytes=0)
+    done = night.step("purge")
+    assert "and its window leaves 0 s" in "".join(done.warnings)
+    assert done.report["deleted"]["log"] == ROWS - len(young)
+    done = night.step("vacuum", report=done.report)
+    log = next(table for table in done.report["tables"] if table["name"] == "log")
+    assert (log["strategy"].split()[0], log["reclaim"]) == ("delete", "plain")
+    assert "and its window leaves 0 s" in log["reclaim_why"]

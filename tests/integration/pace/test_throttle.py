@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-import psycopg2
 import pytest
-from maintenance import clear, engine_for, run_step, wait_until
-from prefect_maintenance.database.connection import connect
+from burdens import WRITE, at_work, configure, helped, reading, write_segments
+from maintenance import clear, engine_for, run_step, table, wait_until
 from prefect_maintenance.errors import Stopped
-from prefect_maintenance.events import Event, Events, Progress, Waiting
+from prefect_maintenance.execute import copy
 from prefect_maintenance.measure import load
-from prefect_maintenance.measure.load import LoadReader
-from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
 from rewriting import LOGS
@@ -27,8 +24,6 @@ NAME = "throttled"
 ROWS = 300
 LEFT = ROWS // 3
 LET = "GRANT pg_read_all_stats TO keeper"
-WRITE = "SELECT pg_logical_emit_message(true, 'lab', repeat('x', 1000000))"
-SWITCH = "SELECT pg_switch_wal()"
 BEHIND = "SELECT 1 FROM pg_stat_replication WHERE replay_lsn < pg_current_wal_lsn()"
 STREAMING = "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn IS NOT NULL"
 VACUUMED = "SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = to_regclass('log')"
@@ -67,46 +62,12 @@ def url(primary: Postgres) -> str:
     return url
 
 
-def configure(cluster: Postgres, **settings: str) -> None:
-    for name, value in settings.items():
-        cluster.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-    cluster.execute("SELECT pg_reload_conf()")
-
-
 def asked(url: str, **throttle: Any) -> dict[str, Any]:
     return {"db_url": url, "purge_strategy": "delete", "batch_size": 50, "throttle": throttle}
 
 
 def logs(cluster: Postgres) -> int:
     return int(cluster.execute("SELECT count(*) FROM log", NAME)[0][0])
-
-
-@contextmanager
-def helped(
-    kind: str, why: str, help_it: Callable[[], object], begin: Callable[[], object] | None = None
-) -> Iterator[Pace]:
-    """Lend a pace in which somebody makes trouble after the first batch, and ends it on a wait.
-
-    The work must wait, for this kind and with these words, and the report has the seconds.
-    """
-    waits: list[Waiting] = []
-    begun: list[Progress] = []
-
-    def listen(event: Event) -> None:
-        if begin and isinstance(event, Progress) and event.table == "log" and not begun:
-            if event.unit == "rows":
-                begun.append(event)
-                begin()
-        elif isinstance(event, Waiting) and event.kind == kind:
-            waits.append(event)
-            if len(waits) == 1:
-                help_it()
-
-    pace = Pace(Events(listen))
-    yield pace
-    assert waits, f"the work did not wait for {kind}"
-    assert why in waits[0].why
-    assert pace.events.waited[kind] >= 1
 
 
 def until_replayed(cluster: Postgres) -> None:
@@ -160,19 +121,25 @@ def test_a_standby_that_goes_ends_the_step_in_the_end_and_a_later_run_finishes(
     assert logs(primary) == LEFT
 
 
-def test_wal_that_cannot_be_archived_is_waited_for(primary: Postgres, url: str) -> None:
+@pytest.mark.parametrize("strategy", ["delete", "rewrite"])
+def test_wal_that_cannot_be_archived_is_waited_for_by_deletes_and_in_a_copy(
+    primary: Postgres, url: str, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy, "_PIECE", LEFT // 3)
+
     def fail() -> None:
         configure(primary, archive_command="/bin/false")
-        for _ in range(3):
-            primary.execute(WRITE, NAME)
-            primary.execute(SWITCH)
+        write_segments(primary, NAME)
 
     def mend() -> None:
+        assert logs(primary) == ROWS or strategy == "delete"
         configure(primary, archive_command="/bin/true")
 
+    more = {"purge_strategy": strategy}
     with helped("archive", "WAL segments wait for the archive", mend, fail) as pace:
-        run_step("purge", asked(url, archive_segments=1), pace=pace)
+        done = run_step("purge", {**asked(url, archive_segments=1), **more}, pace=pace)
     assert logs(primary) == LEFT
+    assert (strategy == "rewrite") == (table(done).strategy == "rewrite")
 
 
 def test_the_archive_is_reckoned_by_a_role_that_may_not_look_there(primary: Postgres) -> None:
@@ -186,9 +153,7 @@ def test_the_archive_is_reckoned_by_a_role_that_may_not_look_there(primary: Post
     assert lines("keeper", "keeper") == 0
     configure(primary, archive_command="/bin/false")
     try:
-        for _ in range(3):
-            primary.execute(WRITE, NAME)
-            primary.execute(SWITCH)
+        write_segments(primary, NAME)
         failed = "SELECT last_failed_time > last_archived_time FROM pg_stat_archiver"
         wait_until(lambda: primary.execute(failed)[0][0], 30, "no archiving has failed")
         assert lines() == lines("keeper", "keeper") == 3
@@ -200,15 +165,12 @@ def test_a_slot_that_can_bear_little_more_is_waited_for(primary: Postgres, url: 
     configure(primary, max_slot_wal_keep_size="64MB")
     primary.execute("SELECT pg_create_physical_replication_slot('away', true)")
 
-    def write() -> None:
-        for _ in range(3):
-            primary.execute(WRITE, NAME)
-            primary.execute(SWITCH)
-
     def drop() -> None:
         primary.execute("SELECT pg_drop_replication_slot('away')")
 
-    with helped("slot", "replication slot away can bear only", drop, write) as pace:
+    with helped(
+        "slot", "replication slot away can bear only", drop, partial(write_segments, primary, NAME)
+    ) as pace:
         run_step("purge", asked(url), pace=pace)
     assert logs(primary) == LEFT
 
@@ -220,7 +182,7 @@ def test_sessions_that_come_to_work_are_waited_for_and_those_before_are_not(
 
         def work(stack: ExitStack, number: int) -> None:
             for _ in range(number):
-                stack.enter_context(at_work(primary))
+                stack.enter_context(at_work(primary, NAME))
             many = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
             wait_until(lambda: primary.execute(many)[0][0] >= number)
 
@@ -229,21 +191,6 @@ def test_sessions_that_come_to_work_are_waited_for_and_those_before_are_not(
         with helped("sessions", told, late.close, lambda: work(late, 9)) as pace:
             run_step("purge", asked(url), pace=pace)
     assert logs(primary) == LEFT
-
-
-@contextmanager
-def at_work(cluster: Postgres) -> Iterator[None]:
-    """Keep a session of the database at work until the end of the block."""
-    session: Any = psycopg2.connect(
-        host="127.0.0.1", port=cluster.port, user="postgres", password=PASSWORD, dbname=NAME
-    )
-    with ThreadPoolExecutor(1) as pool:
-        sleeping = pool.submit(session.cursor().execute, "SELECT pg_sleep(3600)")
-        yield
-        session.cancel()
-        with pytest.raises(psycopg2.errors.QueryCanceled):
-            sleeping.result()
-    session.close()
 
 
 def test_autovacuum_on_the_table_is_waited_for(primary: Postgres, url: str) -> None:
@@ -280,13 +227,3 @@ def test_a_session_that_is_lost_is_none_and_is_opened_again(
         assert read() is None
         assert read() is not None
         assert ["cannot be seen" in text for text in told] == [True]
-
-
-@contextmanager
-def reading(url: str) -> Iterator[tuple[LoadReader, list[str]]]:
-    """Lend a reader of a server's load, and what it warns of."""
-    told: list[str] = []
-    with connect(url, 5.0) as database:
-        reader = LoadReader(database, told.append)
-        yield reader, told
-        reader.close()

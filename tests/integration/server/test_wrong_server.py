@@ -93,7 +93,7 @@ def test_even_a_copy_of_the_right_database_is_found_out(
 def test_batches_that_the_api_would_refuse_are_refused_at_once(
     shared_server: PrefectServer,
 ) -> None:
-    asked = request(shared_server, batch_size=51)
+    asked = request(shared_server, batch_size=51, run_delete_via="api")
     refused("delete", asked, SettingsError, "between 1 and 50")
 
 

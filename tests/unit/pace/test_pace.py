@@ -16,7 +16,6 @@ from prefect_maintenance.pace.governors import Answer, Governor, Moment, Stop, W
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.pace.parent import Parent
 from prefect_maintenance.pace.signals import Signals
-from prefect_maintenance.pace.single_writer import single_writer
 from prefect_maintenance.pace.stop_file import StopFile
 
 AT = Progress("log", 1, 2)
@@ -129,13 +128,6 @@ def test_a_stop_comes_before_any_wait(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         pace(AT)
     assert not any(isinstance(event, Waiting) for event in told)
-
-
-def test_an_sqlite_file_is_left_to_the_server_as_long_as_the_batch_took() -> None:
-    answer = single_writer(Moment("log", worked=0.4, waited=0.1))
-    assert isinstance(answer, Wait)
-    assert answer.seconds == pytest.approx(0.3)
-    assert single_writer(Moment("log", worked=0.4, waited=0.4)) is None
 
 
 def test_what_came_before_the_work_counts_for_no_batch() -> None:

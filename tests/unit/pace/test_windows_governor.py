@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from prefect_maintenance.pace.governors import Moment, Stop, Wait
-from prefect_maintenance.pace.windows import WAIT_AT_MOST, Windows, opening
+from prefect_maintenance.pace.windows import WAIT_AT_MOST, Windows, opening, seconds_left
 from prefect_maintenance.request.windows import Window, parse_windows
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -84,6 +85,27 @@ def test_windows_that_leave_no_time_are_a_failure(told: list[dict[str, Any]]) ->
     assert answer.goes_on is None
     assert "none opens again" in answer.why
     assert answer.remedy == "correct prefect_maintenance_windows"
+
+
+@pytest.mark.parametrize(
+    ("told", "hours"),
+    [
+        ([], math.inf),
+        ([NIGHT], 4),
+        ([{"cron": "0 10 * * *", "duration": "3h"}], 1),
+        # The second one goes on where the first one ends, and the deny ends both.
+        ([{"cron": "0 10 * * *", "duration": "3h"}, {"cron": "0 13 * * *", "duration": "3h"}], 4),
+        ([{"cron": "0 * * * *", "duration": "1h"}, deny("0 18 * * *", "1h")], 6),
+        ([deny("0 11 * * *", "2h")], 22),
+        ([deny("0 0 1 1 *", "1h")], math.inf),
+        ([{"cron": "0 * * * *", "duration": "1h"}], math.inf),
+        ([deny("* * * * *", "1m")], math.inf),
+    ],
+)
+def test_the_time_that_windows_leave_is_that_until_the_first_closing(
+    told: list[dict[str, Any]], hours: float
+) -> None:
+    assert seconds_left(some(*told), NOON) == hours * 3600
 
 
 def drawn_window(drawn: random.Random) -> dict[str, Any]:

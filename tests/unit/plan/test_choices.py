@@ -14,7 +14,7 @@ from prefect_maintenance.execute.ledger import Ledger
 from prefect_maintenance.measure.sizes import TableSize
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.pace.signals import Signals
-from prefect_maintenance.plan.choices import choose, choose_file
+from prefect_maintenance.plan.choices import choose
 from prefect_maintenance.plan.decisions import Decision, Situation, decide
 from prefect_maintenance.request.policy import Cutoffs, parse_policy
 from prefect_maintenance.request.secrets import secrets_of
@@ -70,12 +70,6 @@ def test_nothing_is_rewritten_for_less_than_the_measurement_may_be_wrong_by(mode
         (table(1000 * MIB, 300 * MIB, 1000 * MIB // 1640), way),
     ):
         assert choose(size, 0, wish).action == action, size
-
-
-def test_free_pages_that_were_counted_are_believed() -> None:
-    wish = Reclaim("auto", 0, 0)
-    for free, action in ((8192, "plain"), (MIB, "full")):
-        assert choose_file(table(1000 * MIB, free), wish, exact=True).action == action
 
 
 def decided(

@@ -10,6 +10,7 @@ from prefect_maintenance.plan.decisions import Decision
 from prefect_maintenance.plan.estimate import Estimate
 from prefect_maintenance.plan.indexes import IndexChoice
 from prefect_maintenance.plan.plan import OLD, PARENT_GONE, Kept, Plan, Reason
+from prefect_maintenance.plan.via import Via
 
 PURGED = Plan(
     rows={"log": 90, "events": 7},
@@ -23,7 +24,11 @@ PURGED = Plan(
         )
     },
 )
-DELETED = Plan(rows={"flow_run": 5, "log": 10}, kept=(Kept("flow_run", 1, "it is held"),))
+DELETED = Plan(
+    rows={"flow_run": 5, "log": 10},
+    kept=(Kept("flow_run", 1, "it is held"),),
+    via=Via("mixed", "it fits", 3, 0.5, 600),
+)
 RECLAIMED = Plan(
     reclaim=(
         Choice("log", "plain", 0, "the purge rewrites it"),
@@ -58,6 +63,7 @@ def test_the_plans_of_the_steps_become_one() -> None:
     assert [kept.what for kept in WHOLE.kept] == ["log", "flow_run"]
     assert WHOLE.decisions == PURGED.decisions
     assert WHOLE.reclaim == RECLAIMED.reclaim
+    assert WHOLE.via == DELETED.via
 
 
 def test_a_plan_says_which_bytes_come_back_per_table_and_in_all() -> None:
@@ -80,5 +86,6 @@ def test_a_plan_that_differs_in_anything_has_another_fingerprint() -> None:
         replace(PURGED, reclaim=RECLAIMED.reclaim),
         replace(PURGED, reclaim=(replace(RECLAIMED.reclaim[1], ways={}),)),
         replace(PURGED, indexes=RECLAIMED.indexes),
+        replace(PURGED, via=DELETED.via),
     )
     assert len({plan.fingerprint for plan in (PURGED, *others)}) == 1 + len(others)

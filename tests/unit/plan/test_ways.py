@@ -15,8 +15,9 @@ from prefect_maintenance.request.settings import Reclaim
 MIB = 2**20
 # Half of it is free, so that about 500 MiB are copied in 6 s, moved in 28 s, swapped in 10 ms.
 TABLE = TableSize(
-    "task_run", 100_000, "exact", 600 * MIB, 0, 400 * MIB, 1000 * MIB, 0, 500 * MIB, "test", None
-)
+    "task_run", 100_000, "exact", 600 * MIB, 0, 400 * MIB, 1000 * MIB, 0, 500 * MIB, "test", None,
+    largest_index_bytes=100 * MIB,
+)  # fmt: skip
 KEY = {"rewrite": "a foreign key leads to or from it"}
 NO_COPY = dict.fromkeys(("rewrite", "full", "repack"), "no room for the copy")
 NOTHING_FITS = {**NO_COPY, "compact": "no room for a compaction"}
@@ -167,8 +168,18 @@ def test_deletes_need_wal_only_and_no_more_than_the_server_lets_it_grow() -> Non
         "79.0 MiB is free on the disk of /data/pg_wal"
     )
     assert for_deletes(room(0, 79), 79 * MIB) == ""
-    assert for_compaction(room(20, 80), Places("", "", (), 0.4), 20 * MIB, 1000 * MIB) == ""
-    assert for_compaction(room(19, 80), Places("", "", (), 0.4), 20 * MIB, 1000 * MIB) != ""
+
+
+def test_a_compaction_needs_room_for_one_index_and_for_its_sort_where_memory_is_too_small() -> None:
+    index, wal = 20 * MIB, 1000 * MIB
+    in_memory, spilled = (Places("", "", ("",), 0.4, m * MIB) for m in (40, 39))
+    assert for_compaction(room(20, 80), in_memory, index, wal) == ""
+    assert "20.0 MiB for an index" in for_compaction(room(19, 80), in_memory, index, wal)
+    assert "80.0 MiB of WAL" in for_compaction(room(20, 79), in_memory, index, wal)
+    assert "20.0 MiB for sorting" in for_compaction(room(39, 80), spilled, index, wal)
+    assert for_compaction(room(40, 80), spilled, index, wal) == ""
+    ways = chosen("auto", 1.0, KEY).ways
+    assert ways["compact"].extra_bytes < ways["full"].extra_bytes / 4
 
 
 def test_what_nobody_can_see_counts_as_room() -> None:
@@ -188,3 +199,16 @@ def test_the_smallest_copy_comes_first() -> None:
     assert in_order({"log": 30, "events": 10, "event_resources": 10, "artifact": 20}) == [
         "events", "event_resources", "artifact", "log",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "seconds", "action"),
+    [("auto", 7, "rewrite"), ("auto", 5, "compact"), ("full", 5, "plain"), ("rewrite", 5, "plain")],
+)
+def test_no_copy_begins_that_its_window_does_not_leave_the_time_for(
+    mode: str, seconds: float, action: str
+) -> None:
+    choice = choose(TABLE, 0, Reclaim(mode, 100 * MIB, 20, 60.0, seconds))
+    assert choice.action == action
+    for way in ("rewrite", "full"):
+        assert ("its window leaves 5 s" in choice.ways[way].why_not) == (seconds == 5)

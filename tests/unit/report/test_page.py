@@ -187,6 +187,7 @@ def test_a_look_has_sizes_growth_and_makers_and_nothing_that_went() -> None:
 
 
 LATE, NOTHING = {"oldest_due": "2026-06-10T14:00:00Z"}, {"oldest_due": None}
+PUT_OFF = {"status": "partial", "goes_on": "2026-11-26T22:00+01:00"}
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,8 @@ LATE, NOTHING = {"oldest_due": "2026-06-10T14:00:00Z"}, {"oldest_due": None}
     [
         (LATE, {"status": "failed"}, "bad", "The run failed"),
         (LATE, {"status": "partial"}, "bad", "The run failed after it had begun"),
+        (LATE, PUT_OFF, "info", "The run goes on in the next window"),
+        (LATE, PUT_OFF | {"errors": ["no"]}, "bad", "The run failed after it had begun"),
         (LATE, {}, "bad", "Rows that should have gone are left"),
         (LATE, {"steps": ["inspect"]}, "info", "Whether retention works is not known yet"),
         (LATE, {"check_mode": True}, "info", "Check only: nothing was changed"),

@@ -70,6 +70,12 @@ class DiskFull(MaintenanceError):
     remedy = "free some disk on the database server and run again"
 
 
+class Corrupt(MaintenanceError):
+    """The file of the database is damaged; nothing is done to it."""
+
+    remedy = "stop the server, then restore a backup, or: sqlite3 OLD .recover | sqlite3 NEW"
+
+
 class PrivilegeError(MaintenanceError):
     """The database role lacks a privilege that the step needs."""
 

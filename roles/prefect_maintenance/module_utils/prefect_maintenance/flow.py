@@ -24,16 +24,16 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.utilities.callables import parameter_schema as schema_of
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
 from .events import Event, Progress, Waiting
+from .flow_form import Days, Retention, Window, within
 from .report.live import Live
 from .report.markdown import markdown
 from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
-from .request.values import BOUNDS
 from .run.line import LINE, carry_out, privileges_for
 from .run.line import batch_size as batch_of
 
@@ -49,33 +49,6 @@ _NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api
           "api_validate_certs")  # fmt: skip
 # Seconds between two signs of life.
 _SHOW_EVERY, _LOG_EVERY = 2.0, 10.0
-
-
-def _within(option: str) -> Any:
-    least, most = BOUNDS[option]
-    return Field(ge=least, le=most)
-
-
-Days = Annotated[int, _within("retention_days")]
-
-
-class Retention(BaseModel):
-    """Days per entity; what is left empty is kept as long as everything else."""
-
-    flow_runs: Days | None = None
-    task_runs: Days | None = None
-    artifacts: Days | None = None
-    logs: Days | None = None
-    events: Days | None = None
-
-
-class Window(BaseModel, extra="forbid"):
-    """A window in which the work may go on, or may not."""
-
-    cron: str = Field(description="When it opens, as five fields of cron, e.g. 0 22 * * mon-fri.")
-    duration: str | int = Field(description="For how long it is open, e.g. 4h or 90m.")
-    timezone: str = Field("UTC", description="The time zone of cron, e.g. Europe/Berlin.")
-    kind: Literal["allow", "deny"] = Field("allow", description="A deny beats an allow.")
 
 
 def run_name() -> str:
@@ -99,17 +72,17 @@ def maintenance(
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
     purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
     run_delete_via: Literal["auto", "api", "sql"] = "auto",
-    api_budget: Annotated[int, _within("api_budget")] = 600,
+    api_budget: Annotated[int, within("api_budget")] = 600,
     vacuum: Literal["auto", "none", "plain", "full", "rewrite", "compact", "repack"] = "auto",
-    vacuum_min_bytes: Annotated[int, _within("vacuum_min_bytes")] = 104857600,
-    vacuum_min_percent: Annotated[int, _within("vacuum_min_percent")] = 20,
-    batch_size: Annotated[int, _within("batch_size")] = 20000,
+    vacuum_min_bytes: Annotated[int, within("vacuum_min_bytes")] = 104857600,
+    vacuum_min_percent: Annotated[int, within("vacuum_min_percent")] = 20,
+    batch_size: Annotated[int, within("batch_size")] = 20000,
     lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
     throttle: dict[str, Any] = {},  # noqa: B006  Prefect copies defaults
     windows: list[Window] = [],  # noqa: B006  Prefect copies defaults
     tune_autovacuum: bool = False,
-    max_runtime: Annotated[int, _within("max_runtime")] = 0,
-    per_cluster: Annotated[int, _within("per_cluster")] = 1,
+    max_runtime: Annotated[int, within("max_runtime")] = 0,
+    per_cluster: Annotated[int, within("per_cluster")] = 1,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Delete what is older than the policy, and give the space back.

@@ -84,6 +84,19 @@ class Database:
         """
         self._execute(sql, None)
 
+    def script(self, sql: str) -> None:
+        """Carry out statements of SQLite to their very end.
+
+        Python's driver ends one that returns nothing after its first step, and the steps of some
+        are all that they do.
+        """
+        with told():
+            driver: Any = self.connection.connection.driver_connection
+            try:
+                driver.executescript(sql)
+            except sqlite3.Error as error:
+                raise DBAPIError(sql, None, error) from None
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what happens inside, or nothing of it.

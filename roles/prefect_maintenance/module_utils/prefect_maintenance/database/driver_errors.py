@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from ..errors import (
     Cancelled,
     ConnectionFailed,
+    Corrupt,
     DiskFull,
     LockTimeout,
     MaintenanceError,
@@ -73,6 +74,8 @@ def _translated(error: DBAPIError) -> MaintenanceError:
             f"the database server's disk is full: {text}; free some disk outside the database, "
             "then shorten the retention and run again"
         )
+    if "database disk image is malformed" in text or "file is not a database" in text:
+        return Corrupt(f"the SQLite file is damaged: {text}")
     if error.connection_invalidated or code.startswith(("08", "57P")):
         return ConnectionFailed(f"the connection to the database was lost: {text}; run again")
     if "readonly database" in text or "read-only" in text:

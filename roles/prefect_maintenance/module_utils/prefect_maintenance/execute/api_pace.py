@@ -54,6 +54,7 @@ class ApiPace:
     _asked: int = 0
     _not_before: float = -math.inf
     _put_off_by: str = ""
+    _ended: bool = False
 
     def begin(self) -> None:
         """Find out how long reads take while the server is left alone."""
@@ -78,6 +79,10 @@ class ApiPace:
         """Let the next call come after so many seconds."""
         self._not_before, self._put_off_by = self.clock() + seconds, why
 
+    def end(self) -> None:
+        """Wait no more: there will be no other call."""
+        self._ended = True
+
     def over(self, left: int) -> str:
         """Say why the rest is not to go through the API, or nothing when it may.
 
@@ -98,7 +103,7 @@ class ApiPace:
 
     def __call__(self, moment: Moment) -> Answer:
         """Answer for this moment."""
-        if self.spent >= self.budget:
+        if self._ended or self.spent >= self.budget:
             return None
         put_off = self._not_before - self.clock()
         if put_off > 0:

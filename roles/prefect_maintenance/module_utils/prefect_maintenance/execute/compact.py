@@ -100,7 +100,7 @@ def compact(job: Compaction) -> Compacted:
     """
     database, table = job.database, job.table
     leftovers.remove(database, table, job.lock_timeout)
-    _require_unnoticed(job)
+    column = _column(job)
     done = Compacted(bytes_before=total_bytes(database, table), bytes_after=0)
     snapshots.outlive(
         database,
@@ -111,7 +111,7 @@ def compact(job: Compaction) -> Compacted:
         "keep the end of {table} from being cut off",
         writers=True,
     )
-    done = _moved(job, done)
+    done = _moved(job, column, done)
     rebuilt = rebuild(database, table, job.lock_timeout, job.pace)
     after = total_bytes(database, table)
     return replace(
@@ -122,19 +122,28 @@ def compact(job: Compaction) -> Compacted:
     )
 
 
-def _require_unnoticed(job: Compaction) -> None:
-    if reasons := compactable.refusals(job.database, job.table):
+def _column(job: Compaction) -> str:
+    """Return the column whose updates nobody notices.
+
+    Raises:
+        NotCompacted: somebody would.
+    """
+    column = compactable.movable_by(job.database, job.table)
+    reasons = compactable.refusals(job.database, job.table)
+    if reasons or column is None:
         raise NotCompacted(f"{job.table} cannot be compacted: {', '.join(reasons)}")
+    return column
 
 
-def _moved(job: Compaction, done: Compacted) -> Compacted:
+def _moved(job: Compaction, column: str, done: Compacted) -> Compacted:
     """Empty the end of the table and let VACUUM cut it off, again while rows are left there."""
     database, table = job.database, job.table
     # Only VACUUM tells the free space map of what is free, and lets the search in it begin low.
-    vacuum(database, f"VACUUM (ANALYZE) {table}")
+    vacuum(database, f"VACUUM {table}")
     try:
         with ExitStack() as opened:
-            mover = Mover(database, _second(job, opened), table, job.lock_timeout, job.pace)
+            guard = _second(job, opened)
+            mover = Mover(database, guard, table, column, job.lock_timeout, job.pace)
             return _passed(job, mover, done)
     except LockTimeout as error:
         return replace(done, warnings=(f"{table} was compacted in part: {error}",))
@@ -188,4 +197,7 @@ def _left(job: Compaction, heap: _Heap) -> str:
         return (
             f"{what}: {rows} rows there could not be moved, {holders(database, table)}; run again"
         )
-    return f"{what}: somebody's snapshot still sees the rows that were there; run again"
+    who = snapshots.oldest(database)
+    return (
+        f"{what}: a snapshot still sees the rows that were there, most likely of {who}; run again"
+    )

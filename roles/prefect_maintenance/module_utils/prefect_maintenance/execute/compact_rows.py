@@ -26,6 +26,8 @@ from ..pace.pace import Pace
 
 # Larger chunks are hardly faster, and their rows are locked for longer.
 _ROWS, _PAGES = 500, 20
+# A page has no room for more rows than this (MaxHeapTuplesPerPage), so a chunk is empty before.
+_ROUNDS = 300
 # Pages that are looked at for rows at a time.
 _WINDOW = 2000
 
@@ -66,6 +68,7 @@ class Mover:
     Attributes:
         database: moves them.
         guard: keeps the old snapshot meanwhile.
+        column: whose updates touch no index and no key.
         lock_timeout: seconds in which the table's lock must be had.
         pace: asked between two chunks whether to go on.
     """
@@ -73,6 +76,7 @@ class Mover:
     database: Database
     guard: Database
     table: str
+    column: str
     lock_timeout: float
     pace: Pace
 
@@ -145,13 +149,14 @@ def _emptied(mover: Mover, low: int, high: int) -> tuple[int, int]:
     table = mover.table
     with mover.guard.snapshot():
         hold(mover.guard, table, mover.lock_timeout)
-        if reasons := compactable.refusals(mover.guard, table):
+        if reasons := compactable.noticed(mover.guard, table):
             raise NotCompacted(f"{table} cannot be compacted any more: {', '.join(reasons)}")
-        move_all = _MOVE.format(table=table, column=compactable.movable_by(mover.guard, table))
+        move_all = _MOVE.format(table=table, column=mover.column)
         bounds = {"low": f"({low},0)", "high": f"({high},0)"}
         moved = behind = 0
-        while True:
+        for _ in range(_ROUNDS):
             rows, inside, above = mover.database.rows(move_all, **bounds)[0]
             moved, behind = moved + rows - inside, behind + above
             if not inside:
-                return moved, behind
+                break
+        return moved, behind

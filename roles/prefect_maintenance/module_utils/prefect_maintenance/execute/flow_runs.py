@@ -88,13 +88,15 @@ class _Calls:
                     self._fall_back(why or OLD_SERVER)
                     return
                 after = self._after(done.error)
+                if after == "on":
+                    self.tried = batch[-1].position
+                    left -= len(batch)
+                if after == "over" or not left:
+                    pace.end()
                 self.job.note(FLOW_RUN.name, self.api.name, done, self.total)
                 if after == "over" and done.error:
                     self._give_up(done.error)
                     return
-                if after == "on":
-                    self.tried = batch[-1].position
-                    left -= len(batch)
 
     def raise_any(self) -> None:
         """Fail when calls failed whose runs nothing else was to delete.
@@ -119,7 +121,8 @@ class _Calls:
         if busy or isinstance(error, ConnectionFailed):
             if self._in_a_row >= TRIES:
                 return "over"
-            self.api.pace.put_off((busy and busy.after) or 2.0**self._in_a_row, str(error))
+            told = busy.after if busy else None
+            self.api.pace.put_off(2.0**self._in_a_row if told is None else told, str(error))
             return "again"
         if self.api.gives_way:
             return "over"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -15,9 +15,8 @@ from ..database.lock_bound import statement_at_most
 from ..database.privileges import may_vacuum
 from ..errors import DiskFull, HeldTooLong, LockTimeout, PrivilegeError
 from ..events import FellBack, Progress, Reclaimed
-from ..measure import disk_space
 from ..measure.disk_space import Disks, shortage, unknown
-from ..measure.sizes import analysed, dead_tuples, sqlite_free_bytes, total_bytes
+from ..measure.sizes import analysed, dead_tuples, total_bytes
 from ..pace.pace import Pace
 from ..plan.choices import COPYING, REWRITING, Choice
 from ..request import settings
@@ -27,9 +26,9 @@ from .compact_rows import NotCompacted
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, rewrite
 from .rewrite_job import Refused, Rewrite
+from .sqlite_file import reclaim_file
 from .vacuum import unskipped, vacuum
 
-_CHECKPOINT_ATTEMPTS = 10
 _INSTEAD = {"compact": "compacted instead", "plain": "only vacuumed"}
 
 
@@ -94,7 +93,7 @@ def reclaim(job: Reclaim, choices: Iterable[Choice]) -> None:
             continue
         with job.ledger.working_on(choice.table):
             if choice.table is None:
-                _reclaim_file(job, choice)
+                reclaim_file(job.database, choice, job.pace, job.ledger)
             else:
                 _reclaim_table(job, choice, choice.table)
 
@@ -187,37 +186,6 @@ def _compacted(job: Reclaim, choice: Choice, table: str) -> Choice:
 
 def _tell(job: Reclaim, choice: Choice) -> None:
     job.ledger.events(Reclaimed(choice.table, choice.action, choice.why))
-
-
-def _reclaim_file(job: Reclaim, choice: Choice) -> None:
-    """Rewrite the file when it pays, then empty the write-ahead log into it.
-
-    After VACUUM the file keeps its size until a checkpoint (SQLite manual, VACUUM and WAL).
-    """
-    database = job.database
-    if choice.action == "full":
-        live = database.file.stat().st_size - sqlite_free_bytes(database)
-        disk_space.require(database, "the SQLite file", live)
-        locked = _timed(database, "VACUUM")
-        job.ledger.events(events.Rewritten(None, locked, live))
-    _tell(job, choice)
-    if _repeated(lambda: not database.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]):
-        return
-    if choice.action == "full":
-        _tell(job, replace(choice, why="its space comes back later, see below"))
-    raise LockTimeout(
-        "the write-ahead log could not be emptied because a reader holds it; run again later, else "
-        "the space comes back at the next checkpoint"
-    )
-
-
-def _repeated(work: Callable[[], bool]) -> bool:
-    """Try again for some seconds until something is done; tells whether it is."""
-    for _ in range(_CHECKPOINT_ATTEMPTS):
-        if work():
-            return True
-        time.sleep(0.5)
-    return False
 
 
 def _timed(database: Database, sql: str) -> float:

@@ -11,8 +11,8 @@ from ..events import Progress
 from ..measure import leftovers
 from ..pace.pace import Pace
 
-# Smaller ones have nothing to give back.
-_LEAST = 64 * 1024
+# Of an index without a row: a smaller one has nothing to give back.
+_LEAST = 2 * 8192
 # An index of an exclusion constraint cannot be built beside itself (PostgreSQL manual, REINDEX).
 _INDEXES = """
 SELECT i.relname, format('%I.%I', n.nspname, i.relname), pg_relation_size(i.oid)
@@ -77,9 +77,11 @@ def rebuild(
         try:
             database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")
         except (LockTimeout, DiskFull) as error:
-            warnings.append(f"the index {name} of {table} was not built anew: {error}")
+            # Whoever is in the way of one would be in the way of the others.
+            left = ", ".join(name for name, *_ in found[place:])
+            warnings.append(f"of {table} were not built anew: {left}: {error}")
             warnings += _removed(database, table, lock_timeout)
-            continue
+            break
         after = int(database.scalar(_BYTES, i=quoted))
         done.append(name)
         back, copied = back + before - after, max(copied, after)

@@ -7,19 +7,13 @@ key changes, so that foreign keys are neither checked nor cascaded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..database.connection import Database
 
-# Each names something that would notice an update, or hide a row from it. Updates of a trigger's
-# own columns are not told from others: a trigger may be changed while we are at work.
-_REFUSALS = (
-    ("it is no ordinary, permanent table",
-     "SELECT count(*) FROM pg_class WHERE oid = to_regclass(:t) "
-     "AND NOT (relkind = 'r' AND relpersistence = 'p' AND NOT relispartition)"),
-    ("it is inherited, or inherits",
-     "SELECT count(*) FROM pg_inherits WHERE to_regclass(:t) IN (inhrelid, inhparent)"),
-    ("its rows are not stored in PostgreSQL's usual way",
-     "SELECT count(*) FROM pg_class c JOIN pg_am m ON m.oid = c.relam "
-     "WHERE c.oid = to_regclass(:t) AND m.amname <> 'heap'"),
+# Each names something that would notice an update, or hide a row from it. The columns that a
+# trigger is for do not matter: it may be changed while we are at work.
+_NOTICED = (
     # Bit 4 of tgtype is UPDATE.
     ("a trigger of its fires at updates",
      "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:t) AND NOT tgisinternal "
@@ -28,6 +22,17 @@ _REFUSALS = (
      "SELECT count(*) FROM pg_rewrite WHERE ev_class = to_regclass(:t)"),
     ("row security may hide rows of it",
      "SELECT count(*) WHERE row_security_active(CAST(to_regclass(:t) AS oid))"),
+)  # fmt: skip
+_REFUSALS = (
+    *_NOTICED,
+    ("it is no ordinary, permanent table",
+     "SELECT count(*) FROM pg_class WHERE oid = to_regclass(:t) "
+     "AND NOT (relkind = 'r' AND relpersistence = 'p' AND NOT relispartition)"),
+    ("it is inherited, or inherits",
+     "SELECT count(*) FROM pg_inherits WHERE to_regclass(:t) IN (inhrelid, inhparent)"),
+    ("its rows are not stored in PostgreSQL's usual way",
+     "SELECT count(*) FROM pg_class c JOIN pg_am m ON m.oid = c.relam "
+     "WHERE c.oid = to_regclass(:t) AND m.amname <> 'heap'"),
     ("it is published, and subscribers would be sent every row",
      "SELECT count(*) FROM pg_publication_tables p JOIN pg_class c ON c.relname = p.tablename "
      "JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname "
@@ -39,8 +44,6 @@ _REFUSALS = (
      "SELECT count(*) FROM pg_class WHERE oid = to_regclass(:t) "
      "AND NOT pg_has_role(relowner, 'USAGE')"),
 )  # fmt: skip
-
-_ALL_REFUSALS = f"SELECT {', '.join(f'({sql})' for _, sql in _REFUSALS)}"
 
 # In no index, neither as a column nor in what it computes or selects by, and in no key; `created`
 # first, then what needs no bytes elsewhere.
@@ -65,11 +68,20 @@ ORDER BY a.attname <> 'created', a.attlen < 0, a.attnum LIMIT 1
 
 def refusals(database: Database, table: str) -> tuple[str, ...]:
     """Return what keeps a table from being compacted, in words; nothing when it can be."""
-    found = database.rows(_ALL_REFUSALS, t=table)[0]
-    reasons = [why for (why, _), count in zip(_REFUSALS, found, strict=True) if count]
+    reasons = _found(database, table, _REFUSALS)
     if movable_by(database, table) is None:
-        reasons.append("each of its columns is part of a key or of an index")
-    return tuple(reasons)
+        reasons += ("each of its columns is part of a key or of an index",)
+    return reasons
+
+
+def noticed(database: Database, table: str) -> tuple[str, ...]:
+    """Return what would notice an update right now: those of the refusals that come quickly."""
+    return _found(database, table, _NOTICED)
+
+
+def _found(database: Database, table: str, asked: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    found = database.rows(f"SELECT {', '.join(f'({sql})' for _, sql in asked)}", t=table)[0]
+    return tuple(why for (why, _), count in zip(asked, found, strict=True) if count)
 
 
 def movable_by(database: Database, table: str) -> str | None:

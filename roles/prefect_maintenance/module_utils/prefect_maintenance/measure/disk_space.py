@@ -13,6 +13,7 @@ from ..errors import MaintenanceError
 from ..units import size
 from .room import Free, Need, Places, Room, for_copy
 from .sizes import database_bytes
+from .temporary import temporary
 
 # A rewrite of a file writes what is kept once beside it and once into it.
 COPIES = 2.0
@@ -39,6 +40,7 @@ _LOCATIONS = """
 SELECT DISTINCT pg_tablespace_location(oid) FROM pg_tablespace
 WHERE pg_tablespace_location(oid) <> ''
 """
+_MEMORY = "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))"
 _MAX_WAL = "SELECT pg_size_bytes(current_setting('max_wal_size'))"
 _MAY_LIST_WAL = "SELECT has_function_privilege('pg_ls_waldir()', 'EXECUTE')"
 _WAL = "SELECT sum(size) FROM pg_ls_waldir()"
@@ -90,6 +92,17 @@ def shortage(disks: Disks, survivors: int, table: str) -> str:
     return for_copy(room, places_of(disks.database, table), survivors)
 
 
+def file_shortage(database: Database, survivors: int) -> str:
+    """Say how VACUUM of an SQLite file would not fit; empty when it does.
+
+    It writes the copy as a temporary file, and from there into the write-ahead log.
+    """
+    half = COPIES / 2 * survivors
+    room = _here(database, database.file.parent)
+    needs = [Need("for the copy", str(temporary()), half), Need("of WAL", room.data, half)]
+    return room.lacking("the copy", needs)
+
+
 def require(database: Database, what: str, survivors: int) -> None:
     """Make sure that a rewrite of an SQLite file fits on its disk.
 
@@ -101,9 +114,7 @@ def require(database: Database, what: str, survivors: int) -> None:
     Raises:
         NoRoom: it does not fit.
     """
-    room = _here(database, database.file.parent)
-    needs = [Need("for the data", room.data, COPIES * survivors)]
-    if lacking := room.lacking("the copy", needs):
+    if lacking := file_shortage(database, survivors):
         raise NoRoom(
             f"{what} cannot be rewritten: {lacking}; free some disk, or shorten the retention "
             "and run again"
@@ -145,7 +156,8 @@ def places_of(database: Database, table: str) -> Places:
     """Return where a table of PostgreSQL, its new indexes and their sorts come to lie."""
     own, usual, indexes, whole = database.rows(_TABLESPACES, t=table)[0]
     spill = tuple(row[0] for row in database.rows(_SPILL))
-    return Places(own, usual, spill, indexes / whole if whole else 0.0)
+    memory = int(database.scalar(_MEMORY))
+    return Places(own, usual, spill, indexes / whole if whole else 0.0, memory)
 
 
 def folders(database: Database, data: str) -> list[str]:
@@ -156,8 +168,10 @@ def folders(database: Database, data: str) -> list[str]:
 def _here(database: Database, data: Path) -> Room:
     """Look at the disks of this machine."""
     if not database.is_postgresql:
-        usage = shutil.disk_usage(data)
-        return Room(str(data), str(data), {str(data): "its"}, {"its": usage.free})
+        both = (data, temporary())
+        disks = {str(one): str(one.stat().st_dev) for one in both}
+        free = {disks[str(one)]: shutil.disk_usage(one).free for one in both}
+        return Room(str(data), str(data), disks, free)
     there, link, *spaces = (Path(folder) for folder in folders(database, str(data)))
     # It may lead to another disk; that is the one to name.
     wal = link.resolve()

@@ -88,12 +88,14 @@ class Places:
 
     Attributes:
         index_share: of its bytes, those of its indexes.
+        memory: bytes that an index build sorts without the disk (maintenance_work_mem).
     """
 
     own: str
     usual: str
     spill: tuple[str, ...]
     index_share: float
+    memory: int = 0
 
 
 def for_copy(room: Room, places: Places, copied: float) -> str:
@@ -108,13 +110,15 @@ def for_copy(room: Room, places: Places, copied: float) -> str:
     return room.lacking("the copy", [*needs, *_sorts(room, places, indexes)])
 
 
-def for_compaction(room: Room, places: Places, indexes: int, wal: int) -> str:
-    """Say how indexes that are built anew one by one, and the WAL, do not fit."""
+def for_compaction(room: Room, places: Places, index: int, wal: int) -> str:
+    """Say how its largest index, as it is built anew, and the WAL do not fit."""
     needs = [
-        Need("for its indexes", places.usual or room.data, indexes),
+        Need("for an index", places.usual or room.data, index),
         Need("of WAL", room.wal, min(wal, room.wal_grows)),
     ]
-    return room.lacking("a compaction", [*needs, *_sorts(room, places, indexes)])
+    # Rows that are sorted take about twice their place in the index.
+    sorts = _sorts(room, places, index) if 2 * index > places.memory else []
+    return room.lacking("a compaction", [*needs, *sorts])
 
 
 def for_deletes(room: Room, wal: int) -> str:

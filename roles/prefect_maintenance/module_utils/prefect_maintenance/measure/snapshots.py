@@ -49,6 +49,19 @@ WHERE :writers AND database = current_database()
   AND age(transaction) >= age(CAST(CAST(:copied AS text) AS xid))
 """
 
+_OLDEST = """
+SELECT COALESCE(NULLIF(application_name, ''), 'a session') || ' as ' || usename || ', pid ' || pid
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
+  AND COALESCE(backend_xmin, backend_xid) IS NOT NULL
+ORDER BY GREATEST(age(backend_xmin), age(backend_xid)) DESC LIMIT 1
+"""
+
+
+def oldest(database: Database) -> str:
+    """Name the session that most likely keeps VACUUM from removing what is dead."""
+    return str(database.scalar(_OLDEST) or "somebody")
+
 
 def outlive(
     database: Database,

@@ -32,7 +32,7 @@ class Limits:
     tell: Callable[[str], object]
     clock: Callable[[], float] = time.monotonic
     _now: Throttle | None = None
-    _changed: int | None = None
+    _changed: tuple[int, int, int] | None = None
     _next: float = -float("inf")
 
     def __call__(self) -> Throttle:
@@ -44,20 +44,17 @@ class Limits:
 
     def _look(self, path: Path) -> None:
         try:
-            changed = path.stat().st_mtime_ns
+            now = path.stat()
+            changed = (now.st_ino, now.st_size, now.st_mtime_ns)
         except FileNotFoundError:
             self._now = self._changed = None
             return
-        except OSError as error:
-            changed, failed = -1, f"{path} cannot be read: {error.strerror}"
-        else:
-            failed = ""
+        except OSError:
+            changed = (0, 0, 0)  # To read it fails likewise, and says why.
         if changed == self._changed:
             return
         self._changed = changed
         try:
-            if failed:
-                raise SettingsError(failed)
             self._now = parse_throttle(_content(path), self.asked, str(path))
         except SettingsError as error:
             self.tell(f"{error}; the limits stay as they were")
@@ -68,9 +65,9 @@ def _content(path: Path) -> object:
         with path.open("rb") as file:
             text = file.read(_MOST + 1)
         if len(text) > _MOST:
-            raise SettingsError(f"{path} has more than {_MOST} bytes")
+            raise SettingsError(f"{path} has more than {_MOST} bytes; correct it")
         return json.loads(text)
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+        raise SettingsError(f"{path} cannot be read: {error.strerror}; chmod it") from None
     except ValueError:
-        raise SettingsError(f"{path} is not JSON") from None
+        raise SettingsError(f"{path} is not JSON; correct it") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..request.instants import now
-from ..request.windows import Window, zone_of
+from ..request.windows import LONGEST, Window, zone_of
 from .governors import Answer, Moment, Stop, Wait
 
 # A window that opens so soon is waited for; for a later one the step ends.
@@ -66,6 +67,26 @@ class Windows:
             f"window, which opens {opens.local}",
             goes_on=opens.at.astimezone(zone_of(opens.timezone)),
         )
+
+
+def seconds_left(windows: Sequence[Window], at: datetime) -> float:
+    """Return for how long work may go on from an instant on, or from the next opening on.
+
+    Nobody looks further than a week, which is infinity.
+    """
+    begin = opening(windows, at) if windows else None
+    if begin is None:
+        return math.inf
+    closes = begin.at
+    while closes - begin.at < LONGEST:
+        going = opening(windows, closes)
+        if going is None or going.at != closes:
+            return (closes - begin.at).total_seconds()
+        ends = [w.open_until(closes) for w in windows if w.allows]
+        denied = [w.opens_after(closes) for w in windows if not w.allows]
+        ahead = [max(filter(None, ends))] if any(ends) else []
+        closes = min((*ahead, *filter(None, denied)), default=closes + LONGEST)
+    return math.inf
 
 
 def opening(windows: Sequence[Window], at: datetime) -> Opening | None:

@@ -114,12 +114,12 @@ def choose(
     names = [n for n in REWRITING if n != "repack" or wanted.mode == "repack"]
     costs = {name: cost_of(name, size, kept) for name in names}
     free = size.free_bytes(deleted)
-    if little := _too_little(size, free, wanted):
+    if little := too_little(size, free, wanted):
         return Choice(size.name, "plain", 0, little, _refused(costs, dict.fromkeys(costs, little)))
     against = {
         name: closed.get(name) or too_long(name, cost, wanted) for name, cost in costs.items()
     }
-    against["compact"] = against["compact"] or _too_little(
+    against["compact"] = against["compact"] or too_little(
         size, int(free * size.share_without_toast), wanted
     )
     back = size.bytes - kept
@@ -143,27 +143,6 @@ def choose(
     )
 
 
-def choose_file(size: TableSize, wanted: Reclaim, *, exact: bool) -> Choice:
-    """Decide about an SQLite file, which is rewritten as a whole or not at all.
-
-    Args:
-        size: the file as it is now.
-        wanted: mode and thresholds; it has no other way, so `max_lock` does not bound it.
-        exact: its free bytes were counted, not estimated.
-    """
-    if wanted.mode in ("none", "plain"):
-        return Choice(None, wanted.mode, 0, f"vacuum is {wanted.mode}")
-    if little := _too_little(size, size.free_bytes(0), wanted, exact=exact):
-        return Choice(None, "plain", 0, little)
-    back = size.bytes - size.copy_bytes(0)
-    gives = f"a rewrite gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
-    if wanted.mode in ("rewrite", "compact"):
-        return Choice(
-            None, "plain", 0, f"{gives}, but SQLite has only VACUUM: vacuum auto", left=back
-        )
-    return Choice(None, "full", back, gives)
-
-
 def cost_of(way: str, size: TableSize, kept_bytes: int) -> Cost:
     """Return what a way to give space back takes on a table of which so many bytes are kept."""
     return Cost.of(estimate_of(way, size, kept_bytes), extra_of(way, size, kept_bytes))
@@ -179,15 +158,21 @@ def estimate_of(way: str, size: TableSize, kept_bytes: int) -> Estimate:
 
 
 def extra_of(way: str, size: TableSize, kept_bytes: int) -> int:
-    """Return the disk that a way needs meanwhile: a compaction only builds indexes beside."""
+    """Return the disk that a way needs meanwhile: a compaction builds one index at a time."""
     if way in COPYING:
         return kept_bytes
-    indexes = size.index_bytes / size.bytes if size.bytes else 0.0
-    return int(kept_bytes * indexes) if way == "compact" else 0
+    largest = size.largest_index_bytes / size.bytes if size.bytes else 0.0
+    return int(kept_bytes * largest) if way == "compact" else 0
 
 
 def too_long(way: str, cost: Cost, wanted: Reclaim) -> str:
-    """Say that a way keeps everybody out for longer than allowed; empty when it does not."""
+    """Say that a way takes, or keeps everybody out, for longer than allowed; empty if it does not.
+
+    What copies a table has done nothing before its end.
+    """
+    if way in COPYING and cost.seconds > wanted.max_seconds:
+        left = units.duration(wanted.max_seconds)
+        return f"it would take about {units.duration(cost.seconds)}, and its window leaves {left}"
     if cost.lock_seconds <= wanted.max_lock or way == wanted.mode == "full":
         return ""
     return (
@@ -220,7 +205,7 @@ def _refused(costs: Mapping[str, Cost], why: Mapping[str, str]) -> dict[str, Cos
     return {name: replace(cost, why_not=why[name]) for name, cost in costs.items()}
 
 
-def _too_little(size: TableSize, free: int, wanted: Reclaim, *, exact: bool = False) -> str:
+def too_little(size: TableSize, free: int, wanted: Reclaim, *, exact: bool = False) -> str:
     """Say why too little would come back to be worth it; empty when enough does."""
     percent = 100 * free / size.bytes if size.bytes else 0.0
     would = f"a rewrite would give back {units.size(free)}"

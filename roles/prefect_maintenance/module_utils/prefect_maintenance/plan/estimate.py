@@ -24,6 +24,8 @@ _COPY_WAL = 1.1
 # Against VACUUM FULL of the same table; bytes of WAL for each that is kept: a moved row gets a new
 # entry in every index, and each index is built anew (facts of three tables, 190 to 490 MB).
 _COMPACTED, _COMPACT_WAL, _CUT_LOCK_MS = 4.7, 4.0, 50
+# SQLite moves pages from the end of its file to free ones in steps, with a pause after each.
+_CUT_OFF, _STEP_LOCK_MS = 15e6, 100
 # Locks, renames, dropping the old files.
 _SWAP_SECONDS, _SWAP_LOCK_MS = 0.4, 10
 
@@ -121,6 +123,11 @@ def of_file(size: TableSize, kept_bytes: int) -> Estimate:
 def of_index(bytes_back: int, made: int) -> Estimate:
     """Estimate building an index of so many bytes anew beside everybody's work."""
     return Estimate(bytes_back=bytes_back, seconds=made / _COPIED, wal_bytes=int(_COPY_WAL * made))
+
+
+def of_file_compaction(gives_back: int) -> Estimate:
+    """Estimate cutting the free pages off an SQLite file in small steps, pauses included."""
+    return Estimate(seconds=gives_back / _CUT_OFF, lock_ms=_STEP_LOCK_MS)
 
 
 def of_deletes_by_id(goes: int) -> Estimate:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..catalogue import BY_NAME
 from ..database.connection import Database
+from ..measure.disk_space import file_shortage
 from ..measure.empty_end import empty_end
 from ..measure.room import Room
 from ..measure.sizes import (
@@ -15,12 +16,14 @@ from ..measure.sizes import (
     measure,
     sqlite_bytes,
     sqlite_free_bytes,
+    steps_possible,
 )
 from ..request.settings import Reclaim
-from .choices import Choice, choose, choose_file, estimate_of
+from .choices import Choice, choose, estimate_of
 from .closed import closed_ways, given_back, in_order
-from .estimate import Estimate, of_file
+from .estimate import Estimate, of_file, of_file_compaction
 from .plan import Plan
+from .sqlite_file import choose_file
 
 _FILE = TableSize("", 0, "", 0, 0, 0, 0, 0, 0, "exact: freelist_count", None)
 
@@ -117,11 +120,20 @@ def _of_file(database: Database, wanted: Reclaim, deleted: Mapping[str, int], be
     size = sqlite_bytes(database)
     whole = replace(_FILE, heap_bytes=size, bytes=size, bloat_bytes=free)
     whole = replace(whole, loose_bytes=sum(loose.values()))
-    choice = choose_file(whole, wanted, exact=not deleted)
+    choice = choose_file(
+        whole,
+        wanted,
+        exact=not deleted,
+        incremental=steps_possible(database),
+        no_room=file_shortage(database, whole.copy_bytes(0)),
+    )
     # The write-ahead log is emptied in either case; what the run itself added to it counts not.
     log = max(0, min(before, database_bytes(database)) - size)
     back = choice.gives_back + log
     reclaim = (replace(choice, gives_back=back),)
+    if choice.action == "compact":
+        work = replace(of_file_compaction(choice.gives_back), bytes_back=back)
+        return Plan(reclaim=reclaim, estimates={None: work})
     if choice.action != "full":
         return Plan(reclaim=reclaim, estimates={None: Estimate(back)})
     work = of_file(whole, size - choice.gives_back)

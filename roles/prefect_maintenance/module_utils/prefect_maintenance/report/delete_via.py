@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from ..catalogue import ARTIFACT, FLOW_RUN, TASK_RUN
 from ..plan.plan import Plan
-from ..plan.via import NO_GUARD
-
-if TYPE_CHECKING:
-    from .report import Report
+from ..plan.via import NO_GUARD, Via
 
 _WAYS = {"api": "through the API", "sql": "by SQL", "mixed": "through the API and by SQL"}
 
 
-def planned(report: Report, plan: Plan) -> Report:
-    """Note which way a plan has chosen for flow runs, and why nothing else goes that way."""
+def told(via: Via) -> dict[str, Any]:
+    """Return the way that a plan has chosen for flow runs, as the report has it."""
+    return {name: value for name, value in asdict(via).items() if name != "through_api"}
+
+
+def reasons(plan: Plan) -> dict[str, str]:
+    """Return by table why its rows go the way that the plan has chosen for them."""
     if plan.via is None:
-        return report
-    told = asdict(plan.via)
-    del told["through_api"]
-    report, whys = replace(report, delete_via=told), {FLOW_RUN.name: plan.via.why}
+        return {}
+    found = {FLOW_RUN.name: plan.via.why}
     if plan.via.through_api:
-        whys |= {TASK_RUN.name: NO_GUARD, ARTIFACT.name: NO_GUARD}
-    for table, why in whys.items():
-        if plan.rows.get(table):
-            report = report.with_table(replace(report.table(table), strategy_why=why))
-    return report
+        found |= {TASK_RUN.name: NO_GUARD, ARTIFACT.name: NO_GUARD}
+    return {table: why for table, why in found.items() if plan.rows.get(table)}
 
 
-def went(report: Report, ways: Iterable[str] = (), why: str = "") -> Report:
-    """Note in which ways flow runs went after all, or why some went in another than planned."""
-    told = dict(report.delete_via)
+def went(planned: Mapping[str, Any], ways: Iterable[str] = (), why: str = "") -> dict[str, Any]:
+    """Return the way of flow runs as it was after all, and why some went in another.
+
+    Args:
+        planned: the way as the report has it so far.
+        ways: in which flow runs went.
+        why: some went in another way than planned.
+    """
     known = [way for way in ("api", "sql") if way in ways]
-    if told and known:
-        told["way"] = "mixed" if len(known) > 1 else known[0]
-    if told and why:
-        told["why"] = f"{told['why']}; {why}"
-    return replace(report, delete_via=told)
+    changed = dict(planned)
+    if planned and known:
+        changed["way"] = "mixed" if len(known) > 1 else known[0]
+    if planned and why:
+        changed["why"] = f"{planned['why']}; {why}"
+    return changed
 
 
 def sentence(report: Mapping[str, Any]) -> str:
@@ -48,8 +51,8 @@ def sentence(report: Mapping[str, Any]) -> str:
     Args:
         report: as its JSON stands, perhaps of a version before that key.
     """
-    told = report.get("delete_via")
-    if not told or not report["deleted"].get(FLOW_RUN.name):
+    via = report.get("delete_via")
+    if not via or not report["deleted"].get(FLOW_RUN.name):
         return ""
     go = "would go" if report.get("check_mode") else "went"
-    return f"flow runs {go} {_WAYS.get(told['way'], told['way'])}: {told['why']}"
+    return f"flow runs {go} {_WAYS.get(via['way'], via['way'])}: {via['why']}"

@@ -37,7 +37,8 @@ def _added(report: Report, event: Event) -> Report:
         case TableDone(table=str(name), rows=rows):
             done = report.table(name).done(event, check=report.check_mode)
             if name == FLOW_RUN.name:
-                report = delete_via.went(report, event.ways)
+                via = delete_via.went(report.delete_via, event.ways)
+                report = replace(report, delete_via=via)
             # A table of which nothing went is in the report only where the step says so.
             return report.with_deleted({name: rows} if rows else {}).with_table(done)
         case Rewritten(table=None):
@@ -53,7 +54,8 @@ def _added(report: Report, event: Event) -> Report:
             return replace(report, autovacuum=findings.tuned(report.autovacuum, event))
         case FellBack(table, why):
             if table == FLOW_RUN.name:
-                report = delete_via.went(report, why=why)
+                via = delete_via.went(report.delete_via, why=why)
+                report = replace(report, delete_via=via)
             known = report.table(table)
             told = f"{known.strategy_why}; {why}" if known.strategy_why else why
             return report.with_table(replace(known, strategy_why=told))

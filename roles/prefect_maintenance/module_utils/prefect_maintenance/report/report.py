@@ -243,7 +243,10 @@ class Report:
     def with_plan(self, plan: Plan) -> Report:
         """Note what a step has decided before it changes anything."""
         report = replace(self, plan=self.plan.joined(plan)).with_kept(plan.kept)
-        report = delete_via.planned(report, plan)
+        if plan.via:
+            report = replace(report, delete_via=delete_via.told(plan.via))
+        for table, why in delete_via.reasons(plan).items():
+            report = report.with_table(replace(report.table(table), strategy_why=why))
         for decision in plan.decisions.values():
             report = report._with_decision(decision)
         for name in plan.estimates:

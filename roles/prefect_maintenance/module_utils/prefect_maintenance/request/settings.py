@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,12 +59,14 @@ class Reclaim:
 
     Attributes:
         max_lock: seconds for which a table may be locked against readers or writers.
+        max_seconds: for what would have to begin again when a window closes before its end.
     """
 
     mode: str
     min_bytes: int
     min_percent: int
     max_lock: float = 1.0
+    max_seconds: float = math.inf
 
 
 @dataclass(frozen=True)

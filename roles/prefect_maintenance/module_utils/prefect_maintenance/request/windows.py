@@ -15,7 +15,7 @@ from .values import given, short
 
 KINDS = ("allow", "deny")
 _KEYS = ("cron", "duration", "timezone", "kind")
-_LONGEST = timedelta(days=7)
+LONGEST = timedelta(days=7)
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:\d{1,9}d)?(?:\d{1,9}h)?(?:\d{1,9}m)?(?:\d{1,9}s)?|\d{1,9}")
 
@@ -107,7 +107,7 @@ def _duration(told: Any, which: str) -> timedelta:
             raise refused
         parts = re.findall(r"(\d+)([dhms]?)", text)
         told = sum(int(number) * _UNITS[unit or "s"] for number, unit in parts)
-    if not 1 <= told <= _LONGEST.total_seconds():
+    if not 1 <= told <= LONGEST.total_seconds():
         raise refused
     return timedelta(seconds=told)
 

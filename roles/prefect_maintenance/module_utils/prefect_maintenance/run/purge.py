@@ -31,7 +31,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             if any(plan.rows.values()) or not session.proven:
                 session.prove()
             room = session.disks.look()
-            plan = with_decisions(database, plan, settings.purge_strategy, settings.reclaim, room)
+            plan = with_decisions(database, plan, settings.purge_strategy, session.wanted, room)
             plan = session.with_pages(plan)
             session.require_room(plan)
             session.report = session.report.with_plan(plan)

@@ -109,7 +109,7 @@ def _give_back(session: Session, ledger: Ledger) -> None:
         deleted=session.report.deleted,
         rewritten=_rewritten(session),
         lock_timeout=session.settings.limits.lock_timeout,
-        wanted=session.settings.reclaim,
+        wanted=session.wanted,
         disks=session.disks,
         pace=session.pace,
         ledger=ledger,
@@ -125,7 +125,7 @@ def _planned(session: Session, deleted: Mapping[str, int], rewritten: Mapping[st
     """Plan the reclaim; returns the report with it, and with what cannot come back."""
     plan = plan_reclaim(
         session.database,
-        session.settings.reclaim,
+        session.wanted,
         deleted,
         rewritten,
         before=int(session.report.database["bytes_before"]),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..database import privileges
@@ -19,11 +20,13 @@ from ..execute.ledger import Ledger
 from ..measure import disk_space, leftovers
 from ..measure.disk_space import Disks, NoRoom
 from ..measure.examine import Server, examine
+from ..measure.integrity import require_intact
 from ..measure.room import Free, for_deletes
 from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
 from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
-from ..pace.single_writer import single_writer
+from ..pace.single_writer import SingleWriter
+from ..pace.windows import seconds_left
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
 from ..plan.plan import Plan, joined
@@ -31,7 +34,7 @@ from ..plan.rules import Rules
 from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
-from ..request.settings import Settings
+from ..request.settings import Reclaim, Settings
 from .throttled import throttled
 
 if TYPE_CHECKING:
@@ -88,6 +91,12 @@ class Session:
         prove_same_server(api, self.database, write=write)
         self.report = self.report.with_api(api.url, version, api.vacuum_service())
 
+    @cached_property
+    def wanted(self) -> Reclaim:
+        """What becomes of the space, with the time that the windows leave for it."""
+        left = seconds_left(self.settings.limits.windows, now())
+        return replace(self.settings.reclaim, max_seconds=left)
+
     @property
     def proven(self) -> bool:
         """Whether a step before has proved whose database this is."""
@@ -134,7 +143,7 @@ class Session:
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
         error: MaintenanceError | None = None
-        governors = (single_writer,) if not self.database.is_postgresql else ()
+        governors = () if self.database.is_postgresql else (SingleWriter(self.database),)
         try:
             with (
                 throttled(self.database, self.settings, self.pace, proven=self.proven),
@@ -219,6 +228,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
         SettingsError: the reference time lies in the future.
         MaintenanceError: the database cannot be reached, is none that the tool knows, or its
             clock is far from this machine's.
+        Corrupt: the file of an SQLite database is damaged.
     """
     began = time.monotonic()
     with connect(settings.db_url, settings.limits.lock_timeout, pace.events) as database:
@@ -230,6 +240,10 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
         require_sound(database, settings.cutoffs.reference)
         report = Report.resume(settings, now())
         report = report.with_server(server, database_bytes(database))
+        # Once a run: the steps before have told.
+        if not database.is_postgresql and not report.database.get("intact"):
+            require_intact(database)
+            report = report.with_database(intact=True)
         if first:
             report = report.with_warnings(blind_spots(database))
         pace.events(StepStarted(step))

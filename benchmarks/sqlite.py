@@ -1,0 +1,175 @@
+"""Writes and reads of a real server on SQLite while its file is purged, and while it is not.
+
+The clients retry nothing, unlike Prefect's, so every answer that is no success is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import statistics
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.settings import Settings
+from prefect_maintenance.run.line import STEPS
+
+from lab import backlog
+from lab.environments import ROOT
+from lab.server import PrefectServer, migrate
+
+# What a write of the server may take, of twenty the slowest.
+GOAL_MS = 200
+_EVERY = 0.5
+_STEPS = ("purge", "delete", "vacuum")
+
+
+def main() -> None:
+    """Print what the server's writes take while it is idle, and during each step."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, default=300_000)
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="prefect-lab-sqlite-") as folder:
+        path = Path(folder) / "prefect.db"
+        url = f"sqlite:///{path}"
+        migrate(url)
+        with PrefectServer(url) as server:
+            server.run(ROOT / "lab" / "flows.py", "2")
+            backlog.settle(url)
+        backlog.age_and_multiply(url, asked.rows)
+        with PrefectServer(url) as server:
+            with writing(server) as answers:
+                time.sleep(5)
+            show("idle", 5, answers)
+            for step in _STEPS:
+                _measure(step, server, path)
+
+
+def _measure(step: str, server: PrefectServer, path: Path) -> None:
+    request = {"db_url": server.db_url, "run_delete_via": "sql", "vacuum_min_bytes": 0}
+    with writing(server) as answers:
+        began = time.monotonic()
+        outcome = STEPS[step](Settings.parse(request, check=False), Pace())
+        took = time.monotonic() - began
+    assert outcome.error is None, outcome.error
+    show(step, took, answers)
+    gone = sum(outcome.report.deleted.values())
+    print(f"    {gone:,} rows gone so far, the file has {path.stat().st_size / 1e6:.0f} MB")
+
+
+@dataclass
+class Answers:
+    """What the server answered to requests of one kind, and in how many milliseconds."""
+
+    took: list[float] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+
+
+def show(what: str, seconds: float, answers: Mapping[str, Answers]) -> None:
+    """Print the latencies of each kind of request."""
+    print(f"{what}, {seconds:.1f} s")
+    for kind, found in answers.items():
+        p95 = statistics.quantiles(found.took, n=20)[-1] if len(found.took) > 1 else found.took[0]
+        print(
+            f"    {kind:10} {len(found.took):4} requests, {len(found.failed):3} failed "
+            f"{sorted(set(found.failed))}; p50 {statistics.median(found.took):5.0f} ms, "
+            f"p95 {p95:5.0f}, max {max(found.took):5.0f}"
+        )
+
+
+@contextmanager
+def writing(server: PrefectServer) -> Iterator[dict[str, Answers]]:
+    """Let clients write and read until the end of the block; the answers are there afterwards."""
+    clients = {"runs": _Runs, "logs": _Logs, "artifacts": _Artifacts, "reads": _Reads}
+    over = threading.Event()
+    answers: dict[str, Answers] = {}
+    threads = []
+    for kind, client in clients.items():
+        made = client(server, over, answers)
+        threads.append(threading.Thread(target=made.work, args=(kind,)))
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+class _Client:
+    """One client with a connection of its own, two turns a second."""
+
+    def __init__(
+        self, server: PrefectServer, over: threading.Event, answers: dict[str, Answers]
+    ) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        self._over = over
+        self._answers = answers
+        self.flow = self.post("", "/flows/", {"name": "measured"})["id"]
+
+    def work(self, kind: str) -> None:
+        """Make requests until it is over."""
+        while not self._over.wait(_EVERY):
+            self.once(kind)
+
+    def once(self, kind: str) -> None:
+        """Make the requests of one turn."""
+        raise NotImplementedError
+
+    def post(self, kind: str, path: str, body: Any) -> Any:
+        """Make a request and note what came; nothing when it failed."""
+        began = time.monotonic()
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", f"/api{path}", json.dumps(body), headers)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        if kind:
+            found = self._answers.setdefault(kind, Answers())
+            found.took.append(1000 * (time.monotonic() - began))
+            if answer.status >= 400:
+                found.failed.append(answer.status)
+                # The server closes the connection after some of its errors, and says so late.
+                self._connection.close()
+                return None
+        return json.loads(text) if text else None
+
+
+class _Runs(_Client):
+    def once(self, kind: str) -> None:
+        state = {"type": "PENDING", "name": "Pending"}
+        run = self.post("create run", "/flow_runs/", {"flow_id": self.flow, "state": state})
+        for name in ("RUNNING", "COMPLETED") if run else ():
+            told = {"state": {"type": name, "name": name.title()}}
+            self.post("set state", f"/flow_runs/{run['id']}/set_state", told)
+
+
+class _Logs(_Client):
+    def once(self, kind: str) -> None:
+        line = {"name": "l", "level": 20, "message": "a line", "flow_run_id": str(uuid.uuid4())}
+        line["timestamp"] = datetime.now(UTC).isoformat()
+        self.post(kind, "/logs/", [line] * 20)
+
+
+class _Artifacts(_Client):
+    def once(self, kind: str) -> None:
+        self.post(kind, "/artifacts/", {"key": "measured", "type": "markdown", "data": "x"})
+
+
+class _Reads(_Client):
+    def once(self, kind: str) -> None:
+        self.post(kind, "/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 20})
+
+
+if __name__ == "__main__":
+    main()
