@@ -89,7 +89,9 @@ def test_a_table_that_others_refer_to_is_rewritten_only_as_the_mode_allows(
     run_step("purge", reclaiming(url))
     spared = run_step("vacuum", reclaiming(url, vacuum="rewrite"))
     log = next(t for t in spared.report.tables if t.name == "log")
-    assert (log.reclaim, spared.changed) == ("plain", False)
+    assert log.reclaim == "plain"
+    # What may be built anew beside everybody's work is.
+    assert {one.problem for one in spared.report.indexes if one.done} == {"bloated"}
     assert "a foreign key leads to or from it" in log.reclaim_why
     with pytest.raises(Unsupported, match="pg_repack in this database"):
         run_step("vacuum", reclaiming(url, vacuum="repack"))

@@ -57,9 +57,8 @@ class Report:
         reference_time: the instant that every cutoff is counted back from.
         server: address and version of the Prefect API, and the settings of Prefect's own vacuum
             service (`db_vacuum`); empty where the run had no API.
-        database: dialect, version, revision of Prefect's schema, and `bytes_before` and
-            `bytes_after` of the whole database; of an SQLite file also what became of its space;
-            `disks`, what is free for it on another host, where that was looked up.
+        database: dialect, version, revision of Prefect's schema, `bytes_before`, `bytes_after`,
+            `disks` as found on another host; of an SQLite file what became of its space.
         policy: days of retention by entity, and the states whose flow runs may go.
         cutoffs: by entity, the instant before which it may go.
         deleted: rows that left each table, however they went; in a check those that would go.

@@ -244,7 +244,8 @@ WORK = Group(
             "db_free_bytes",
             "int",
             "Bytes that are free on the disk of a database whose host nobody can look at, such as "
-            "a managed one.",
+            "a managed one; V(0) when nobody knows.",
+            default=0,
             bounds=(0, 2**63 - 1),
             modules=STEPS,
             entries=WHOLE,
