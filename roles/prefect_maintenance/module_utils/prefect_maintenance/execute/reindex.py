@@ -37,7 +37,8 @@ WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
        OR (l.locktype = 'virtualxid' AND a.datname = current_database()
            AND a.backend_xmin IS NOT NULL))
 """
-_PAUSE = 0.05
+# Between two looks who is still there; each pause is twice as long as the one before.
+_FIRST_PAUSE, _LAST_PAUSE = 0.002, 0.05
 _BYTES = "SELECT pg_relation_size(to_regclass(:i))"
 
 
@@ -114,6 +115,7 @@ def _outlive_others(database: Database, table: str, lock_timeout: float) -> None
         LockTimeout: somebody is still there after the time allowed.
     """
     began = told = time.monotonic()
+    pause = _FIRST_PAUSE
     there: dict[str, str] | None = None
     while True:
         now = dict(database.rows(_OTHERS, t=table))
@@ -125,7 +127,8 @@ def _outlive_others(database: Database, table: str, lock_timeout: float) -> None
         if told - began > lock_timeout:
             who = ", ".join(sorted(set(there.values())))
             raise LockTimeout(f"{who} uses {table}, or keeps a snapshot; run again")
-        time.sleep(_PAUSE)
+        time.sleep(pause)
+        pause = min(2 * pause, _LAST_PAUSE)
 
 
 def _removed(database: Database, table: str, lock_timeout: float) -> list[str]:
