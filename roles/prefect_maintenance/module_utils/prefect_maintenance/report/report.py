@@ -11,7 +11,6 @@ from ..catalogue import TABLES
 from ..errors import MaintenanceError, Stopped
 from ..measure.autovacuum import Setting
 from ..measure.blockers import Blocker
-from ..measure.disk import Disk
 from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
@@ -191,17 +190,10 @@ class Report:
         for growth in found:
             days.append(growth.days)
             report = report.with_table(report.table(growth.table).grown(growth))
-        return report._foreknown(days_measured=round(max(days), 1) if days else None)
+        return report.with_basis(days_measured=round(max(days), 1) if days else None)
 
-    def with_disk(self, disk: Disk | None) -> Report:
-        """Note the disk that the database lies on, where it can be seen."""
-        return self._foreknown(disk=asdict(disk) if disk else None)
-
-    def with_makers(self, **makers: list[dict[str, Any]]) -> Report:
-        """Note which flows and types of events make the most rows."""
-        return self._foreknown(makers=makers)
-
-    def _foreknown(self, **measured: Any) -> Report:
+    def with_basis(self, **measured: Any) -> Report:
+        """Note what the forecast rests on."""
         return replace(self, forecast={**self.forecast, **measured})
 
     def with_kept(self, kept: Iterable[Kept]) -> Report:
