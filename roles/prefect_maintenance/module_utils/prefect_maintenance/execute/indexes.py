@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from ..database.connection import Database
 from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..events import IndexRebuilt, Progress
-from ..measure import disk_space, leftovers
+from ..measure import leftovers
+from ..measure.disk_space import Disks, require_for_index
 from ..pace.pace import Pace
 from ..plan.indexes import IndexChoice
 from .ledger import Ledger
@@ -22,7 +23,7 @@ WHERE x.indrelid = to_regclass(:t) AND i.relname = :i
 
 
 def mend(
-    database: Database,
+    disks: Disks,
     choices: Iterable[IndexChoice],
     lock_timeout: float,
     pace: Pace,
@@ -40,8 +41,8 @@ def mend(
             continue
         with ledger.working_on(one.table):
             try:
-                disk_space.require(database, one.table, one.bytes - one.gives_back)
-                _mend(database, one, lock_timeout, pace, ledger)
+                require_for_index(disks, one.table, one.bytes - one.gives_back)
+                _mend(disks.database, one, lock_timeout, pace, ledger)
             except (ConnectionFailed, Stopped):
                 raise
             except MaintenanceError as error:

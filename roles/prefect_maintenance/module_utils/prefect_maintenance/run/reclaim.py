@@ -141,4 +141,4 @@ def _give_back(session: Session, rows: Mapping[str, int], ledger: Ledger) -> Non
     refresh_statistics(job)
     indexes = _with_plan(session, {}, {}, rows)
     reclaim(job, session.report.plan.reclaim)
-    mend(database, indexes, job.lock_timeout, job.pace, ledger)
+    mend(job.disks, indexes, job.lock_timeout, job.pace, ledger)
