@@ -98,7 +98,8 @@ def maintenance(
         states: Terminal states whose flow runs may go.
         purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
-        api_budget: Seconds that deleting through the API may take with auto; the rest goes by SQL.
+        api_budget: Seconds that deleting through the API may take with run_delete_via=auto; what
+            takes longer is deleted in the database.
         vacuum: How space is given back; auto rewrites the tables that pass both thresholds.
         vacuum_min_bytes: A table is rewritten only when at least so many bytes come back.
         vacuum_min_percent: A table is rewritten only when at least so many percent come back.
