@@ -70,7 +70,7 @@ def test_a_call_grows_until_it_lasts_as_long_as_reads_can_bear() -> None:
     server.run_seconds = IDLE / 100
     assert list(sizes(server, server.pace(), 20))[-1] == 50
     server.run_seconds = 1.0
-    assert list(sizes(server, server.pace(), 20))[-1] == 5
+    assert list(sizes(server, server.pace(), 20))[-1] == 1
 
 
 def test_a_call_is_never_larger_than_was_asked_for() -> None:

@@ -14,7 +14,7 @@ from ..pace.governors import Answer, Moment, Wait
 # Reads may take so many times what they take while the server is left alone.
 SLOWER = 3
 # Runs of one call: at first, and at least.
-FIRST, _SMALLEST = 10, 5
+FIRST, _SMALLEST = 5, 1
 # How much larger or smaller the next call may be.
 _GROW, _SHRINK = 1.25, 0.5
 _IDLE_READS, _LOOKS = 10, 2
@@ -135,4 +135,4 @@ class ApiPace:
         factor = bearable / seconds if seconds else _GROW
         wanted = self.size * max(_SHRINK, min(_GROW, factor))
         grown = math.ceil(wanted) if factor > 1 else math.floor(wanted)
-        self.size = max(min(_SMALLEST, self.most), min(self.most, grown))
+        self.size = max(_SMALLEST, min(self.most, grown))
