@@ -21,7 +21,7 @@ from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
 from .estimated import as_json, measured
-from .findings import IndexState
+from .findings import IndexState, mended, read
 from .plain import with_forecast
 from .tables import TableReport
 from .verdict import Need
@@ -140,9 +140,7 @@ class Report:
             waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
-            blockers=tuple(Blocker(**one) for one in so_far.get("blockers", ())),
-            indexes=tuple(IndexState(**one) for one in so_far.get("indexes", ())),
-            autovacuum=tuple(Setting(**one) for one in so_far.get("autovacuum", ())),
+            **read(so_far),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -150,7 +148,6 @@ class Report:
         told = {
             **asdict(self),
             "plan": self.plan.as_json(),
-            "remedies": [asdict(one) for one in self.remedies],
             "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
         return with_forecast({**told, "measured": measured(told)})
@@ -291,5 +288,4 @@ class Report:
         """Whether rows went, or space came back, in any step of this run."""
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
-        better = any(one.done for one in self.indexes) or any(one.set for one in self.autovacuum)
-        return (gone or better) and not self.check_mode
+        return (gone or mended(self.indexes, self.autovacuum)) and not self.check_mode
