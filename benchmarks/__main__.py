@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from lab.environments import NEWEST, ROOT
 
-from . import api, peers, plot, purge
+from . import peers, plot, purge, sections
 from .backlog import Size
-from .measure import Trial, machine, median, ratio, table
+from .goals import Goal, at_most, times_faster, times_of
+from .measure import Trial, figures, machine, median, ratio
 from .peers import Peer
+from .results import Results
 
 RESULTS = ROOT / "docs" / "benchmarks.md"
 # The batch sizes of Prefect's vacuum: its default, and the largest that helps it.
 _DEFAULT, _LARGE = 200, 10_000
-
-
-@dataclass
-class Results:
-    """The document so far; written after every section, so that a stop loses nothing."""
-
-    path: Path
-    lines: list[str]
-    bars: dict[str, Sequence[Trial]] = field(default_factory=dict)
-
-    def section(self, title: str, trials: Sequence[Trial], told: Mapping[str, str]) -> None:
-        """Add a table and what it says."""
-        added = ["", f"## {title}", "", *table(trials, trials[0].contender), ""]
-        added += [f"- {label}: {text}" for label, text in told.items()]
-        self.lines += added
-        print("\n".join(added), flush=True)
-        self.path.parent.mkdir(exist_ok=True)
-        self.path.write_text("\n".join(self.lines) + "\n")
+_TENTH = "10% by deletes"
 
 
 def main() -> None:
@@ -43,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", type=int, default=4_000_000, help="rows of log")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--only", choices=("log", "load", "runs", "large", "events", "api"))
+    parser.add_argument(
+        "--only", choices=("log", "load", "runs", "large", "events", "whole", "api")
+    )
     asked = parser.parse_args()
     results = Results(
         RESULTS if asked.only is None else RESULTS.with_name(f"benchmarks-{asked.only}.md"),
@@ -64,8 +49,8 @@ def main() -> None:
             for name, measured in (("log", _log), ("load", _load), ("runs", _runs)):
                 if asked.only in (None, name):
                     measured(results, backlog, asked.repetitions)
-    for section, alone in (("large", _large), ("events", _events), ("api", _api)):
-        if asked.only in (None, section):
+    for alone in (sections.large, sections.events, sections.whole, sections.api):
+        if asked.only in (None, alone.__name__):
             alone(results, asked.logs, asked.repetitions)
     plot.bars(results.bars, results.path.with_suffix(".svg"))
 
@@ -88,12 +73,15 @@ def _log(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
         f"{ratio(trials, 'usual loop', 'project, by deletes', 'seconds'):.1f} times faster in all, "
         f"{ratio(trials, 'usual loop', 'project, by deletes', 'deletion s'):.1f} times the deletion"
     )
-    results.section(title, trials, told)
+    goals = _log_goals("90 %", trials, 10, 1.25)
+    results.section(title, trials, told, goals)
     results.bars[f"90 % of {rows} go"] = trials
 
     few = {n: p for n, p in contenders.items() if n not in ("project, by deletes",)}
     trials = purge.turns(backlog, few, 0.99, repetitions, ("log",))
-    results.section(f"Purge 99 % of {rows} and give the space back", trials, _log_told(trials))
+    goals = _log_goals("99 %", trials, 25, 2)
+    told = _log_told(trials)
+    results.section(f"Purge 99 % of {rows} and give the space back", trials, told, goals)
     results.bars[f"99 % of {rows} go"] = trials
 
     trials = [
@@ -102,9 +90,24 @@ def _log(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
         for share in (0.1, 0.01)
         for cutoff in (purge.cutoff_for(share),)
     ]
-    rate = 1 / median(trials, "10% by deletes", "us a row")
-    told = {"rows a second": f"{rate:.2f} million where 10 % go"}
-    results.section(f"A small share of {rows}, space left for reuse", trials, told)
+    results.section(
+        f"A small share of {rows}, space left for reuse",
+        trials,
+        {},
+        [
+            at_most("10 % by deletes, a row", trials, _TENTH, "us a row", 1 / 1.2, "microseconds"),
+            at_most("10 % by deletes, a row", trials, _TENTH, "pages a row", 1.2, "pages"),
+            at_most("10 % by deletes, a row", trials, _TENTH, "WAL bytes a row", 350, "bytes"),
+        ],
+    )
+
+
+def _log_goals(gone: str, trials: Sequence[Trial], loop: float, floor: float) -> list[Goal]:
+    what = f"purge and shrink `log`, {gone} go, against the"
+    return [
+        times_faster(f"{what} usual loop and VACUUM FULL", trials, "usual loop", loop),
+        times_of(f"{what} floor", trials, "floor", floor),
+    ]
 
 
 def _log_told(trials: Sequence[Trial]) -> dict[str, str]:
@@ -134,12 +137,18 @@ def _load(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
         for _ in range(repetitions)
         for name, peer in contenders.items()
     ]
+    slowest, idle = (max(figures(trials, who, "write max ms")) for who in ("project", "nobody"))
     told = {
-        "slowest write": f"{max(_all(trials, 'project', 'write max ms')):.0f} ms with the project, "
-        f"{max(_all(trials, 'nobody', 'write max ms')):.0f} ms with nobody at work",
+        "slowest write": f"{slowest:.0f} ms with the project, {idle:.0f} ms with nobody at work",
         "lost": "no row, no request failed",
     }
-    results.section("1000 rows a second written and 20 reads meanwhile, 90 % go", trials, told)
+    limit = max(100.0, 2 * idle)
+    goals = [
+        at_most(f"slowest write, {name}", trials, name, "write max ms", limit, "ms")
+        for name in ("project", "project, by deletes")
+    ]
+    title = "1000 rows a second written and 20 reads meanwhile, 90 % go"
+    results.section(title, trials, told, goals)
 
 
 def _runs(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
@@ -156,7 +165,17 @@ def _runs(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
     }
     count = backlog.size.runs // 2
     title = f"Delete {count:,} flow runs with their children and {backlog.size.logs // 2:,} logs"
-    results.section(title, trials, told)
+    goals = [
+        times_faster(
+            f"{count:,} flow runs against Prefect's vacuum at {batch} a batch",
+            trials,
+            _prefects(batch),
+            limit,
+            faster="project, by SQL",
+        )
+        for batch, limit in ((_DEFAULT, 35), (_LARGE, 20))
+    ]
+    results.section(title, trials, told, goals)
     results.bars[f"{count:,} flow runs go"] = trials
 
 
@@ -166,60 +185,6 @@ def _against(trials: Sequence[Trial], batch: int) -> float:
 
 def _prefects(batch: int) -> str:
     return f"Prefect's vacuum, {batch}"
-
-
-def _large(results: Results, logs: int, repetitions: int) -> None:
-    trials = []
-    for times in (1, 4):
-        size = Size(logs=times * logs, runs=times * logs // 100)
-        with purge.Backlog.filled(size) as backlog:
-            contenders = {
-                f"project, {size.logs:,}": purge.project("log"),
-                f"by deletes, {size.logs:,}": purge.project("log", strategy="delete"),
-            }
-            trials += purge.turns(backlog, contenders, 0.9, repetitions, ("log",))
-    told = {
-        f"{way}, four times the rows take": f"{_grown(trials, way, logs):.1f} times as long"
-        for way in ("project", "by deletes")
-    }
-    results.section("Four times the rows, 90 % go", trials, told)
-
-
-def _grown(trials: Sequence[Trial], way: str, logs: int) -> float:
-    return ratio(trials, f"{way}, {4 * logs:,}", f"{way}, {logs:,}", "seconds")
-
-
-def _events(results: Results, logs: int, repetitions: int) -> None:
-    tables = ("event_resources", "events")
-    size = Size(logs=0, events=logs * 15 // 100, runs=1)
-    contenders: dict[str, Peer] = {
-        "project": purge.project(*tables),
-        "usual loop": peers.loop(*tables),
-        _prefects(_LARGE): peers.prefects("events", _LARGE),
-        "floor": peers.floor(*tables),
-    }
-    with purge.Backlog.filled(size) as backlog:
-        trials = purge.turns(backlog, contenders, 0.9, repetitions, tables)
-    faster = f"{ratio(trials, 'usual loop', 'project', 'seconds'):.1f} times"
-    title = f"Purge 90 % of {size.events:,} events and {3 * size.events:,} event resources"
-    results.section(title, trials, {"against the usual loop": faster})
-    results.bars[f"90 % of {size.events:,} events go"] = trials
-
-
-def _api(results: Results, logs: int, repetitions: int) -> None:
-    runs = logs // 200
-    trials = api.run(runs, repetitions)
-    faster = ratio(trials, "one DELETE a run", "project", "ms a run")
-    slowed = ratio(trials, "project", "idle server", "read p95 ms")
-    told = {
-        "runs per second": f"{faster:.1f} times",
-        "the server's read p95": f"{slowed:.1f} times the idle one",
-    }
-    results.section(f"Delete flow runs through the API ({runs:,} runs there)", trials, told)
-
-
-def _all(trials: Sequence[Trial], contender: str, figure: str) -> list[float]:
-    return [trial.figures[figure] for trial in trials if trial.contender == contender]
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ FROM events, generate_series(1, 3) s ORDER BY occurred
 """
 
 
-def fill(cluster: Postgres, database: str, size: Size) -> None:
-    """Fill a database that has Prefect's schema and nothing in it."""
+def fill(cluster: Postgres, database: str, size: Size, *, tasks: bool = True) -> None:
+    """Fill a database that has Prefect's schema and nothing in it; runs have task runs or none."""
     values = {
         "flow": FLOW,
         "days": DAYS,
@@ -86,7 +86,8 @@ def fill(cluster: Postgres, database: str, size: Size) -> None:
     }
     flow = "INSERT INTO flow (id, name) VALUES (%(flow)s, 'bench')"
     for sql in (
-        flow, _RUNS, _RUN_STATES, _TASKS, _TASK_STATES, _LOGS, _EVENTS, _RESOURCES,
+        flow, _RUNS, _RUN_STATES, *((_TASKS, _TASK_STATES) if tasks else ()), _LOGS, _EVENTS,
+        _RESOURCES,
         "VACUUM ANALYZE", "CHECKPOINT",
     ):  # fmt: skip
         cluster.execute(sql, database, values if "%(" in sql else ())

@@ -18,22 +18,37 @@ import psycopg2
 
 from lab.postgres import PASSWORD, Postgres
 
-# Fifty rows twenty times a second, as fifty busy flows log; and as often somebody looks.
-_EVERY, _ROWS = 0.05, 50
-_WRITE = f"""
-INSERT INTO log (id, name, level, message, timestamp)
-SELECT gen_random_uuid(), 'live', 20, 'a line that is written meanwhile', now()
-FROM generate_series(1, {_ROWS})
-"""
+# Twenty times a second somebody writes, and as often somebody looks.
+_EVERY = 0.05
 _READ = """
 SELECT * FROM log WHERE flow_run_id = md5('r' || %s)::uuid ORDER BY timestamp DESC LIMIT 200
 """
+
+
+@dataclass(frozen=True)
+class Write:
+    """What is written each time, and how many logs named "live" that adds."""
+
+    sql: str
+    rows: int
+
+
+# As fifty busy flows log.
+LOGS = Write(
+    """
+INSERT INTO log (id, name, level, message, timestamp)
+SELECT gen_random_uuid(), 'live', 20, 'a line that is written meanwhile', now()
+FROM generate_series(1, 50)
+""",
+    50,
+)
 
 
 @dataclass
 class Latencies:
     """Milliseconds of each request, and what was written, once the load has ended."""
 
+    written: Write
     write: list[float] = field(default_factory=list)
     read: list[float] = field(default_factory=list)
     errors: int = 0
@@ -41,7 +56,7 @@ class Latencies:
     @property
     def rows(self) -> int:
         """Rows that were written."""
-        return _ROWS * len(self.write)
+        return self.written.rows * len(self.write)
 
     def figures(self) -> dict[str, float]:
         """Return the percentiles that people feel."""
@@ -55,13 +70,13 @@ class Latencies:
 
 
 @contextmanager
-def load(cluster: Postgres, database: str, runs: int) -> Iterator[Latencies]:
+def load(cluster: Postgres, database: str, runs: int, written: Write = LOGS) -> Iterator[Latencies]:
     """Write and read until the end of the block; the latencies are there afterwards."""
     over, queue = Event(), Queue()  # type: ignore[var-annotated]
-    found = Latencies()
+    found = Latencies(written)
     workers = [
-        Process(target=_client, args=(cluster.port, database, kind, runs, over, queue))
-        for kind in ("write", "read")
+        Process(target=_client, args=(cluster.port, database, sql, runs, over, queue))
+        for sql in (written.sql, _READ)
     ]
     for worker in workers:
         worker.start()
@@ -81,7 +96,8 @@ def load(cluster: Postgres, database: str, runs: int) -> Iterator[Latencies]:
             worker.join()
 
 
-def _client(port: int, database: str, kind: str, runs: int, over: Flag, queue: Queue) -> None:  # type: ignore[type-arg]
+def _client(port: int, database: str, sql: str, runs: int, over: Flag, queue: Queue) -> None:  # type: ignore[type-arg]
+    kind = "read" if sql == _READ else "write"
     connection = psycopg2.connect(
         host="127.0.0.1", port=port, user="postgres", password=PASSWORD, dbname=database
     )
@@ -90,9 +106,9 @@ def _client(port: int, database: str, kind: str, runs: int, over: Flag, queue: Q
     errors = 0
     with connection.cursor() as cursor:
         act: Callable[[int], None] = (
-            (lambda _: cursor.execute(_WRITE))
+            (lambda _: cursor.execute(sql))
             if kind == "write"
-            else (lambda n: cursor.execute(_READ, [1 + n % runs]))
+            else (lambda n: cursor.execute(sql, [1 + n % runs]))
         )
         act(0)
         queue.put(kind)

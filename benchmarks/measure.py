@@ -72,9 +72,12 @@ def machine() -> str:
 
 def median(trials: Sequence[Trial], contender: str, figure: str) -> float:
     """Return the median of a figure of one contender."""
-    return statistics.median(
-        trial.figures[figure] for trial in trials if trial.contender == contender
-    )
+    return statistics.median(figures(trials, contender, figure))
+
+
+def figures(trials: Sequence[Trial], contender: str, figure: str) -> list[float]:
+    """Return a figure of each trial of one contender, in their order."""
+    return [trial.figures[figure] for trial in trials if trial.contender == contender]
 
 
 def _cell(values: Sequence[float], reference: Sequence[float], *, own: bool) -> str:

@@ -66,19 +66,21 @@ class Backlog:
             figures["final MiB"] = self.cluster.execute(f"SELECT {size}", database)[0][0] / 2**20
             return Trial(name, figures)
 
-    def under_load(self, name: str, peer: Peer | None, cutoff: datetime) -> Trial:
+    def under_load(
+        self, name: str, peer: Peer | None, cutoff: datetime, write: live.Write = live.LOGS
+    ) -> Trial:
         """Let one contender work while others write and read; without one, they do so alone.
 
         Raises:
             RuntimeError: a request failed, or a row that was written is not there.
         """
         with self.copy() as database:
-            with live.load(self.cluster, database, self.size.runs) as latencies:
+            with live.load(self.cluster, database, self.size.runs, write) as latencies:
                 figures = peer(self.cluster, database, cutoff) if peer else _idle()
             there = "SELECT count(*) FROM log WHERE name = 'live'"
             found = self.cluster.execute(there, database)[0][0]
             # One write came before the clock began.
-            lost = latencies.rows + 50 - found
+            lost = latencies.rows + write.rows - found
             if latencies.errors or lost:
                 raise RuntimeError(f"{name}: {latencies.errors} errors, {lost} rows lost")
             locked = {"lock ms": figures["lock ms"]} if "lock ms" in figures else {}
@@ -117,13 +119,13 @@ def project(*tables: str, strategy: str = "auto", vacuum: str = "auto") -> Peer:
     """
 
     def run(cluster: Postgres, database: str, cutoff: datetime) -> dict[str, float]:
-        asked = _asked(cluster, database, cutoff, ("logs", "events"))
+        asked = asked_of(cluster, database, cutoff, ("logs", "events"))
         asked |= {"purge_strategy": strategy, "vacuum": vacuum}
         started = time.monotonic()
-        purged = _step("purge", asked)
+        purged = step("purge", asked)
         seconds = time.monotonic() - started
         before = _seconds(purged, tables)
-        done = _step("vacuum", {**asked, "report": purged})
+        done = step("vacuum", {**asked, "report": purged})
         reclaim = _seconds(done, tables) - before
         locks = [table["lock_ms_max"] for table in done["tables"] if table["name"] in tables]
         return {
@@ -144,28 +146,35 @@ def project_rate(table: str) -> Peer:
             FROM pg_statio_all_tables WHERE relname = '{table}'
         """
         before = cluster.execute(touched, database)[0][0]
-        asked = _asked(cluster, database, cutoff, ("logs", "events"))
-        report = _step("purge", {**asked, "vacuum": "plain"})
+        asked = asked_of(cluster, database, cutoff, ("logs", "events"))
+        report = step("purge", {**asked, "vacuum": "plain"})
         time.sleep(1.0)  # until the statistics are written
         pages = cluster.execute(touched, database)[0][0] - before
         seconds = _seconds(report, (table,))
         rows = report["deleted"][table]
-        return {"seconds": seconds, "us a row": 1e6 * seconds / rows, "pages a row": pages / rows}
+        wal = sum(t["wal_bytes"] for t in report["tables"] if t["name"] == table)
+        return {
+            "seconds": seconds,
+            "us a row": 1e6 * seconds / rows,
+            "pages a row": pages / rows,
+            "WAL bytes a row": wal / rows,
+        }
 
     return run
 
 
 def project_runs(cluster: Postgres, database: str, cutoff: datetime) -> dict[str, float]:
     """Delete flow runs by SQL, with all that hangs on them, plan included."""
-    asked = _asked(cluster, database, cutoff, ("flow_runs",))
+    asked = asked_of(cluster, database, cutoff, ("flow_runs",))
     started = time.monotonic()
-    _step("delete", {**asked, "run_delete_via": "sql"})
+    step("delete", {**asked, "run_delete_via": "sql"})
     return {"seconds": time.monotonic() - started}
 
 
-def _asked(
+def asked_of(
     cluster: Postgres, database: str, cutoff: datetime, entities: tuple[str, ...]
 ) -> dict[str, Any]:
+    """Return the request by which what is older than the cutoff goes of some entities."""
     return {
         "db_url": cluster.url(database),
         "retention": {**_NEVER, **dict.fromkeys(entities, 1)},
@@ -173,8 +182,13 @@ def _asked(
     }
 
 
-def _step(step: str, asked: dict[str, Any]) -> dict[str, Any]:
-    outcome = STEPS[step](Settings.parse(asked, check=False), Pace())
+def step(name: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """Carry out a step of the engine; returns the report.
+
+    Raises:
+        MaintenanceError: it failed.
+    """
+    outcome = STEPS[name](Settings.parse(asked, check=False), Pace())
     if outcome.error:
         raise outcome.error
     return outcome.report.as_json()

@@ -21,24 +21,57 @@ OLD = NOW - timedelta(days=60)
 YOUNG = NOW - timedelta(days=1)
 
 
+# What somebody answers in place of the server: a status, and headers.
+Instead = tuple[int, dict[str, str]]
+
+
+def pass_all(_path: str) -> Instead | None:
+    """Let the server answer every request."""
+    return None
+
+
 @contextmanager
-def between(server: PrefectServer, at_request: Callable[[], None]) -> Iterator[str]:
-    """Stand between the engine and the server; yields the URL of the API there."""
+def between(
+    server: PrefectServer,
+    at_deletion: Callable[[], None] = lambda: None,
+    instead: Callable[[str], Instead | None] = pass_all,
+) -> Iterator[str]:
+    """Stand between the engine and the server; yields the URL of the API there.
+
+    Args:
+        server: answers what is passed on.
+        at_deletion: called before a deletion is passed on.
+        instead: given the path of each request; may answer it in place of the server, or hang up
+            by an OSError.
+    """
 
     class Passing(BaseHTTPRequestHandler):
         def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            try:
+                answer = instead(self.path)
+            except OSError:
+                self.close_connection = True
+                return
+            if answer:
+                self._answer(answer[0], answer[1], b"{}")
+                return
             if self.command == "DELETE" or self.path.endswith("/bulk_delete"):
-                at_request()
+                at_deletion()
             onward = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
             headers = {**dict(self.headers), "Accept-Encoding": "identity"}
             headers = {k: v for k, v in headers.items() if k != "accept-encoding"}
             onward.request(self.command, self.path, body, headers)
-            answer = onward.getresponse()
-            content = answer.read()
+            told = onward.getresponse()
+            content = told.read()
             onward.close()
-            self.send_response(answer.status)
-            self.send_header("Content-Type", answer.getheader("Content-Type") or "text/plain")
+            kind = told.getheader("Content-Type") or "text/plain"
+            self._answer(told.status, {"Content-Type": kind}, content)
+
+        def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

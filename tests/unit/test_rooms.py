@@ -26,12 +26,14 @@ ROOMS = (
     "execute",
     "report",
     "run",
+    "flow_form",
     "flow",
     "schedule",
 )
 FILES = sorted(ENGINE.rglob("*.py"))
-# What takes longer to import than most steps do: Prefect, and those of our files that need it.
-SLOW = ("prefect", "server.api", "server.proof", "flow")
+# What takes longer to import than most steps do: Prefect, and those of our files that need it or
+# speak HTTP themselves.
+SLOW = ("prefect", "server.api", "server.latency", "server.proof", "flow")
 
 
 def own_name(path: Path) -> str:

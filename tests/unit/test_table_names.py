@@ -33,7 +33,7 @@ REASONS: dict[str, tuple[set[str], str]] = {
         {*RUNS, "log", "events", "event_resources", "artifact", "artifact_collection"},
         "orphans, collections, and logs that go for more than one reason",
     ),
-    "execute/worklist.py": (RUNS, "the order of trees"),
+    "execute/worklist.py": ({"flow_run"}, "the order of trees"),
     "execute/row_guards.py": (RUNS, "trees of runs and subflows, locked whole"),
     "execute/swap.py": ({"flow_run"}, "runs that were revived during a rewrite"),
     "execute/artifact_collections.py": (

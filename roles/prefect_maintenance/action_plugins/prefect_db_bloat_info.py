@@ -81,9 +81,11 @@ class Follower:
         began, parent = time.monotonic(), os.getppid()
         while (answer := self._look())["stdout"].startswith("running"):
             self._say(answer["stdout"].partition("\n")[2].strip() or "starting")
-            # A worker of Ansible outlives the process that a person ends.
+            # A worker of Ansible outlives the process that a person ends. Nobody is left to
+            # take its result: to give it on would keep it waiting for ever.
             if os.getppid() != parent:
-                raise KeyboardInterrupt
+                self.give_up()
+                os._exit(1)
             time.sleep(min(_LATE, max(_SOON, _SHARE * (time.monotonic() - began))))
         said, _, told = answer["stdout"].partition("\n")
         if said.startswith("none"):

@@ -78,6 +78,8 @@ def record(
         status = report.get("status_if_lost", "failed")
     return {
         "status": status,
+        # An end because no window was open is no failure.
+        "goes_on": "" if failure or report.get("errors") else report.get("goes_on", ""),
         "finished": instant,
         "check_mode": check_mode,
         "failure": _printable(" ".join(failure.split())),
@@ -98,7 +100,7 @@ def record(
 def stopped(records: Mapping[str, Mapping[str, Any]], limit: float) -> str:
     """Return why no further wave may begin, or nothing."""
     tried = [one for one in records.values() if one]
-    failed = sum(one["status"] != "ok" for one in tried)
+    failed = sum(not _well(one) for one in tried)
     if 100 * failed <= float(limit) * len(tried):
         return ""
     return (
@@ -149,7 +151,7 @@ def merged(summary: Mapping[str, Any], earlier: str, inventory: Sequence[str]) -
 def artifacts(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of the summary that a job may carry: totals, who failed, what is needed."""
     short, hosts = {k: v for k, v in summary.items() if k != "hosts"}, summary["hosts"]
-    failed = {h["host"]: h["failure"] or h["status"] for h in hosts if h["status"] != "ok"}
+    failed = {h["host"]: h["failure"] or h["status"] for h in hosts if not _well(h)}
     needs = {h["host"]: h["needs"] for h in [h for h in hosts if h["needs"]][:LISTED]}
     return {**short, "failed": failed, "needs": needs}
 
@@ -157,10 +159,14 @@ def artifacts(summary: Mapping[str, Any]) -> dict[str, Any]:
 def lines(summary: Mapping[str, Any]) -> list[str]:
     """Return the summary for people: a line a server, the failed ones last, then the totals."""
     hosts = summary["hosts"]
-    good = [host for host in hosts if host["status"] == "ok"]
-    bad = [host for host in hosts if host["status"] in ("partial", "failed")]
+    good = [host for host in hosts if _well(host)]
+    bad = [h for h in hosts if h["status"] in ("partial", "failed") and not _well(h)]
     quiet = [h for h in good if not h["deleted"] and not h["bytes_given_back"]]
-    quiet = [h for h in quiet if not h["warnings"] and not h.get("overdue") and not h["needs"]]
+    quiet = [
+        h
+        for h in quiet
+        if h["status"] == "ok" and not h["warnings"] and not h.get("overdue") and not h["needs"]
+    ]
     folded = quiet if len(hosts) > LISTED else []
     shown = [host for host in good if host not in folded] + bad
     width = max(6, *(len(host["host"]) for host in shown), 0)
@@ -178,6 +184,9 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
         )
         if host["failure"]:
             found.append(f"  {'':<{width}}  {host['failure']}")
+        if host["goes_on"]:
+            opens = host["goes_on"].replace("T", " ")
+            found.append(f"  {'':<{width}}  goes on in the next window, which opens {opens}")
         for need in host["needs"]:
             found.append(f"  {'':<{width}}  needs you: {need['text']}: {need['do']}")
     if folded:
@@ -191,11 +200,16 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     return [_printable(line) for line in (*found, "", *verdict, f"  {_totals(summary)}")]
 
 
+def _well(host: Mapping[str, Any]) -> bool:
+    """Tell whether nothing failed on a server."""
+    return host["status"] == "ok" or bool(host.get("goes_on"))
+
+
 def _counted(hosts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return how many servers ended how, where retention works, and what all that comes to."""
     counts = {status: sum(host["status"] == status for host in hosts) for status in STATUSES}
     return {
-        "status": "ok" if counts["ok"] == len(hosts) else "failed",
+        "status": "ok" if all(map(_well, hosts)) else "failed",
         "verdict": _verdict(hosts),
         "servers": {"total": len(hosts), **{k.replace(" ", "_"): n for k, n in counts.items()}},
     }
@@ -205,7 +219,7 @@ def _hosts(earlier: str) -> list[dict[str, Any]]:
     """Return the servers of an earlier summary; one that had no time of its own has the file's."""
     try:
         found = json.loads(earlier)
-        own = {"finished": found["finished"], "check_mode": found["check_mode"]}
+        own = {"finished": found["finished"], "check_mode": found["check_mode"], "goes_on": ""}
         return [{**own, **host} for host in found["hosts"]]
     except (ValueError, KeyError, TypeError):
         return []

@@ -77,7 +77,7 @@ def passed(values: Mapping[str, Any], module: str) -> dict[str, Any]:
 def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of the scheduled flow, as numbers where they are numbers."""
     options = [o for o in _engine().request.options.of_flow() if "main" in o.entries]
-    return {o.name: _numbers(o.type, values[PREFIX + o.name]) for o in options}
+    return {o.name: _numbers(o, values[PREFIX + o.name]) for o in options}
 
 
 def judged(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def judged(report: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _numbers(kind: str, value: Any) -> Any:
-    if kind == "dict":
+def _numbers(option: Any, value: Any) -> Any:
+    if option.type == "dict" and option.bounds:
         return {key: int(number) for key, number in value.items()}
-    return {"int": int, "float": float}.get(kind, lambda same: same)(value)
+    return {"int": int, "float": float}.get(option.type, lambda same: same)(value)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

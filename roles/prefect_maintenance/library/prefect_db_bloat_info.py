@@ -92,9 +92,10 @@ options:
   db_free_bytes:
     description:
       - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one.
+        managed one; V(0) when nobody knows.
       - It is 0 or more, at most 9223372036854775807.
     type: int
+    default: 0
   textfile_dir:
     description: Folder on the target from which node_exporter's textfile collector reads; each step
       writes C(prefect_maintenance.prom) there.
@@ -192,10 +193,12 @@ tables:
       bytes_per_day: 48727818
       growth_method: counted over 14 days
 place:
-  description: The folder of the database's files on its own server, or why it is not known.
+  description: The folder of the database's files on its own server, or why it is not known, and
+    the other folders of the server that the work writes to.
   returned: with O(locate), and then nothing else of the database
   type: dict
-  sample: {"path": "/var/lib/postgresql/15/main", "why": ""}
+  sample: {"path": "/var/lib/postgresql/15/main", "why": "", "others":
+    ["/var/lib/postgresql/15/main/pg_wal"]}
 growth:
   description: Deployments and flows whose runs made the most rows, with O(growth_drivers).
   returned: unless the step could not begin
@@ -239,7 +242,7 @@ def main() -> None:
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
             "lock_timeout": {"type": "float", "default": 5.0},
-            "db_free_bytes": {"type": "int"},
+            "db_free_bytes": {"type": "int", "default": 0},
             "textfile_dir": {"type": "path"},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},

@@ -135,29 +135,48 @@ options:
     description:
       - Seconds for which a table may be locked against readers or writers; what would take longer
         is done another way or left, and the report says so.
+      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
+        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0
   throttle:
-    description: Thresholds at which the work waits for the server; what is not named keeps its
-      default.
+    description:
+      - Thresholds at which the work waits for the server; what is not named keeps its default.
+      - A threshold of V(0) or V(null) turns its own off, and V(enabled=false) all of them;
+        C(docs/throttle.md) says what each means and why it is what it is.
+      - Its keys may be V(enabled), V(replica_lag_bytes), V(replica_lag_seconds),
+        V(archive_segments), V(wal_bytes), V(disk_free_percent), V(slot_safe_bytes), V(autovacuum),
+        V(active_sessions), V(api_latency), V(nice), V(batch_seconds), V(give_up).
     type: dict
     default: {}
   limits_file:
-    description: A file on the target whose thresholds replace those of O(throttle) while it exists.
+    description:
+      - A file on the target whose thresholds replace those of O(throttle) while it exists.
+      - It is a JSON object with the same keys, and is read again when it changes, also while the
+        work goes on.
     type: path
   windows:
-    description: When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which
-      is V(allow) or V(deny); without any, always.
+    description:
+      - "When work may go on: C(cron), C(duration), C(timezone) and C(kind); without any, always."
+      - A window opens whenever the five fields of C(cron) come by the clocks of C(timezone), which
+        is V(UTC) unless named, and is open for C(duration), such as V(4h), V(90m) or seconds, at
+        most seven days.
+      - Its C(kind) is V(allow), or V(deny), which beats every V(allow); without any V(allow), all
+        time is allowed that no V(deny) covers.
+      - Outside, a step waits for a window that opens within 15 minutes. Otherwise it does not
+        begin, or ends at the next batch, without a failure, and the report's status is V(partial).
+        A check is made at any time.
     type: list
     elements: dict
     default: []
   db_free_bytes:
     description:
       - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one.
+        managed one; V(0) when nobody knows.
       - It is 0 or more, at most 9223372036854775807.
     type: int
+    default: 0
   max_runtime:
     description:
       - Seconds after which a step stops between two batches and fails; V(0) is no limit.
@@ -295,7 +314,7 @@ def main() -> None:
             "throttle": {"type": "dict", "default": {}},
             "limits_file": {"type": "path"},
             "windows": {"type": "list", "elements": "dict", "default": []},
-            "db_free_bytes": {"type": "int"},
+            "db_free_bytes": {"type": "int", "default": 0},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},

@@ -69,15 +69,20 @@ options:
       - How space is given back; V(auto) rewrites the tables that pass both thresholds.
       - Every mode but V(none) vacuums and analyses every table of the catalogue.
       - V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of
-        milliseconds, and the tables that others refer to with C(VACUUM FULL), which keeps everybody
-        out of one table for its time.
-      - "V(compact) moves the rows at the end of a table to its free space and cuts the end off, in
-        small transactions: it needs hardly any disk and takes longer."
-      - V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long lock, and
-        V(plain) rewrites nothing.
+        milliseconds. A table that others refer to gets C(VACUUM FULL), which keeps everybody out of
+        it for its time, when that fits O(max_lock), else it is compacted; so is any table whose
+        copy does not fit on the disk.
+      - "V(compact) moves the rows at the end of a table to its free pages and cuts the end off, in
+        small transactions: it keeps nobody out and needs hardly any disk, but takes several times
+        as long. Values stored out of line stay where they are."
+      - V(full) uses C(VACUUM FULL) for all of them, however long it keeps everybody out, V(rewrite)
+        only rewrites online, and V(plain) rewrites nothing.
       - V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where the extension
         and its program are there, C(pg_repack) in place of C(VACUUM FULL).
-      - An SQLite file is rewritten as a whole in V(auto) and V(full).
+      - An SQLite file is rewritten as a whole in V(auto) and V(full). With C(auto_vacuum =
+        INCREMENTAL) it gives its free pages back in small steps instead, in V(compact), and in
+        V(auto) where C(VACUUM) would keep writers out for longer than O(max_lock) or its copy does
+        not fit on the disk.
       - Whatever the thresholds, nothing is rewritten for less than its measurement may be wrong by.
     type: str
     choices: [auto, none, plain, full, rewrite, compact, repack]
@@ -105,29 +110,48 @@ options:
     description:
       - Seconds for which a table may be locked against readers or writers; what would take longer
         is done another way or left, and the report says so.
+      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
+        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0
   throttle:
-    description: Thresholds at which the work waits for the server; what is not named keeps its
-      default.
+    description:
+      - Thresholds at which the work waits for the server; what is not named keeps its default.
+      - A threshold of V(0) or V(null) turns its own off, and V(enabled=false) all of them;
+        C(docs/throttle.md) says what each means and why it is what it is.
+      - Its keys may be V(enabled), V(replica_lag_bytes), V(replica_lag_seconds),
+        V(archive_segments), V(wal_bytes), V(disk_free_percent), V(slot_safe_bytes), V(autovacuum),
+        V(active_sessions), V(api_latency), V(nice), V(batch_seconds), V(give_up).
     type: dict
     default: {}
   limits_file:
-    description: A file on the target whose thresholds replace those of O(throttle) while it exists.
+    description:
+      - A file on the target whose thresholds replace those of O(throttle) while it exists.
+      - It is a JSON object with the same keys, and is read again when it changes, also while the
+        work goes on.
     type: path
   windows:
-    description: When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which
-      is V(allow) or V(deny); without any, always.
+    description:
+      - "When work may go on: C(cron), C(duration), C(timezone) and C(kind); without any, always."
+      - A window opens whenever the five fields of C(cron) come by the clocks of C(timezone), which
+        is V(UTC) unless named, and is open for C(duration), such as V(4h), V(90m) or seconds, at
+        most seven days.
+      - Its C(kind) is V(allow), or V(deny), which beats every V(allow); without any V(allow), all
+        time is allowed that no V(deny) covers.
+      - Outside, a step waits for a window that opens within 15 minutes. Otherwise it does not
+        begin, or ends at the next batch, without a failure, and the report's status is V(partial).
+        A check is made at any time.
     type: list
     elements: dict
     default: []
   db_free_bytes:
     description:
       - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one.
+        managed one; V(0) when nobody knows.
       - It is 0 or more, at most 9223372036854775807.
     type: int
+    default: 0
   tune_autovacuum:
     description: Whether the autovacuum settings that would keep the purged tables small are set on
       them, instead of only suggested.
@@ -237,7 +261,7 @@ def main() -> None:
             "throttle": {"type": "dict", "default": {}},
             "limits_file": {"type": "path"},
             "windows": {"type": "list", "elements": "dict", "default": []},
-            "db_free_bytes": {"type": "int"},
+            "db_free_bytes": {"type": "int", "default": 0},
             "tune_autovacuum": {"type": "bool", "default": False},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},

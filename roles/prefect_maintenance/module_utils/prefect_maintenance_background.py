@@ -113,7 +113,7 @@ def _give_on(folder: Path, reader: int, short: float) -> NoReturn:
     else:
         code, told = int(ended), (folder / RESULT).read_bytes()
         _put(2, (folder / ERRORS).read_bytes())
-        # Whoever saw to the end removes the folder too, once the sign of life in it is gone.
+        # Who saw to the end removes the folder too, as soon as the sign of life in it is gone.
         shutil.rmtree(folder, ignore_errors=True)
     _put(1, told)
     # The files of the module itself serve the one that goes on, which removes them.

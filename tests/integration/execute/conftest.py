@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+
 import pytest
+from compacting import RUNS
 from old_logs import with_old_logs
 from prefect_maintenance.execute import copy
 from rewriting import ROWS, fill_logs
 
+from lab.family import fill
 from lab.postgres import Postgres
 
 
@@ -20,6 +25,22 @@ def young(cluster: Postgres, database: str) -> set[str]:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a rewrite copy the rows of a test in more than one piece."""
     monkeypatch.setattr(copy, "_PIECE", 500)
+
+
+@pytest.fixture(scope="session")
+def filled_family(cluster: Postgres, template: str) -> str:
+    """The name of a database from which nine in ten flow runs are gone, the oldest."""
+    cluster.create_database("family", template)
+    fill(cluster, "family", RUNS)
+    return "family"
+
+
+@pytest.fixture
+def family(cluster: Postgres, filled_family: str) -> Iterator[str]:
+    """A copy of that database."""
+    name = f"f_{uuid.uuid4().hex[:12]}"
+    yield cluster.create_database(name, filled_family)
+    cluster.drop_database(name)
 
 
 @pytest.fixture(params=["database", "sqlite_database"])

@@ -50,8 +50,9 @@ def test_a_check_foretells_the_rewrite_that_follows_and_the_next_run_does_nothin
 
 
 def test_no_rewrite_begins_without_room_for_the_copy(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    sqlite_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    url = with_old_logs(sqlite_database)
     run_step("purge", reclaiming(url))
     # Made greater than any disk; a disk that is truly full has a test of its own.
     monkeypatch.setattr(disk_space, "COPIES", 1e9)
@@ -88,7 +89,9 @@ def test_a_table_that_others_refer_to_is_rewritten_only_as_the_mode_allows(
     run_step("purge", reclaiming(url))
     spared = run_step("vacuum", reclaiming(url, vacuum="rewrite"))
     log = next(t for t in spared.report.tables if t.name == "log")
-    assert (log.reclaim, spared.changed) == ("plain", False)
+    assert log.reclaim == "plain"
+    # What may be built anew beside everybody's work is.
+    assert {one.problem for one in spared.report.indexes if one.done} == {"bloated"}
     assert "a foreign key leads to or from it" in log.reclaim_why
     with pytest.raises(Unsupported, match="pg_repack in this database"):
         run_step("vacuum", reclaiming(url, vacuum="repack"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg2
@@ -17,6 +19,7 @@ import pytest
 from maintenance import engine_for, run_step, table, wait_until
 from old_logs import ROWS, reclaiming, with_old_logs
 from prefect_maintenance.errors import StepFailed
+from prefect_maintenance.pace.governors import Stop
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
@@ -31,6 +34,7 @@ from tests.hostile.stage import OPTIONS, Theatre
 
 # Seconds that somebody may wait for a step on a machine that does much else.
 PATIENCE = 10.0
+QUEUED = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'log'::regclass"
 LEFT = """
 SELECT relname FROM pg_class WHERE relnamespace = 'repack'::regnamespace
   AND relname ~ '^(log|table)_[0-9]+$'
@@ -90,15 +94,15 @@ def file(cluster: Postgres) -> Any:
 
 
 @contextmanager
-def held(cluster: Postgres) -> Iterator[None]:
-    """Hold pg_repack up after its copy, where it waits for every transaction that is open."""
+def held(cluster: Postgres, statement: str = "SELECT 1") -> Iterator[Callable[[], None]]:
+    """Be in a transaction that pg_repack waits for after its copy; yields what ends it."""
     holder = psycopg2.connect(
         host="127.0.0.1", port=cluster.port, user="postgres", password=PASSWORD, dbname="purged"
     )
     try:
         with holder.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        yield
+            cursor.execute(statement)
+        yield holder.rollback
     finally:
         holder.close()
 
@@ -118,11 +122,13 @@ def child_called(name: str) -> int:
 
 
 @contextmanager
-def repacking(cluster: Postgres, url: str) -> Iterator[Callable[[], Outcome]]:
+def repacking(
+    cluster: Postgres, url: str, pace: Pace | None = None, lock_timeout: float = 60
+) -> Iterator[Callable[[], Outcome]]:
     """Be where pg_repack has copied all rows and waits; yields who waits for the step's outcome."""
-    asked = Settings.parse(reclaiming(url, vacuum="repack"), check=False)
+    asked = Settings.parse(reclaiming(url, vacuum="repack", lock_timeout=lock_timeout), check=False)
     with ThreadPoolExecutor(1) as pool, held(cluster):
-        running = pool.submit(STEPS["vacuum"], asked, Pace())
+        running = pool.submit(STEPS["vacuum"], asked, pace or Pace())
         wait_until(lambda: copied(cluster) or running.done())
         yield lambda: running.result(timeout=120)
 
@@ -193,9 +199,10 @@ def test_a_killed_runs_pg_repack_ends_by_itself_with_every_row(
     debians: Postgres, purged: str
 ) -> None:
     before, file_before = logs(purged), file(debians)
+    asked = reclaiming(purged, vacuum="repack", lock_timeout=60)
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}; from maintenance import run_step; "
-        f"run_step('vacuum', {reclaiming(purged, vacuum='repack')!r})"
+        f"run_step('vacuum', {asked!r})"
     )
     with held(debians), subprocess.Popen([sys.executable, "-c", code]) as ours:
         wait_until(lambda: copied(debians))
@@ -205,6 +212,70 @@ def test_a_killed_runs_pg_repack_ends_by_itself_with_every_row(
     wait_until(lambda: debians.execute(LEFT, "purged") == [])
     assert logs(purged) == before
     assert file(debians) != file_before
+
+
+def test_a_governor_that_wants_the_end_gets_it_and_nothing_is_left(
+    debians: Postgres, purged: str
+) -> None:
+    before, file_before, wants = logs(purged), file(debians), Event()
+    pace = Pace(governors=(lambda _: Stop("the window closes") if wants.is_set() else None,))
+    with repacking(debians, purged, pace) as ended:
+        wants.set()
+        outcome = ended()
+    assert str(outcome.error) == "the window closes"
+    assert (logs(purged), file(debians)) == (before, file_before)
+    assert debians.execute(LEFT, "purged") == []
+
+
+def test_it_waits_for_an_older_transaction_no_longer_than_for_a_lock_and_names_it(
+    debians: Postgres, purged: str
+) -> None:
+    before, file_before = logs(purged), file(debians)
+    with repacking(debians, purged, lock_timeout=1) as ended:
+        outcome = ended()
+    assert "pg_repack waited 1 s for a transaction that is older than its copy of log" in str(
+        outcome.error
+    )
+    assert (logs(purged), file(debians)) == (before, file_before)
+    assert debians.execute(LEFT, "purged") == []
+
+
+@pytest.fixture
+def losing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the first pg_repack end as one does that has lost a lock; returns where it counts."""
+    real, attempts = shutil.which("pg_repack"), tmp_path / "attempts"
+    script = tmp_path / "pg_repack"
+    script.write_text(
+        f"#!/bin/sh\n"
+        f'case "$1" in --version) exec {real} --version;; esac\n'
+        f"echo once >> {attempts}\n"
+        f'if [ $(wc -l < {attempts}) -gt 1 ]; then exec {real} "$@"; fi\n'
+        f"echo 'ERROR: query failed: ERROR:  current transaction is aborted' >&2; exit 1\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return attempts
+
+
+def test_one_that_lost_a_lock_is_begun_once_more(
+    debians: Postgres, purged: str, losing: Path
+) -> None:
+    before, file_before = logs(purged), file(debians)
+    done = run_step("vacuum", reclaiming(purged, vacuum="repack"))
+    assert losing.read_text().split() == ["once", "once"]
+    assert (way(done), done.changed) == ("repack", True)
+    assert logs(purged) == before
+    assert file(debians) != file_before
+
+
+def test_no_limit_of_the_role_ends_its_waits(debians: Postgres, purged: str) -> None:
+    debians.execute("ALTER ROLE postgres IN DATABASE purged SET lock_timeout = '1ms'")
+    row = "SELECT 1 FROM log LIMIT 1 FOR UPDATE"
+    with held(debians, row) as let_go, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_step, "vacuum", reclaiming(purged, vacuum="repack"))
+        wait_until(lambda: debians.execute(QUEUED, "purged") or running.done())
+        let_go()
+        assert way(running.result(timeout=120)) == "repack"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from maintenance import at_first_batch, engine_for, name_of, run_step, small_disk, wait_until
 from prefect_maintenance.errors import Busy, Stopped
-from prefect_maintenance.measure import disk_space
+from prefect_maintenance.measure.room import Room
 from prefect_maintenance.pace.signals import Signals
 from rewriting import (
     REWRITTEN,
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_every_row_and_the_purge_goes_on_by_deletes(
     cluster: Postgres, template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if somebody had filled the disk only after room was looked for.
-    monkeypatch.setattr(disk_space, "COPIES", 0.0)
+    monkeypatch.setattr(Room, "lacking", lambda *_: "")
     with small_disk(cluster, template, "on_a_small_disk") as disk:
         young = fill_logs(cluster, disk.url, 60_000)
         disk.fill(leave=4 * 2**20)

@@ -240,3 +240,17 @@ def test_a_run_that_ends_between_two_steps_is_partial_only_when_rows_went(
     assert (deleted != "0") == (status == "partial")
     assert last_status(site) == status
     assert "last_success" not in site.metrics.read_text()
+
+
+def test_a_run_outside_of_its_windows_is_no_failure_and_deletes_nothing(site: Site) -> None:
+    before, later = site.rows(), datetime.now(UTC) + timedelta(hours=12)
+    ended = site.run(windows=[{"cron": f"0 {later:%H} * * *", "duration": "1h"}])
+    assert ended.report is not None, "the run would stand as failed"
+    assert survived(before, site.rows())
+    assert "# Maintenance: partial" in ended.artifact
+    opens = f"which opens {later:%Y-%m-%d %H}:00 UTC"
+    for step in ("purge", "delete", "vacuum"):
+        assert f"{step}: no window was open while at the beginning" in ended.artifact
+        assert opens in ended.output
+    assert last_status(site) == "partial"
+    assert "last_success" not in site.metrics.read_text()

@@ -173,10 +173,14 @@ def test_a_step_whose_controller_is_ended_stops_at_the_next_batch(
     far: Far, number: signal.Signals
 ) -> None:
     before = far.left_behind()
-    with far.held() as (run, module):
+    with far.held(ANSIBLE_VERBOSITY="4") as (run, module):
         (folder,) = far.left_behind() - before
+        workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
         os.kill(run.pid, number)
         wait_until(lambda: not (folder / "alive").exists(), SECONDS)
+        # Nobody takes what a worker would say of it.
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), SECONDS)
+    assert workers
     wait_until(lambda: not Path(f"/proc/{module}").exists(), SECONDS)
     assert 0 < far.logs() < ROWS
     wait_until(lambda: far.left_behind() == before, SECONDS)

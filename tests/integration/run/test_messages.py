@@ -146,11 +146,13 @@ def test_a_free_disk_that_cannot_be_seen_says_what_to_do(
 
     monkeypatch.setattr(disk_space, "_LOCAL", ())
     with connect(database, 5.0) as opened:
-        text = disk_space.unknown(opened)
+        text = disk_space.unknown(disk_space.Disks(opened))
     assert text is not None
     assert "another machine" in text
-    assert "prefect_maintenance_vacuum: plain" in text
+    assert "prefect_maintenance_vacuum: compact" in text
     assert "prefect_maintenance_purge_strategy: delete" in text
+    assert "prefect_maintenance_db_host" in text
+    assert "prefect_maintenance_db_free_bytes" in text
 
 
 # --- every failure says what to do --------------------------------------------------------------

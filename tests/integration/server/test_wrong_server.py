@@ -93,7 +93,7 @@ def test_even_a_copy_of_the_right_database_is_found_out(
 def test_batches_that_the_api_would_refuse_are_refused_at_once(
     shared_server: PrefectServer,
 ) -> None:
-    asked = request(shared_server, batch_size=51)
+    asked = request(shared_server, batch_size=51, run_delete_via="api")
     refused("delete", asked, SettingsError, "between 1 and 50")
 
 
@@ -173,7 +173,7 @@ def test_deletions_that_keep_failing_end_with_an_error(
         raise ApiError("the Prefect API answered 500 to POST")
 
     monkeypatch.setattr(PrefectApi, "delete_runs", broken)
-    asked = request(shared_server, batch_size=1)
+    asked = request(shared_server, batch_size=1, run_delete_via="api")
     refused("delete", asked, StepFailed, "gave up after 3 failed batches in a row")
     assert len(asked_for) == 3
     assert dump(engine, ["flow_run"]) == before

@@ -98,6 +98,21 @@ def test_no_wave_begins_when_too_many_of_those_tried_have_failed(
     assert bool(fleet.stopped(records, limit)) is stops
 
 
+def test_a_server_whose_window_closed_has_not_failed(fleet: ModuleType) -> None:
+    report = {**REPORT, "status": "partial", "errors": [], "goes_on": "2026-11-26T22:00+01:00"}
+    put_off = fleet.record(report)
+    records = {"a": put_off, "b": put_off}
+    assert fleet.stopped(records, 0) == ""
+    told = summary(fleet, records)
+    assert (told["status"], told["servers"]["partial"]) == ("ok", 2)
+    assert fleet.artifacts(told)["failed"] == {}
+    shown = "\n".join(fleet.lines(told))
+    assert shown.count("goes on in the next window, which opens 2026-11-26 22:00+01:00") == 2
+    for failed in (fleet.record(report, "why"), fleet.record({**report, "errors": ["why"]})):
+        assert fleet.stopped({"a": failed}, 50)
+        assert summary(fleet, {"a": failed})["status"] == "failed"
+
+
 def test_the_screen_names_failed_servers_last_and_totals_at_the_end(fleet: ModuleType) -> None:
     good, bad = fleet.record(REPORT), fleet.record({}, "cannot connect")
     shown = fleet.lines(summary(fleet, {"a-broken-one": bad, "b": good, "c": {}}))
@@ -156,7 +171,7 @@ def test_servers_of_an_older_summary_have_the_time_of_the_whole_of_it(fleet: Mod
     earlier = {"finished": "then", "check_mode": True, "hosts": [{"host": "a", "status": "ok"}]}
     merged = fleet.merged(summary(fleet, {}), json.dumps(earlier), ["a"])
     assert merged["hosts"] == [
-        {"host": "a", "status": "ok", "finished": "then", "check_mode": True}
+        {"host": "a", "status": "ok", "finished": "then", "check_mode": True, "goes_on": ""}
     ]
 
 

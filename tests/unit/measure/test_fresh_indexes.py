@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from prefect_maintenance.measure.fresh_indexes import Index, Key, fresh, loose
+from prefect_maintenance.measure.fresh_indexes import Index, Key, at_most, fresh, loose
 
 KIB = 1024
 UUID, INSTANT, LEVEL = Key(16, -1, 0), Key(8, -1, 0), Key(2, 2, 0)
@@ -53,6 +53,14 @@ def test_a_partial_index_has_its_share_of_the_rows() -> None:
 def test_keys_in_no_order_leave_room_and_an_index_that_is_full_has_none() -> None:
     assert loose(index(16_728 * KIB, UUID, unique=True), 400_000) > 4000 * KIB
     assert loose(index(12_000 * KIB, UUID, unique=True), 400_000) == 0
+
+
+@pytest.mark.parametrize("keys", [(UUID,), (PARENT,), (LEVEL,), (PARENT, INSTANT), (NOTHING,)])
+def test_the_most_that_a_fresh_index_takes_does_not_rest_on_how_often_a_key_comes_again(
+    keys: tuple[Key, ...],
+) -> None:
+    assert at_most(index(0, *keys), 400_000) == at_most(index(0, *keys, unique=True), 400_000)
+    assert at_most(index(0, *keys), 400_000) >= fresh(index(0, *keys), 400_000)
 
 
 def test_of_a_gin_index_no_more_is_idle_than_may_wait() -> None:

@@ -20,7 +20,7 @@ def choose(kept: int, mode: str, *, steps: bool = False, room: bool = True) -> t
         Reclaim(mode, 0, 0, max_lock=1.0),
         exact=True,
         incremental=steps,
-        no_room=None if room else "no room",
+        no_room="" if room else "no room: it needs more",
     )
     return chosen.action, chosen.gives_back // MIB, chosen.why
 
@@ -58,5 +58,16 @@ def test_what_is_left_says_for_how_long_and_how_it_can_be_done() -> None:
 
 def test_a_file_whose_copy_does_not_fit_is_shrunk_in_steps_where_that_is_possible() -> None:
     assert choose(SMALL, "auto", steps=True, room=False)[0] == "compact"
-    # VACUUM itself refuses with the numbers.
-    assert choose(SMALL, "auto", room=False)[0] == "full"
+    action, _, why = choose(SMALL, "auto", room=False)
+    assert action == "plain"
+    assert "no room: it needs more" in why
+    # Where it is asked for by name, VACUUM itself refuses with the numbers.
+    assert choose(SMALL, "full", room=False)[0] == "full"
+
+
+def test_free_pages_that_were_counted_are_believed() -> None:
+    for free, action in ((8192, "plain"), (MIB, "full")):
+        whole = TableSize("", 0, "", 10 * MIB, 0, 0, 10 * MIB, 0, free, "", None)
+        wanted = Reclaim("auto", 0, 0)
+        chosen = choose_file(whole, wanted, exact=True, incremental=False, no_room="")
+        assert chosen.action == action

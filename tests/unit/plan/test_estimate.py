@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from prefect_maintenance.measure.sizes import TableSize
-from prefect_maintenance.plan.choices import Situation, choose, decide
+from prefect_maintenance.plan.choices import choose
+from prefect_maintenance.plan.decisions import Situation, decide
 from prefect_maintenance.plan.estimate import (
     Estimate,
     in_all,
@@ -55,16 +56,16 @@ def test_a_copy_lacks_what_its_indexes_had_of_room_and_never_takes_less_than_an_
 
 
 def test_room_in_indexes_comes_back_with_a_rewrite_but_is_no_reason_for_one() -> None:
-    rewritten = choose(SIZE, ROWS // 2, AUTO, ())
+    rewritten = choose(SIZE, ROWS // 2, AUTO)
     assert rewritten.action == "rewrite"
     assert rewritten.gives_back == SIZE.bytes - SIZE.copy_bytes(ROWS // 2)
     assert "549.5 MiB, 55 % of it" in rewritten.why
-    few = choose(replace(SIZE, loose_bytes=400 * MIB), ROWS // 10, AUTO, ())
+    few = choose(replace(SIZE, loose_bytes=400 * MIB), ROWS // 10, AUTO)
     assert (few.action, few.gives_back) == ("plain", 0)
 
 
 def test_a_purge_that_copies_gives_back_all_but_the_copy_and_one_that_deletes_nothing() -> None:
-    found = Situation(SIZE, ROWS // 2, 1.0, ())
+    found = Situation(SIZE, ROWS // 2, 1.0)
     assert decide(found, "rewrite", AUTO).gives_back == 1000 * MIB - SIZE.copy_bytes(ROWS // 2)
     assert decide(found, "delete", AUTO).gives_back == 0
 

@@ -13,6 +13,9 @@ from prefect_maintenance.events import (
     TableDone,
     Warned,
 )
+from prefect_maintenance.plan.plan import Plan
+from prefect_maintenance.plan.via import Via
+from prefect_maintenance.report.delete_via import sentence
 from prefect_maintenance.report.fold import fold
 from prefect_maintenance.report.report import Report
 from prefect_maintenance.request.instants import now
@@ -75,3 +78,30 @@ def test_a_warning_is_said_once_and_what_only_passes_leaves_nothing() -> None:
     passing: list[Event] = [StepStarted("purge"), Progress("log", 1, 2), Stopped("enough")]
     assert fold(EMPTY, passing) == EMPTY
     assert fold(EMPTY, [Warned("a"), Warned("b"), Warned("a")]).warnings == ("a", "b")
+
+
+def test_the_way_of_flow_runs_is_the_one_that_they_went_and_a_change_of_it_has_its_reason() -> None:
+    plan = Plan(rows={"flow_run": 9}, via=Via("api", "it fits", 9, 0.5, 600))
+    planned = EMPTY.with_plan(plan)
+    assert planned.delete_via == {
+        "way": "api",
+        "why": "it fits",
+        "estimated_seconds": 0.5,
+        "budget": 600,
+    }
+    went: list[Event] = [
+        FellBack("flow_run", "the rest by SQL: it was used up"),
+        TableDone("flow_run", 9, {"api": 4, "sql": 5}, 1.0, 0),
+    ]
+    report = fold(planned, went)
+    assert report.delete_via["way"] == "mixed"
+    assert report.delete_via["why"] == "it fits; the rest by SQL: it was used up"
+    assert report.plan.via == plan.via
+    told = sentence(report.as_json())
+    assert told.startswith("flow runs went through the API and by SQL: it fits; the rest by SQL")
+
+
+def test_a_report_of_a_version_before_says_nothing_of_the_way_of_flow_runs() -> None:
+    told = EMPTY.as_json()
+    del told["delete_via"]
+    assert sentence(told) == ""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
-from prefect_maintenance.plan.choices import Decision
+from prefect_maintenance.plan.decisions import Decision
 from prefect_maintenance.plan.estimate import Estimate
 from prefect_maintenance.plan.plan import OLD, PARENT_GONE, WITH_RUN, Kept, Plan, Reason
 from prefect_maintenance.report.estimated import as_json

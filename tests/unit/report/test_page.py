@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, MODES
-from pages import ADDED, MEANT, TEMPLATES, new_report, old_report, page, runs, texts_changed
+from pages import (
+    ADDED,
+    MEANT,
+    STANDING,
+    TEMPLATES,
+    new_report,
+    old_report,
+    page,
+    runs,
+    texts_changed,
+)
 from prefect_maintenance.report.page import host_page, inert
 
 from lab.environments import ROOT
@@ -177,6 +187,7 @@ def test_a_look_has_sizes_growth_and_makers_and_nothing_that_went() -> None:
 
 
 LATE, NOTHING = {"oldest_due": "2026-06-10T14:00:00Z"}, {"oldest_due": None}
+PUT_OFF = {"status": "partial", "goes_on": "2026-11-26T22:00+01:00"}
 
 
 @pytest.mark.parametrize(
@@ -184,11 +195,13 @@ LATE, NOTHING = {"oldest_due": "2026-06-10T14:00:00Z"}, {"oldest_due": None}
     [
         (LATE, {"status": "failed"}, "bad", "The run failed"),
         (LATE, {"status": "partial"}, "bad", "The run failed after it had begun"),
+        (LATE, PUT_OFF, "info", "The run goes on in the next window"),
+        (LATE, PUT_OFF | {"errors": ["no"]}, "bad", "The run failed after it had begun"),
         (LATE, {}, "bad", "Rows that should have gone are left"),
         (LATE, {"steps": ["inspect"]}, "info", "Whether retention works is not known yet"),
         (LATE, {"check_mode": True}, "info", "Check only: nothing was changed"),
         (NOTHING, {}, "warn", "Something needs you"),
-        (NOTHING, {"remedies": []}, "ok", "All in order"),
+        (NOTHING, {"remedies": [], **dict.fromkeys(STANDING, ())}, "ok", "All in order"),
         (NOTHING, {"tables": []}, "info", "Whether retention works is not known yet"),
     ],
 )

@@ -45,6 +45,7 @@ def report(*tables: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 LATE = table(oldest_due="2026-06-10T00:00:00Z")
+PUT_OFF = {"status": "partial", "goes_on": "2026-11-26T22:00+01:00"}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,8 @@ LATE = table(oldest_due="2026-06-10T00:00:00Z")
         (report(LATE, steps=["inspect"]), None, "the next run deletes them"),
         (report(LATE, steps=["inspect", "purge"]), None, "the run is not at its end"),
         (report(LATE, steps=["inspect"], status="failed"), False, "does not work"),
+        (report(LATE, steps=["purge"], **PUT_OFF), None, "the next run in a window deletes them"),
+        (report(LATE, errors=["no"], **PUT_OFF), False, "does not work"),
         (report(steps=["inspect"]), True, "Retention works"),
         (report({"name": "log"}, status="failed"), None, "ended before it could look"),
         ({"status": "failed", "errors": ["no"]}, None, "ended before it could look"),
@@ -67,6 +70,15 @@ def test_retention_works_when_nothing_is_left_that_should_have_gone(
     told = verdict(found)
     assert told.working is working
     assert said in told.lines[0]
+
+
+def test_a_run_that_a_window_ended_needs_nobody_and_says_when_it_goes_on() -> None:
+    told = verdict(report(LATE, **PUT_OFF))
+    assert told.needs == ()
+    assert told.lines[2] == (
+        "Nothing needs you until the next window, in which the work goes on: "
+        "2026-11-26 22:00+01:00."
+    )
 
 
 def test_what_is_overdue_is_told_from_the_worst_on() -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from prefect_maintenance import flow
+from prefect_maintenance import flow, flow_form
 from prefect_maintenance.errors import SettingsError
 from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.report.report import Report
@@ -68,7 +68,7 @@ def test_the_flow_knows_the_same_bounds() -> None:
 
 def test_the_flow_refuses_a_number_beyond_its_bounds_before_it_begins() -> None:
     with pytest.raises(ValidationError):
-        flow.Retention(logs=1_000_000)
+        flow_form.Retention(logs=1_000_000)
 
 
 @pytest.mark.parametrize(

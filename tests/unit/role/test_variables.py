@@ -107,6 +107,8 @@ def test_the_scheduled_flow_is_given_all_of_its_parameters_as_the_numbers_they_a
     assert set(given) | {"dry_run"} == {option.name for option in of_flow()} | {"dry_run"}
     assert given["retention"] == {"logs": 7}
     assert INPUTS.parameters(DEFAULTS | {PREFIX + "batch_size": "9"})["batch_size"] == 9
+    windows = [{"cron": "0 22 * * *", "duration": "4h"}]
+    assert INPUTS.parameters(DEFAULTS | {PREFIX + "windows": windows})["windows"] == windows
 
 
 def test_the_defaults_and_what_a_survey_or_an_inventory_gives_are_taken() -> None:
@@ -199,6 +201,11 @@ def test_a_variable_that_resembles_none_is_refused_too() -> None:
         ("api_url", "h/api?token=Zebra9", "is not the address of an API"),
         ("api_headers", "X-Token: Zebra9", "must map names to values"),
         ("api_headers", {"X Token": "Zebra9"}, "has a name that no header can have"),
+        ("windows", "0 22 * * *", "must be a list, e.g. [{cron: '0 22 * * *', duration: 4h}]"),
+        ("windows", [{"cron": "0 22 * * *"}], ": duration of window 1 must be e.g. 4h, 90m"),
+        ("windows", [{"cron": "0 22 * *", "duration": 60}], "; of '0 22 * *', it has 4 fields"),
+        ("windows", [{"cron": "0 22 * * *", "duration": 60, "timezone": "CETX"}],
+         ": timezone of window 1 must be the name of a known one"),
         ("worker", "maybe", "must be true or false"),
         ("worker", {}, "must be true or false"),
         ("worker_writes", "/srv", "must be a list, in YAML [a, b]; on a command line write -e"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 class MaintenanceError(Exception):
     """Root of the tree; its text is meant for the person who runs the maintenance.
@@ -52,6 +54,16 @@ class GaveWay(LockTimeout):
     """Somebody waits for a lock that this run holds; the run has ended what held it."""
 
 
+class Cancelled(MaintenanceError):
+    """A statement was ended before it was done."""
+
+
+class HeldTooLong(MaintenanceError):
+    """What kept everybody out of a table took longer than it may, and was taken back."""
+
+    remedy = "run again at a quieter time, or raise prefect_maintenance_max_lock"
+
+
 class DiskFull(MaintenanceError):
     """The disk of the database server is full."""
 
@@ -82,16 +94,36 @@ class ApiError(MaintenanceError):
         self.status = status
 
 
+class ApiBusy(ApiError):
+    """The Prefect API asks to be called later.
+
+    Attributes:
+        after: seconds until then, where it says so.
+        maintained: its server is under maintenance, which ends by itself.
+    """
+
+    def __init__(self, text: str, status: int, after: float | None, *, maintained: bool) -> None:
+        super().__init__(text, status)
+        self.after = after
+        self.maintained = maintained
+
+
 class Conflict(MaintenanceError):
     """Something of the same name is there and is something else."""
 
 
 class Stopped(MaintenanceError):
-    """The run ended between two batches: time budget used up, or asked to stop."""
+    """The run ended between two batches: time budget used up, or asked to stop.
 
-    def __init__(self, text: str, remedy: str = "") -> None:
+    Attributes:
+        goes_on: when a window opens in which the work may go on, where it ended because none was
+            open; the step did not fail then.
+    """
+
+    def __init__(self, text: str, remedy: str = "", goes_on: datetime | None = None) -> None:
         super().__init__(text)
         self.remedy = remedy or "run again to go on"
+        self.goes_on = goes_on
 
 
 class StepFailed(MaintenanceError):

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 # What work waits for: a monitor counts the seconds of each.
-WaitKind = Literal["cluster", "lock", "single_writer", "snapshots"]
+WaitKind = Literal[
+    "cluster", "lock", "single_writer", "snapshots",
+    "disk", "slot", "archive", "replica", "autovacuum", "sessions", "api", "nice", "window",
+]  # fmt: skip
 
 # Units of a progress that is made before the work: what is counted says nothing of how far it is.
 COUNTED, MEASURED = "tables counted", "tables measured"
@@ -105,8 +108,31 @@ class Reclaimed:
 
 
 @dataclass(frozen=True)
+class IndexRebuilt:
+    """An index was built anew beside everybody's work.
+
+    Attributes:
+        table: whose it is.
+        index: its name.
+        bytes_back: that it is smaller now.
+    """
+
+    table: str
+    index: str
+    bytes_back: int
+
+
+@dataclass(frozen=True)
+class AutovacuumSet:
+    """A setting of autovacuum was set on a table."""
+
+    table: str
+    setting: str
+
+
+@dataclass(frozen=True)
 class FellBack:
-    """Rows of a table did not go in the way that was planned, and why."""
+    """The work on a table was not done in the way that was planned, and why."""
 
     table: str
     why: str
@@ -133,6 +159,8 @@ Event = (
     | TableDone
     | Rewritten
     | Reclaimed
+    | IndexRebuilt
+    | AutovacuumSet
     | FellBack
     | Warned
     | Stopped

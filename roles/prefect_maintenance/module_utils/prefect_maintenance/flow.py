@@ -24,23 +24,24 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.utilities.callables import parameter_schema as schema_of
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
 from .events import Event, Progress, Waiting
+from .flow_form import Days, Retention, Window, within
 from .report.live import Live
 from .report.markdown import markdown
 from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
-from .request.values import BOUNDS
 from .run.line import LINE, carry_out, privileges_for
 from .run.line import batch_size as batch_of
 
-# Where the environment of a run names the file with the credentials, the stop file, the folder for
-# the metrics, and the server as the inventory does.
+# Where the environment of a run names the file with the credentials, the stop file, the file with
+# other thresholds, the folder for the metrics, and the server as the inventory does.
 CREDENTIALS = "PREFECT_MAINTENANCE_CREDENTIALS"
 STOP_FILE = "PREFECT_MAINTENANCE_STOP_FILE"
+LIMITS_FILE = "PREFECT_MAINTENANCE_LIMITS_FILE"
 TEXTFILE_DIR = "PREFECT_MAINTENANCE_TEXTFILE_DIR"
 HOST = "PREFECT_MAINTENANCE_HOST"
 
@@ -48,24 +49,6 @@ _NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api
           "api_validate_certs")  # fmt: skip
 # Seconds between two signs of life.
 _SHOW_EVERY, _LOG_EVERY = 2.0, 10.0
-
-
-def _within(option: str) -> Any:
-    least, most = BOUNDS[option]
-    return Field(ge=least, le=most)
-
-
-Days = Annotated[int, _within("retention_days")]
-
-
-class Retention(BaseModel):
-    """Days per entity; what is left empty is kept as long as everything else."""
-
-    flow_runs: Days | None = None
-    task_runs: Days | None = None
-    artifacts: Days | None = None
-    logs: Days | None = None
-    events: Days | None = None
 
 
 def run_name() -> str:
@@ -88,14 +71,20 @@ def maintenance(
         list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]], Field(min_length=1)
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
     purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
-    run_delete_via: Literal["api", "sql"] = "api",
-    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "repack"] = "auto",
-    vacuum_min_bytes: Annotated[int, _within("vacuum_min_bytes")] = 104857600,
-    vacuum_min_percent: Annotated[int, _within("vacuum_min_percent")] = 20,
-    batch_size: Annotated[int, _within("batch_size")] = 20000,
+    run_delete_via: Literal["auto", "api", "sql"] = "auto",
+    api_budget: Annotated[int, within("api_budget")] = 600,
+    vacuum: Literal["auto", "none", "plain", "full", "rewrite", "compact", "repack"] = "auto",
+    vacuum_min_bytes: Annotated[int, within("vacuum_min_bytes")] = 104857600,
+    vacuum_min_percent: Annotated[int, within("vacuum_min_percent")] = 20,
+    batch_size: Annotated[int, within("batch_size")] = 20000,
     lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
-    max_runtime: Annotated[int, _within("max_runtime")] = 0,
-    per_cluster: Annotated[int, _within("per_cluster")] = 1,
+    max_lock: Annotated[float, Field(gt=0, lt=86400)] = 1.0,
+    throttle: dict[str, Any] = {},  # noqa: B006  Prefect copies defaults
+    windows: list[Window] = [],  # noqa: B006  Prefect copies defaults
+    db_free_bytes: Annotated[int, within("db_free_bytes")] = 0,
+    tune_autovacuum: bool = False,
+    max_runtime: Annotated[int, within("max_runtime")] = 0,
+    per_cluster: Annotated[int, within("per_cluster")] = 1,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Delete what is older than the policy, and give the space back.
@@ -109,11 +98,21 @@ def maintenance(
         states: Terminal states whose flow runs may go.
         purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
+        api_budget: Seconds that deleting through the API may take with auto; the rest goes by SQL.
         vacuum: How space is given back; auto rewrites the tables that pass both thresholds.
         vacuum_min_bytes: A table is rewritten only when at least so many bytes come back.
         vacuum_min_percent: A table is rewritten only when at least so many percent come back.
         batch_size: Rows in one transaction.
         lock_timeout: Seconds to wait for a lock in the database before giving up.
+        max_lock: Seconds for which a table may be locked against readers or writers; what would
+            take longer is done another way or left, and the report says so.
+        throttle: Thresholds at which the work waits for the server; what is not named keeps its
+            default.
+        windows: When work may go on: cron, duration, timezone and kind; without any, always.
+        db_free_bytes: Bytes that are free on the disk of a database whose host nobody can look at,
+            such as a managed one; 0 when nobody knows.
+        tune_autovacuum: Whether the autovacuum settings that would keep the purged tables small are
+            set on them, instead of only suggested.
         max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.
@@ -130,11 +129,17 @@ def maintenance(
         "states": list(states),
         "purge_strategy": purge_strategy,
         "run_delete_via": run_delete_via,
+        "api_budget": api_budget,
         "vacuum": vacuum,
         "vacuum_min_bytes": vacuum_min_bytes,
         "vacuum_min_percent": vacuum_min_percent,
         "batch_size": batch_size,
         "lock_timeout": lock_timeout,
+        "max_lock": max_lock,
+        "db_free_bytes": db_free_bytes,
+        "throttle": throttle,
+        "windows": [window.model_dump() for window in windows],
+        "tune_autovacuum": tune_autovacuum,
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }
@@ -257,6 +262,7 @@ def _as_task(step: str, name: str) -> Any:
         more = {
             "batch_size": batch_of(step, asked["batch_size"]),
             "stop_file": os.environ.get(STOP_FILE),
+            "limits_file": os.environ.get(LIMITS_FILE),
             "textfile_dir": os.environ.get(TEXTFILE_DIR),
             "report": report,
         }

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from ..errors import (
+    Cancelled,
     ConnectionFailed,
     Corrupt,
     DiskFull,
@@ -66,6 +67,8 @@ def _translated(error: DBAPIError) -> MaintenanceError:
         return LockTimeout(
             f"a lock could not be had in time: {text}; raise lock_timeout, or run again off-peak"
         )
+    if code == "57014":
+        return Cancelled(f"the database ended a statement: {text}; run again")
     if code == "53100" or "disk is full" in text:
         return DiskFull(
             f"the database server's disk is full: {text}; free some disk outside the database, "

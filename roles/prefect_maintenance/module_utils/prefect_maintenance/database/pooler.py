@@ -42,18 +42,18 @@ def require_own_session(url: sa.URL, connection: sa.Connection) -> None:
     except psycopg2.OperationalError:
         return
     try:
-        if not _had(other, lambda: None):
+        if not had(other, lambda: None):
             return
         cursor = other.cursor()
         for _ in range(_ROUNDS):
             ours = _ours(connection)
-            if not _had(other, partial(cursor.execute, "BEGIN")):
+            if not had(other, partial(cursor.execute, "BEGIN")):
                 return
-            if not _had(other, partial(cursor.execute, _PID)):
+            if not had(other, partial(cursor.execute, _PID)):
                 return
             if cursor.fetchone()[0] == ours or _ours(connection) != ours:
                 raise shared()
-            _had(other, partial(cursor.execute, "ROLLBACK"))
+            had(other, partial(cursor.execute, "ROLLBACK"))
     except psycopg2.OperationalError:
         # No second session is to be had; the lock of the one runner is looked at once more.
         return
@@ -78,8 +78,8 @@ def _ours(connection: sa.Connection) -> int:
         ) from None
 
 
-def _had(other: Any, begin: Callable[[], object]) -> bool:
-    """Begin something and tell whether it ended in the time allowed."""
+def had(other: Any, begin: Callable[[], object]) -> bool:
+    """Begin something on an asynchronous connection; tells whether it ended within 3 seconds."""
     begin()
     until = time.monotonic() + _LOCK_TIMEOUT
     while (state := other.poll()) != extensions.POLL_OK:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,9 @@ HEAP_SHARE = 0.25
 
 # So many pages of a heap tell how many rows it holds to a few percent.
 SAMPLE_PAGES = 1000
+
+# Says how many rows the next batch is to have; asked anew for each.
+Rows = Callable[[], int]
 
 # SQLite has one writer: Prefect's requests fail while a batch runs, so batches are short there,
 # and the pace makes a pause as long as each.
@@ -52,7 +55,7 @@ def run_batch(database: Database, sql: str, **bound: Any) -> int:
     return database.retry_on_lock(once)
 
 
-def in_parts(database: Database, table: str, where: str, rows: int, **bound: Any) -> Iterator[int]:
+def in_parts(database: Database, table: str, where: str, rows: Rows, **bound: Any) -> Iterator[int]:
     """Delete the rows `x` of a table that fulfil a condition, in transactions of so many rows.
 
     Whatever the rows have in common, a parent or an instant, cuts nothing here. The condition is
@@ -61,8 +64,7 @@ def in_parts(database: Database, table: str, where: str, rows: int, **bound: Any
     Raises:
         LockTimeout: a transaction lost against a lock every time.
     """
-    sql = delete_some(database, table, where, rows)
-    while gone := run_batch(database, sql, **bound):
+    while gone := run_batch(database, delete_some(database, table, where, rows()), **bound):
         yield gone
 
 
@@ -105,7 +107,7 @@ def sample(database: Database, table: str) -> Heap:
     return Heap(pages, rows * 100 / percent, rows / filled if filled else 1.0)
 
 
-def heap_slices(database: Database, table: str, rows: int) -> Iterator[str]:
+def heap_slices(database: Database, table: str, rows: Rows) -> Iterator[str]:
     """Cut the heap, as it is now, into conditions on `x` that hold about so many rows each.
 
     Rows that come later lie behind the end or in freed space; they are too young to go. When
@@ -117,17 +119,19 @@ def heap_slices(database: Database, table: str, rows: int) -> Iterator[str]:
         while cut != (there := relations.files(database, table)):
             cut = there
             heap = sample(database, table)
-            step = max(1, int(rows / heap.rows_a_page))
-            for page in range(0, heap.pages, step):
-                yield f"x.ctid >= '({page},0)' AND x.ctid < '({page + step},0)'"
+            page = 0
+            while page < heap.pages:
+                begin, page = page, page + max(1, int(rows() / heap.rows_a_page))
+                yield f"x.ctid >= '({begin},0)' AND x.ctid < '({page},0)'"
     else:
-        first, last = database.rows(f"SELECT min(rowid), max(rowid) FROM {table}")[0]
-        for start in range(first, last + 1, rows) if last is not None else ():
-            yield f"x.rowid >= {start} AND x.rowid < {start + rows}"
+        start, last = database.rows(f"SELECT min(rowid), max(rowid) FROM {table}")[0]
+        while last is not None and start <= last:
+            begin, start = start, start + rows()
+            yield f"x.rowid >= {begin} AND x.rowid < {start}"
 
 
 def time_slices(
-    database: Database, table: str, age: str, cutoff: datetime, rows: int
+    database: Database, table: str, age: str, cutoff: datetime, rows: Rows
 ) -> Iterator[tuple[str, str, bool]]:
     """Cut the time before the cutoff into slices of about so many rows, oldest first.
 
@@ -143,7 +147,7 @@ def time_slices(
         bound = {"first": first, "cutoff": cutoff}
         last = database.scalar(
             f"SELECT {shown} FROM {table} WHERE {age} >= :first AND {age} < :cutoff "
-            f"ORDER BY {age} LIMIT 1 OFFSET {rows}",
+            f"ORDER BY {age} LIMIT 1 OFFSET {rows()}",
             **bound,
         )
         crowded = last == first

@@ -113,7 +113,7 @@ def _pieces(work: Work, keep: str) -> tuple[int, Iterable[str]]:
         return count, [keep]
     held = sample(database, job.table).rows
     if count > HEAP_SHARE * held or not indexed(database, job.table, job.age):
-        slices = heap_slices(database, job.table, _PIECE)
+        slices = heap_slices(database, job.table, lambda: _PIECE)
         return count, (f"{keep} AND {where}" for where in slices)
     width = (last - first) / number
     inner = [f"'{(first + n * width).isoformat()}'" for n in range(1, number)]

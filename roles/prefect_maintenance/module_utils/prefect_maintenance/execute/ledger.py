@@ -80,16 +80,20 @@ class Ledger:
             if self._ways[table]:
                 self._done(table, time.monotonic(), 0)
 
+    @property
+    def failure(self) -> StepFailed | None:
+        """The failures of all tables so far, each with its reason, if there are any."""
+        told = "; ".join(f"{table or _FILE}: {why}" for table, why in self._errors.items())
+        return StepFailed(told) if told else None
+
     def raise_failures(self) -> None:
         """Fail when a table failed, after the others were done.
 
         Raises:
             StepFailed: the text names each table and its reason.
         """
-        if self._errors:
-            raise StepFailed(
-                "; ".join(f"{table or _FILE}: {why}" for table, why in self._errors.items())
-            )
+        if failure := self.failure:
+            raise failure
 
     def _done(self, table: str | None, started: float, wal: int, error: str | None = None) -> None:
         ways = self._ways.pop(table, {}) if table is not None else {}

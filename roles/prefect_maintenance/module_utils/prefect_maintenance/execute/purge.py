@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .. import events
 from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, LOG
 from ..database.connection import Database
-from ..errors import DiskFull, LockTimeout
+from ..errors import DiskFull, HeldTooLong, LockTimeout
 from ..events import FellBack, Progress
-from ..measure import disk_space
+from ..measure.disk_space import Disks, NoRoom, shortage, unknown
 from ..measure.examine import Server
 from ..pace.pace import Pace
 from ..plan.plan import Plan
@@ -21,6 +22,7 @@ from .artifact_collections import settle_collections
 from .batches import (
     HEAP_SHARE,
     SQLITE_BATCH,
+    Rows,
     heap_slices,
     in_parts,
     indexed,
@@ -31,7 +33,7 @@ from .batches import (
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, Rewritten, rewrite
 from .rewrite_job import AMONG_REVIVED, Refused, Rewrite
-from .worklist import DELETE_LISTED, GONE_LOGS, WORKLIST_OF_ROWS, positions, worklist
+from .worklist import DELETE_LISTED, GONE_LOGS, WORKLIST_OF_ROWS, positions, ranges, worklist
 
 # Parents of orphans whose rows go in one transaction.
 PARENTS_A_BATCH = 100
@@ -42,7 +44,9 @@ class Purge:
     """One purge: where, by which rules, how and how much at a time.
 
     Attributes:
-        plan: what goes, and how the rows of each table go.
+        plan: what goes, and how the rows of each table go, in their order.
+        max_lock: seconds for which a table may be locked.
+        disks: where is looked for what is free.
     """
 
     database: Database
@@ -52,6 +56,8 @@ class Purge:
     plan: Plan
     batch_size: int
     lock_timeout: float
+    max_lock: float
+    disks: Disks
     pace: Pace
     ledger: Ledger
 
@@ -63,7 +69,7 @@ def purge(job: Purge) -> None:
         Stopped: between two batches; the ledger says how far.
         ConnectionFailed: the database is gone.
     """
-    for table in AGED:
+    for table in dict.fromkeys((*job.plan.decisions, *AGED)):
         with job.ledger.working_on(table):
             _dated(job, table)
     for table in sorted(job.server.unforced):
@@ -99,12 +105,12 @@ def _aged(job: Purge, table: str) -> None:
     )
 
     if not indexed(database, table, age) or _large(database, table, total):
-        for where in heap_slices(database, table, _batch_size(job)):
+        for where in heap_slices(database, table, _rows(job)):
             _batch(job, table, "delete by heap range", sql.format(where=where), cutoff=cutoff)
         return
     within = f"x.{age} >= :first AND x.{age} < :last"
     sql = sql.format(where=within)
-    for first, last, crowded in time_slices(database, table, age, cutoff, _batch_size(job)):
+    for first, last, crowded in time_slices(database, table, age, cutoff, _rows(job)):
         bound = {"first": first, "last": last, "cutoff": cutoff}
         if crowded:
             goes = f"{within} AND x.{age} < :cutoff AND {job.rules.aged(table)}"
@@ -125,6 +131,7 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         bound={"cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity))},
         age=str(BY_NAME[table].age),
         lock_timeout=job.lock_timeout,
+        max_lock=job.max_lock,
         pace=job.pace,
     )
 
@@ -135,8 +142,9 @@ def _rewritten(job: Purge, table: str) -> bool:
     if decided is None or decided.strategy != "rewrite":
         return False
     try:
+        _require_room(job, table)
         done = rewrite(_rewrite(job, table))
-    except (Refused, LockTimeout, DiskFull) as error:
+    except (Refused, LockTimeout, HeldTooLong, NoRoom, DiskFull) as error:
         job.ledger.events(FellBack(table, "but it could not be rewritten"))
         job.ledger.warn(f"{error}; {table} was purged by deletes")
         return False
@@ -144,10 +152,21 @@ def _rewritten(job: Purge, table: str) -> bool:
         _note_rewrite(job, table, error.done)
         raise
     _note_rewrite(job, table, done)
-    if unknown := disk_space.unknown(job.database):
-        job.ledger.warn(unknown)
+    if told := unknown(job.disks):
+        job.ledger.warn(told)
     job.pace(Progress(table, done.rows, job.plan.rows[table]))
     return True
+
+
+def _require_room(job: Purge, table: str) -> None:
+    """Look again at what is free before a copy begins.
+
+    Raises:
+        NoRoom: it does not fit any more.
+    """
+    kept = job.plan.decisions[table].costs["rewrite"].extra_bytes
+    if lacking := shortage(job.disks, kept, table):
+        raise NoRoom(f"{table} cannot be rewritten: {lacking}")
 
 
 def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
@@ -164,7 +183,7 @@ def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> Non
 
 def _parts(job: Purge, table: str, strategy: str, goes: str, **bound: Any) -> None:
     """Delete rows `x` that nothing cuts but their number."""
-    for rows in in_parts(job.database, table, goes, _batch_size(job), **bound):
+    for rows in in_parts(job.database, table, goes, _rows(job), **bound):
         job.ledger.add(table, rows, strategy)
         job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
 
@@ -186,18 +205,18 @@ def _logs(job: Purge) -> None:
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
             _parts(job, LOG.name, "delete by run", GONE_LOGS["flow_run_id"], **bound)
-    purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _batch_size(job))
+    purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _rows(job))
 
 
 def purge_logs_of_gone_tasks(
-    database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger, batch_size: int
+    database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger, most: Rows
 ) -> None:
     """Purge the logs of task runs that had no flow run and are gone."""
     goes = GONE_LOGS["task_run_id"]
     with worklist(database, _gone_runs("task_run_id")):
         for first, last in positions(database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
-            for rows in in_parts(database, LOG.name, goes, batch_size, **bound):
+            for rows in in_parts(database, LOG.name, goes, most, **bound):
                 ledger.add(LOG.name, rows, "delete by run")
                 pace(Progress(LOG.name, ledger.rows[LOG.name], None))
 
@@ -218,7 +237,7 @@ def _orphans(job: Purge, table: str) -> None:
     lay_down = WORKLIST_OF_ROWS.format(ctes="", table=table, alias="x", order=age, goes=orphaned)
     sql = DELETE_LISTED.format(table=table, goes=orphaned)
     with worklist(job.database, lay_down):
-        for first, last in positions(job.database, _batch_size(job)):
+        for first, last in ranges(job.database, _rows(job)):
             _batch(job, table, "delete by id", sql, first=first, last=last)
 
 
@@ -227,15 +246,15 @@ def _unforced(job: Purge, table: str) -> None:
     if not job.plan.rows[table]:
         return
     goes = orphaned_rows(BY_NAME[table])
-    for where in heap_slices(job.database, table, _batch_size(job)):
+    for where in heap_slices(job.database, table, _rows(job)):
         sql = f"DELETE FROM {table} AS x WHERE {where} AND {goes}"
         _batch(job, table, "delete by heap range", sql)
 
 
-def _batch_size(job: Purge) -> int:
-    if job.database.is_postgresql:
-        return job.batch_size
-    return min(job.batch_size, SQLITE_BATCH)
+def _rows(job: Purge) -> Rows:
+    """Say how many rows a batch has: as many as were asked for while that takes little time."""
+    most = job.batch_size if job.database.is_postgresql else min(job.batch_size, SQLITE_BATCH)
+    return partial(job.pace.batches.of, most)
 
 
 def _large(database: Database, table: str, rows: int) -> bool:

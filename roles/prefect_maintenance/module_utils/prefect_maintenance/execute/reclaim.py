@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from .. import events
 from ..catalogue import BY_NAME, TABLES
 from ..database.connection import Database
 from ..database.lock_attempts import in_attempts
+from ..database.lock_bound import statement_at_most
 from ..database.privileges import may_vacuum
-from ..errors import DiskFull, LockTimeout, PrivilegeError
-from ..events import Progress, Reclaimed
-from ..measure import disk_space
+from ..errors import DiskFull, HeldTooLong, LockTimeout, PrivilegeError
+from ..events import FellBack, Progress, Reclaimed
+from ..measure.disk_space import Disks, shortage, unknown
 from ..measure.sizes import analysed, dead_tuples, total_bytes
 from ..pace.pace import Pace
-from ..plan.choices import REWRITING, Choice
+from ..plan.choices import COPYING, REWRITING, Choice
+from ..request import settings
 from . import repack
+from .compact import Compaction, compact
+from .compact_rows import NotCompacted
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, rewrite
 from .rewrite_job import Refused, Rewrite
 from .sqlite_file import reclaim_file
+from .vacuum import unskipped, vacuum
+
+_INSTEAD = {"compact": "is compacted instead", "plain": "is only vacuumed"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,8 @@ class Reclaim:
         deleted: rows that left each table in this run.
         rewritten: rows that left each table by a rewrite in this run, which vacuumed it too.
         lock_timeout: seconds in which a lock must be had.
+        wanted: what was asked for, with the longest lock.
+        disks: where is looked for what is free.
         ledger: failures of single tables end up here, after the others were done.
     """
 
@@ -39,6 +49,8 @@ class Reclaim:
     deleted: Mapping[str, int]
     rewritten: Mapping[str, int]
     lock_timeout: float
+    wanted: settings.Reclaim
+    disks: Disks
     pace: Pace
     ledger: Ledger
 
@@ -63,7 +75,7 @@ def refresh_statistics(job: Reclaim) -> None:
                     "or grant MAINTAIN (PostgreSQL 17 and newer)"
                 )
             if job.stale(table.name) or not analysed(job.database, table.name):
-                _vacuum(job.database, f"ANALYZE {table.name}")
+                vacuum(job.database, f"ANALYZE {table.name}")
 
 
 def reclaim(job: Reclaim, choices: Iterable[Choice]) -> None:
@@ -88,24 +100,45 @@ def reclaim(job: Reclaim, choices: Iterable[Choice]) -> None:
 
 def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
     database = job.database
-    if choice.action == "rewrite":
+    choice = _with_room(job, choice, table)
+    if choice.action == "full":
+        choice = _vacuumed_full(job, choice, table)
+    elif choice.action == "rewrite":
         choice = _rewritten(job, choice, table)
     elif choice.action == "repack":
-        for warning in repack.repack(database, table, job.lock_timeout):
+        for warning in repack.repack(database, table, job.lock_timeout, job.pace):
             job.ledger.warn(warning)
-    elif choice.action == "full":
-        disk_space.require(database, table, total_bytes(database, table) - choice.gives_back)
-        if unknown := disk_space.unknown(database):
-            job.ledger.warn(unknown)
-        locked = _vacuum_full(job, table)
-        job.ledger.events(events.Rewritten(table, locked, total_bytes(database, table)))
+    if choice.action == "compact":
+        choice = _compacted(job, choice, table)
     if choice.action in REWRITING:
         # Done, whatever becomes of the VACUUM that follows.
         _tell(job, choice)
+    if choice.action == "compact":
+        return  # it ends with a VACUUM of its own
     if job.stale(table) or table not in job.rewritten or dead_tuples(database, table):
-        _vacuum(database, f"VACUUM (ANALYZE) {table}")
+        vacuum(database, f"VACUUM (ANALYZE) {table}")
     if choice.action not in REWRITING:
         _tell(job, choice)
+
+
+def _with_room(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Look again whether a copy fits, because others wrote and freed since the plan was made."""
+    if choice.action not in COPYING:
+        return choice
+    kept = total_bytes(job.database, table) - choice.gives_back
+    if lacking := shortage(job.disks, kept, table):
+        return _fallen_back(job, choice, f"{table}: {lacking}")
+    if told := unknown(job.disks):
+        job.ledger.warn(told)
+    return choice
+
+
+def _fallen_back(job: Reclaim, choice: Choice, why: str) -> Choice:
+    """Say that a table could not be written anew; returns what the plan has for that case."""
+    table = str(choice.table)
+    job.ledger.events(FellBack(table, "but it could not be written anew"))
+    job.ledger.warn(f"{why}; {table} {_INSTEAD[choice.otherwise]}")
+    return replace(choice, action=choice.otherwise, gives_back=0, why=why)
 
 
 def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
@@ -119,10 +152,13 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
                 bound={},
                 age=str(BY_NAME[table].age),
                 lock_timeout=job.lock_timeout,
+                max_lock=job.wanted.max_lock,
                 pace=job.pace,
             )
         )
-    except (Refused, LockTimeout, DiskFull) as error:
+    except (HeldTooLong, DiskFull) as error:
+        return _fallen_back(job, choice, str(error))
+    except (Refused, LockTimeout) as error:
         job.ledger.warn(f"{error}; {table} was not rewritten")
         return Choice(table, "plain", 0, str(error))
     except LostAfterSwap as error:
@@ -132,6 +168,21 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
     for warning in done.warnings:
         job.ledger.warn(warning)
     job.ledger.events(events.Rewritten(table, done.locked, done.copied))
+    return choice
+
+
+def _compacted(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Compact a table in its place; where that fails or gives nothing, say what is done instead."""
+    try:
+        done = compact(Compaction(job.database, table, job.lock_timeout, job.pace))
+    except (NotCompacted, LockTimeout, DiskFull) as error:
+        job.ledger.warn(f"{error}; {table} was not compacted")
+        return Choice(table, "plain", 0, str(error))
+    for warning in done.warnings:
+        job.ledger.warn(warning)
+    if done.bytes_after >= done.bytes_before:
+        return Choice(table, "plain", 0, "compaction gave nothing back")
+    job.ledger.events(events.Rewritten(table, 0.0, max(0, done.extra_bytes)))
     return choice
 
 
@@ -145,40 +196,26 @@ def _timed(database: Database, sql: str) -> float:
     return time.monotonic() - started
 
 
-def _vacuum(database: Database, sql: str) -> float:
-    """Carry out a VACUUM or ANALYZE, which lets readers and writers pass."""
-    return database.retry_on_lock(lambda: _unskipped(database, sql))
+def _vacuumed_full(job: Reclaim, choice: Choice, table: str) -> Choice:
+    """Carry out a VACUUM FULL; what keeps everybody out for too long is ended and done otherwise.
 
+    Nobody queues for long behind its wait for its lock. Where it was asked for by name, it may
+    take as long as it takes.
+    """
+    bounded = job.wanted.mode != "full"
 
-def _vacuum_full(job: Reclaim, table: str) -> float:
-    """Carry out a VACUUM FULL, behind whose wait for its lock nobody queues for long."""
-    return in_attempts(
-        job.database,
-        table,
-        job.lock_timeout,
-        lambda: _unskipped(job.database, f"VACUUM (FULL) {table}"),
-    )
+    def attempt() -> float:
+        sql = f"VACUUM (FULL) {table}"
+        with ExitStack() as bound:
+            if bounded:
+                bound.enter_context(statement_at_most(job.database, sql, job.wanted.max_lock))
+            return unskipped(job.database, sql)
 
-
-class _Heard:
-    """Takes PostgreSQL's notices; a list would be emptied by SQLAlchemy before we look at it."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-
-    def append(self, notice: str) -> None:
-        self.notices.append(notice)
-
-
-def _unskipped(database: Database, sql: str) -> float:
-    """Carry out a statement and take PostgreSQL's warning that it skipped for a failure."""
-    heard = _Heard()
-    driver = database.connection.connection.driver_connection
-    if driver is not None:
-        driver.notices = heard
-    seconds = _timed(database, sql)
-    # Before PostgreSQL 16 it says: skipping "log" --- only table or database owner can vacuum it.
-    skipped = [notice for notice in heard.notices if "skipping" in notice]
-    if skipped:
-        raise PrivilegeError(skipped[0].strip().removeprefix("WARNING:").strip())
-    return seconds
+    try:
+        locked = in_attempts(job.database, table, job.lock_timeout, attempt)
+    except (HeldTooLong, DiskFull) as error:
+        if not bounded:
+            raise
+        return _fallen_back(job, choice, str(error))
+    job.ledger.events(events.Rewritten(table, locked, total_bytes(job.database, table)))
+    return choice

@@ -10,11 +10,12 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 
 from ..database.connection import Database
 from ..errors import MaintenanceError, Unsupported
 from ..measure import relations
+from ..pace.pace import Pace
+from .repack_program import Watch, ended
 
 _OWN_COMMAND_FROM = 190000
 _EXTENSION = "SELECT extversion FROM pg_extension WHERE extname = 'pg_repack'"
@@ -23,6 +24,13 @@ _TIDY = (
     "what an interrupted pg_repack leaves slows each write down and keeps it from beginning again: "
     "when none is at work, DROP EXTENSION pg_repack CASCADE and CREATE EXTENSION pg_repack"
 )
+_LOST = (
+    "current transaction is aborted",
+    "canceling statement due to statement timeout",
+    "deadlock detected",
+)
+# What a role or database was given for its sessions would end pg_repack's own waits half-way.
+_LIMITS = ("lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout")
 # libpq's name of a connection setting, and where pg_repack looks for it.
 _SETTINGS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
@@ -54,30 +62,39 @@ def require(database: Database) -> None:
         )
 
 
-def repack(database: Database, table: str, lock_timeout: float) -> tuple[str, ...]:
+def repack(database: Database, table: str, lock_timeout: float, pace: Pace) -> tuple[str, ...]:
     """Rewrite one table while everybody goes on working with it; returns what it warned of.
 
     Whether it was rewritten is seen from its file: pg_repack ends without an error also when it
-    has skipped a table, and warns of things that keep it from nothing.
+    has skipped a table, and warns of things that keep it from nothing. One that lost a lock and
+    left nothing behind is begun once more.
 
     Args:
         database: where `require` found a way.
         table: its name.
-        lock_timeout: seconds to wait for the locks at the begin and the end.
+        lock_timeout: seconds to wait for the locks at the begin and the end, and for transactions
+            older than the copy.
+        pace: ends it when a governor wants that.
 
     Raises:
         MaintenanceError: it was not rewritten; pg_repack's last line says why.
+        Stopped: a governor ended it; the table is as it was.
     """
-    if command := own_command(database.version, table):
-        database.run(command)
+    if own := own_command(database.version, table):
+        database.run(own)
         return ()
     before = relations.files(database, table)
     schema = database.scalar("SELECT current_schema()")
-    done = _ended(
-        ["pg_repack", "--no-order", "--no-kill-backend", "--no-superuser-check",
-         "--wait-timeout", str(max(1, int(lock_timeout))), "--table", f"{schema}.{table}"],
-        {**os.environ, **_environment(database)},
-    )  # fmt: skip
+    command = [
+        "pg_repack", "--no-order", "--no-kill-backend", "--no-superuser-check",
+        "--wait-timeout", str(max(1, int(lock_timeout))), "--table", f"{schema}.{table}",
+    ]  # fmt: skip
+    environment = {**os.environ, **_environment(database)}
+    watch = Watch(database, table, max(1.0, lock_timeout), pace)
+    done = ended(command, environment, watch)
+    if _lost_a_lock(done) and relations.files(database, table) == before and not watch.left():
+        pace.look(table)
+        done = ended(command, environment, watch)
     said = _complaints(done)
     if relations.files(database, table) == before:
         why = said[-1] if said else done.stderr.strip()[-200:] or "it said nothing"
@@ -92,18 +109,14 @@ def own_command(version: int, table: str) -> str | None:
     return f"REPACK (CONCURRENTLY) {table}" if version >= _OWN_COMMAND_FROM else None
 
 
-def _ended(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a program that writes to a file: when this process is killed, it still ends in order.
+def _lost_a_lock(done: subprocess.CompletedProcess[str]) -> bool:
+    """Tell whether pg_repack gave up because of a lock that it may have at the next attempt.
 
-    A pipe that nobody reads any more would end it at its next word, with all that it has made
-    beside the table still there.
+    It takes only the end of its own patience for an attempt to be repeated. After any other, as a
+    deadlock is, it goes on in a transaction that is aborted, which is all that it says then; and
+    on a busy machine its patience may end in the statement after.
     """
-    with tempfile.TemporaryFile("w+") as said:
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=said, check=False
-        )
-        said.seek(0)
-        return subprocess.CompletedProcess(command, done.returncode, "", said.read())
+    return done.returncode > 0 and any(lost in done.stderr for lost in _LOST)
 
 
 def _complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -126,6 +139,7 @@ def _environment(database: Database) -> dict[str, str]:
         "PGUSER": url.username,
         "PGPASSWORD": url.password,
         "PGDATABASE": url.database,
+        "PGOPTIONS": " ".join(f"-c {limit}=0" for limit in _LIMITS),
         **{f"PG{name.upper()}": url.query.get(name) for name in _SETTINGS},
     }
     return {name: str(value) for name, value in told.items() if value}

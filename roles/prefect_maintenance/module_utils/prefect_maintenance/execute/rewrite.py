@@ -89,7 +89,8 @@ def rewrite(job: Rewrite) -> Rewritten:
         except MaintenanceError as left:
             if isinstance(error, MaintenanceError):
                 why = f"{error}; the next step removes what lies beside it ({left})"
-                raise type(error)(why) from None
+                error.args = (why,)
+                raise error from None
         raise
     return _finished(job, names, copied, time.monotonic() - began)
 

@@ -30,6 +30,7 @@ class Rewrite:
         bound: values of the conditions.
         age: the column that dates the rows.
         lock_timeout: seconds in which each lock must be had, in attempts of some milliseconds.
+        max_lock: seconds for which the swap may keep everybody out.
         pace: asked between two pieces of the copy whether to go on.
         expected: rows that are to go, as planned.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
@@ -42,6 +43,7 @@ class Rewrite:
     bound: dict[str, object]
     age: str
     lock_timeout: float
+    max_lock: float
     pace: Pace
     expected: int = 0
     live: str = ""

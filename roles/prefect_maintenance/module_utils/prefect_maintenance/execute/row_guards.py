@@ -19,17 +19,24 @@ from ..database.connection import Database
 from ..plan.hanging import run_of, weight
 from ..plan.rules import Rules, listed
 
-# Trees that begin among these positions, and the rows that leave with each but its logs.
+# Trees that begin among these positions, and the rows that leave with each but its logs; not the
+# single runs that were tried in another way.
 _TREES = f"""
-SELECT CAST(w.top AS VARCHAR), sum(w.leaves), min(w.single) FROM (
-    SELECT d.top AS top, CASE WHEN d.single THEN 1 ELSE 0 END AS single,
-        {weight(FLOW_RUN, "d.id")} AS leaves
+SELECT CAST(w.top AS VARCHAR), sum(w.leaves) FROM (
+    SELECT d.top AS top, {weight(FLOW_RUN, "d.id")} AS leaves
     FROM prefect_maintenance_worklist d
     WHERE d.top IN (SELECT b.top FROM prefect_maintenance_worklist b
-                    WHERE b.position BETWEEN :first AND :last)
+                    WHERE b.position BETWEEN :first AND :last
+                      AND NOT (b.single AND b.position <= :tried))
       AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_worklist e
                       WHERE e.top = d.top AND e.position < :first)
 ) w GROUP BY w.top ORDER BY w.top
+"""
+
+_SINGLES = f"""
+SELECT CAST(d.id AS VARCHAR), d.position, {weight(FLOW_RUN, "d.id")}
+FROM prefect_maintenance_worklist d
+WHERE d.single AND d.position > :after ORDER BY d.position LIMIT :most
 """
 
 # A tree is had whole or not at all: not when a run of it is held by somebody or goes no more.
@@ -107,19 +114,43 @@ class Tree:
     Attributes:
         top: its topmost run.
         leaves: rows that one transaction deletes with it; its logs go in others.
-        single: it is one run, with an end time and without task runs: the API can be told what
-            guards that, and there is nothing on which another run could be hung meanwhile.
     """
 
     top: str
     leaves: int
-    single: bool
 
 
-def trees(database: Database, first: int, last: int) -> list[Tree]:
-    """Return the trees that begin between two positions of what is to be deleted."""
-    found = database.rows(_TREES, first=first, last=last)
-    return [Tree(top, int(leaves), bool(single)) for top, leaves, single in found]
+@dataclass(frozen=True)
+class Single:
+    """A flow run that the API can guard, which is a tree of its own.
+
+    Attributes:
+        position: in the list of what is to be deleted.
+        leaves: rows that leave with it, its logs aside.
+    """
+
+    id: str
+    position: int
+    leaves: int
+
+
+def trees(database: Database, first: int, last: int, tried: int) -> list[Tree]:
+    """Return the trees that begin between two positions of what is to be deleted.
+
+    Args:
+        database: where.
+        first: position.
+        last: position, included.
+        tried: up to this position single runs are left out: something else deletes them.
+    """
+    found = database.rows(_TREES, first=first, last=last, tried=tried)
+    return [Tree(top, int(leaves)) for top, leaves in found]
+
+
+def singles(database: Database, after: int, most: int) -> list[Single]:
+    """Return the next runs behind a position that the API can guard."""
+    found = database.rows(_SINGLES, after=after, most=most)
+    return [Single(run, position, int(leaves)) for run, position, leaves in found]
 
 
 def lock_trees(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ..database.lock_bound import transaction_at_most
 from ..measure import leftovers, relations
 from .copy import insert, settle
 from .rewrite_job import Refused, Work, require_whole
@@ -30,17 +31,28 @@ def swap(work: Work, file: int) -> tuple[float, int]:
 
     Returns:
         When the strong lock was had (monotonic seconds), and by how many rows the copy grew.
+
+    Raises:
+        HeldTooLong: it kept everybody out for longer than the job allows.
     """
-    job, names, database = work.job, work.names, work.job.database
+    job, database = work.job, work.job.database
     indexes = relations.indexes(database, job.table)
     grown = _missed(work)
     work.guard.lock("ACCESS EXCLUSIVE")
     began = time.monotonic()
+    with transaction_at_most(database, f"the swap of {job.table}", job.max_lock):
+        grown += _exchanged(work, file, indexes)
+    return began, grown
+
+
+def _exchanged(work: Work, file: int, indexes: list[relations.Index]) -> int:
+    """Do under the lock what a swap consists of; returns by how many rows the copy grew."""
+    job, names, database = work.job, work.names, work.job.database
     if relations.files(database, job.table) != file:
         raise Refused(f"the rows of {job.table} were moved meanwhile")
     if relations.followed(database, job.table) != len(names.triggers):
         raise Refused(f"the triggers that follow {job.table} were switched off meanwhile")
-    grown += settle(work, database).copied
+    grown = settle(work, database).copied
     grown += _revived(work)
     leftovers.drop_triggers(database, names)
     database.ddl(f"ALTER TABLE {names.table} RENAME TO {names.old_name}")
@@ -54,7 +66,7 @@ def swap(work: Work, file: int) -> tuple[float, int]:
     require_whole(job, names.old)
     if changed := _differences(work):
         raise Refused(f"the copy of {job.table} differs from it in {', '.join(changed)}")
-    return began, grown
+    return grown
 
 
 def _missed(work: Work) -> int:

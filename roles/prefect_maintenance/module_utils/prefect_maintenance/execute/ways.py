@@ -14,6 +14,7 @@ either way.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalogue import BY_NAME, FLOW_RUN, LOG, TASK_RUN, Table
 from ..database.connection import Database
-from ..errors import ApiError
+from ..errors import ApiError, ConnectionFailed, MaintenanceError
 from ..plan.hanging import count_leaving
 from ..plan.rules import Rules, listed
+from .api_pace import ApiPace
 from .batches import SQLITE_BATCH, delete_some, in_parts
 from .row_guards import free_singles, lock_rows, lock_trees
 
@@ -49,13 +51,13 @@ class Deleted:
 
     Attributes:
         gone: rows that left each table, those that foreign keys took along included.
-        errors: what could not be deleted, and why.
+        error: why something could not be deleted.
         ids: objects that are gone, whose logs may still be there.
         logs_counted: whether `gone` has all their logs, those that are still there included.
     """
 
     gone: Mapping[str, int]
-    errors: Sequence[str] = ()
+    error: MaintenanceError | None = None
     ids: Sequence[str] = ()
     logs_counted: bool = False
 
@@ -71,20 +73,21 @@ class ByApi:
     Attributes:
         rules: say whether a run still goes; the guard of each deletion names their states.
         cutoff: of flow runs, which the guard names too.
-        batch_size: runs a request, at most 50.
+        gives_way: what it cannot delete goes by SQL.
+        pace: says how many runs a call deletes, and when it may come.
     """
 
     api: PrefectApi
     database: Database
     rules: Rules
     cutoff: datetime
-    batch_size: int
+    gives_way: bool
+    pace: ApiPace
     name: str = "api"
 
-    @property
-    def guarded(self) -> bool:
-        """Whether the server has a deletion with a guard, as far as is known."""
-        return self.api.bulk
+    def hurried(self) -> AbstractContextManager[None]:
+        """Send each request once until the end of the block: the pace waits, and heeds a stop."""
+        return self.api.patience.none()
 
     def runs(self, ids: Sequence[str], bound: Mapping[str, Any]) -> Deleted | None:
         """Delete flow runs; None when the server has no guard for that and nothing was done.
@@ -96,19 +99,29 @@ class ByApi:
         asked = free_singles(self.database, self.rules, ids, bound)
         if not asked:
             return Deleted({})
-        before, errors = _leaving(self.database, FLOW_RUN, asked), []
+        before, error = _leaving(self.database, FLOW_RUN, asked), None
         try:
-            if not self.api.delete_runs(asked, self.rules.states, self.cutoff):
-                return None
-        except ApiError as error:
-            errors.append(str(error))
+            with self.pace.calling(len(asked)):
+                if not self.api.delete_runs(asked, self.rules.states, self.cutoff):
+                    return None
+        except (ApiError, ConnectionFailed) as failed:
+            error = failed
         sql = _SURVIVORS.format(table=FLOW_RUN.name, ids=listed(asked))
         left = {row[0] for row in self.database.rows(sql)}
         after = _leaving(self.database, FLOW_RUN, left) if left else {}
         gone = {table: rows - after.get(table, 0) for table, rows in before.items()}
         # Servers before 3.4.9 leave the logs, newer ones remove them in the background and forget
         # about it when they are restarted: whichever is there first takes them.
-        return Deleted(gone, errors, [run for run in asked if run not in left], logs_counted=True)
+        return Deleted(gone, error, [run for run in asked if run not in left], logs_counted=True)
+
+
+def answers(api: PrefectApi) -> bool:
+    """Make a light read; returns whether the server answered it."""
+    try:
+        api.read()
+    except (ApiError, ConnectionFailed):
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -157,7 +170,8 @@ class BySql:
 
     def logs(self, table: str, ids: Sequence[str]) -> Iterator[int]:
         """Delete what is left of the logs of objects that are gone; yields each part's rows."""
-        yield from in_parts(self.database, LOG.name, self._logs_of_gone(table, ids), self.most)
+        goes = self._logs_of_gone(table, ids)
+        yield from in_parts(self.database, LOG.name, goes, lambda: self.most)
 
     def _logs_of_gone(self, table: str, ids: Sequence[str]) -> str:
         """Row `x` is a log of objects that are gone.

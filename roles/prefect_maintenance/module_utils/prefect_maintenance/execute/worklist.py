@@ -8,15 +8,16 @@ from typing import Any
 
 from ..catalogue import LOG
 from ..database.connection import Database
+from ..plan.counts import SINGLE
+from .batches import Rows
 
-WORKLIST_OF_RUNS = """
+WORKLIST_OF_RUNS = f"""
 CREATE TEMPORARY TABLE prefect_maintenance_worklist AS
 SELECT row_number() OVER (
            ORDER BY COALESCE(top.end_time, top.state_timestamp, top.start_time,
                              top.expected_start_time), COALESCE(o.top, d.id), d.id) AS position,
        d.id AS id, COALESCE(o.top, d.id) AS top,
-       r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
-           AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = d.id) AS single
+       {SINGLE} AS single
 FROM prefect_maintenance_candidate d
 JOIN flow_run r ON r.id = d.id
 LEFT JOIN prefect_maintenance_tree o ON o.id = d.id
@@ -63,6 +64,9 @@ GONE_LOGS = {
 }
 
 
+SINGLES_LEFT = "SELECT count(*) FROM prefect_maintenance_worklist d WHERE d.single"
+
+
 @contextmanager
 def worklist(database: Database, sql: str, **bound: Any) -> Iterator[None]:
     """Lay down what is to be deleted in a temporary table, and remove that afterwards."""
@@ -85,5 +89,13 @@ def worklist_length(database: Database) -> int:
 
 def positions(database: Database, step: int) -> Iterator[tuple[int, int]]:
     """Cut the temporary table into ranges of positions, first and last included."""
-    for first in range(1, worklist_length(database) + 1, step):
-        yield first, first + step - 1
+    yield from ranges(database, lambda: step)
+
+
+def ranges(database: Database, rows: Rows) -> Iterator[tuple[int, int]]:
+    """Cut the temporary table like `positions`, each range as long as is said then."""
+    first, length = 1, worklist_length(database)
+    while first <= length:
+        last = first + rows() - 1
+        yield first, last
+        first = last + 1

@@ -1,10 +1,9 @@
-"""Whether a copy of what is kept fits on the disks, where that can be known."""
+"""What is free on the disks of a database: seen here, found on another host, or said."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,15 @@ from ..database import visibility
 from ..database.connection import Database
 from ..errors import MaintenanceError
 from ..units import size
+from .room import Free, Need, Places, Room, for_copy
+from .sizes import database_bytes
 from .temporary import temporary
 
-# A rewrite writes the survivors once into the new files and once into the WAL.
+# A rewrite of a file writes what is kept once beside it and once into it.
 COPIES = 2.0
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-# Where the copy of a table comes to lie, and where its indexes do; '' is the data directory.
+# Where a table lies, and where its new indexes come to lie; '' is the data directory.
 _TABLESPACES = """
 SELECT pg_tablespace_location(CASE c.reltablespace WHEN 0 THEN d.dattablespace
                               ELSE c.reltablespace END),
@@ -35,133 +36,147 @@ FROM pg_tablespace t, pg_database d,
 WHERE d.datname = current_database()
   AND (t.spcname = trim(n) OR (trim(n) = '' AND t.oid = d.dattablespace))
 """
+_LOCATIONS = """
+SELECT DISTINCT pg_tablespace_location(oid) FROM pg_tablespace
+WHERE pg_tablespace_location(oid) <> ''
+"""
+_MEMORY = "SELECT pg_size_bytes(current_setting('maintenance_work_mem'))"
 _MAX_WAL = "SELECT pg_size_bytes(current_setting('max_wal_size'))"
+_MAY_LIST_WAL = "SELECT has_function_privilege('pg_ls_waldir()', 'EXECUTE')"
+_WAL = "SELECT sum(size) FROM pg_ls_waldir()"
 
 
 class NoRoom(MaintenanceError):
-    """The copy would not fit."""
+    """The copy, or the WAL, would not fit."""
+
+    remedy = "free some disk on the database server and run again"
 
 
 @dataclass(frozen=True)
-class _Need:
-    """Bytes that something will take in a folder."""
+class Disks:
+    """Where is looked for what is free: on this machine, else what is noted of another one.
 
-    what: str
-    folder: Path
-    amount: float
+    Attributes:
+        noted: what was found on the host that has the disks when the run began.
+        said: bytes that a person says are free; 0 where nobody does.
+        bytes_then: of the database when those two were true.
+    """
+
+    database: Database
+    noted: tuple[Free, ...] = ()
+    said: int = 0
+    bytes_then: int = 0
+
+    def look(self) -> Room | None:
+        """Return what is free now; None where nobody can know."""
+        data = data_directory(self.database)
+        if isinstance(data, Path):
+            return _here(self.database, data)
+        return _elsewhere(self) if self.noted or self.said else None
 
 
-def shortage(database: Database, survivors: int, table: str | None = None) -> str | None:
-    """Say how a copy of so many bytes would not fit; None when it does or nobody can know.
+def shortage(disks: Disks, survivors: int, table: str) -> str:
+    """Say how a copy of so many bytes would not fit; empty when it does or nobody can know.
 
     Args:
-        database: where.
+        disks: where is looked.
         survivors: bytes of the copy, indexes included.
         table: the table on PostgreSQL; its tablespace, the WAL and the sorts of its indexes are
-            looked at, each on its own disk. Without it everything counts for the data directory.
+            looked at, each on its own disk.
     """
-    data = data_directory(database)
-    if isinstance(data, str):
-        return None
-    needs = [_Need("the data", data, COPIES * survivors)]
-    if not database.is_postgresql:
-        # VACUUM writes the copy as a temporary file and from there into the write-ahead log.
-        half = COPIES / 2 * survivors
-        needs = [_Need("the copy", temporary(), half), _Need("the write-ahead log", data, half)]
-    elif table is not None:
-        needs = _needs(database, data, table, survivors)
-    return _lacking(needs)
+    room = disks.look()
+    if room is None:
+        return ""
+    return for_copy(room, places_of(disks.database, table), survivors)
+
+
+def file_shortage(database: Database, survivors: int) -> str:
+    """Say how VACUUM of an SQLite file would not fit; empty when it does.
+
+    It writes the copy as a temporary file, and from there into the write-ahead log.
+    """
+    half = COPIES / 2 * survivors
+    room = _here(database, database.file.parent)
+    needs = [Need("for the copy", str(temporary()), half), Need("of WAL", room.data, half)]
+    return room.lacking("the copy", needs)
 
 
 def require(database: Database, what: str, survivors: int) -> None:
-    """Make sure that a copy of so many bytes fits, where that can be known.
+    """Make sure that a rewrite of an SQLite file fits on its disk.
 
     Args:
         database: where.
-        what: the table on PostgreSQL, else how the file is called.
-        survivors: bytes of the copy, indexes included.
+        what: how the file is called.
+        survivors: bytes that are kept.
 
     Raises:
         NoRoom: it does not fit.
     """
-    table = what if database.is_postgresql else None
-    if lacking := shortage(database, survivors, table):
+    if lacking := file_shortage(database, survivors):
         raise NoRoom(
             f"{what} cannot be rewritten: {lacking}; free some disk, or shorten the retention "
             "and run again"
         )
 
 
-def unknown(database: Database) -> str | None:
-    """Say why the free disk of the database cannot be seen from here; None when it can."""
-    data = data_directory(database)
-    if isinstance(data, Path):
+def unknown(disks: Disks) -> str | None:
+    """Say why the free disk of the database cannot be seen from here; None when it is known."""
+    data = data_directory(disks.database)
+    if isinstance(data, Path) or disks.noted or disks.said:
         return None
     return (
-        f"the free disk of the database server cannot be seen from this target: {data}. Look "
-        "there whether a copy of what is kept fits; where it does not, set "
-        "prefect_maintenance_vacuum: plain and prefect_maintenance_purge_strategy: delete"
+        f"the free disk of the database server cannot be seen from this target: {data}. Name its "
+        "host in prefect_maintenance_db_host, or the free bytes in "
+        "prefect_maintenance_db_free_bytes; else look there whether a copy of what is kept fits, "
+        "and where it does not, set prefect_maintenance_vacuum: compact and "
+        "prefect_maintenance_purge_strategy: delete"
     )
 
 
-def scarce(database: Database) -> list[str]:
+def scarce(disks: Disks) -> list[str]:
     """Warn where deletions may fill the disk of the WAL before it is recycled.
 
-    A server whose WAL cannot be written stops. Nothing where the disk cannot be seen.
+    A server whose WAL cannot be written stops. Nothing where the disk is not known.
     """
-    data = data_directory(database)
-    if isinstance(data, str) or not database.is_postgresql:
+    room = disks.look() if disks.database.is_postgresql else None
+    if room is None or room.wal not in room.disks:
         return []
-    folder = (data / "pg_wal").resolve()
-    there = sum(_size(entry) for entry in folder.iterdir())
-    grows = int(database.scalar(_MAX_WAL)) - there
-    free = shutil.disk_usage(folder).free
-    if free >= grows:
+    free = room.free[room.disks[room.wal]]
+    if free >= room.wal_grows:
         return []
     return [
-        f"the disk of the WAL, {folder}, has {size(free)} free and the WAL may grow by "
-        f"{size(grows)} (max_wal_size): free some disk before much is deleted"
+        f"the disk of the WAL, {room.wal}, has {size(free)} free and the WAL may grow by "
+        f"{size(room.wal_grows)} (max_wal_size): free some disk before much is deleted"
     ]
 
 
-def _needs(database: Database, data: Path, table: str, survivors: int) -> list[_Need]:
-    """List what a rewrite takes, and where."""
-    found = database.rows(_TABLESPACES, t=table)
-    if not found:
-        return []
-    own, usual, indexes, whole = found[0]
-    of_indexes = survivors * (indexes / whole if whole else 0.0)
-    files = COPIES / 2
-    needs = [
-        _Need("the table", _folder(data, own), files * (survivors - of_indexes)),
-        _Need("its indexes", _folder(data, usual), files * of_indexes),
-        _Need("the WAL", data / "pg_wal", files * survivors),
-    ]
-    # Which of several is taken is PostgreSQL's choice, so each must have the room.
-    spill = [_folder(data, row[0]) for row in database.rows(_SPILL)]
-    return [*needs, *(_Need("sorting", folder, files * of_indexes) for folder in spill)]
+def places_of(database: Database, table: str) -> Places:
+    """Return where a table of PostgreSQL, its new indexes and their sorts come to lie."""
+    own, usual, indexes, whole = database.rows(_TABLESPACES, t=table)[0]
+    spill = tuple(row[0] for row in database.rows(_SPILL))
+    memory = int(database.scalar(_MEMORY))
+    return Places(own, usual, spill, indexes / whole if whole else 0.0, memory)
 
 
-def _folder(data: Path, location: str) -> Path:
-    return Path(location) if location else data
+def folders(database: Database, data: str) -> list[str]:
+    """Return the folders on whose disks files of a PostgreSQL server lie, the WAL's second."""
+    return [data, f"{data}/pg_wal", *(row[0] for row in database.rows(_LOCATIONS))]
 
 
-def _lacking(needs: Iterable[_Need]) -> str | None:
-    """Say which disk has too little room for all that comes to lie on it."""
-    disks: dict[int, list[_Need]] = {}
-    for need in needs:
-        disks.setdefault(need.folder.stat().st_dev, []).append(need)
-    for there in disks.values():
-        needed = int(sum(need.amount for need in there))
-        free = shutil.disk_usage(there[0].folder).free
-        if free < needed:
-            what = ", ".join(dict.fromkeys(need.what for need in there))
-            folder = there[0].folder.resolve()
-            return (
-                f"no room for the copy: {size(needed)} needed, {size(free)} free "
-                f"on the disk of {folder} ({what})"
-            )
-    return None
+def _here(database: Database, data: Path) -> Room:
+    """Look at the disks of this machine."""
+    if not database.is_postgresql:
+        both = (data, temporary())
+        disks = {str(one): str(one.stat().st_dev) for one in both}
+        free = {disks[str(one)]: shutil.disk_usage(one).free for one in both}
+        return Room(str(data), str(data), disks, free)
+    there, link, *spaces = (Path(folder) for folder in folders(database, str(data)))
+    # It may lead to another disk; that is the one to name.
+    wal = link.resolve()
+    disks = {str(one): str(one.stat().st_dev) for one in (there, wal, *spaces)}
+    free = {disk: shutil.disk_usage(one).free for one, disk in disks.items()}
+    held = sum(_size(entry) for entry in wal.iterdir())
+    return _room(database, str(there), str(wal), disks, free, held)
 
 
 def _size(entry: Path) -> int:
@@ -170,6 +185,33 @@ def _size(entry: Path) -> int:
         return entry.stat().st_size if entry.is_file() else 0
     except FileNotFoundError:
         return 0
+
+
+def _elsewhere(disks: Disks) -> Room:
+    """Go by what is noted or said, and by what the database has grown or shrunk since."""
+    database = disks.database
+    data = "the data directory"
+    if visibility.sees_settings(database):
+        data = str(database.scalar("SHOW data_directory"))
+    there, wal, *spaces = folders(database, data)
+    since = database_bytes(database) - disks.bytes_then
+    held = int(database.scalar(_WAL)) if database.scalar(_MAY_LIST_WAL) else 0
+    if disks.noted:
+        on = {one.path: one.disk for one in disks.noted}
+        free = {one.disk: one.free_bytes for one in disks.noted}
+        free[disks.noted[0].disk] -= since
+    else:
+        on = dict.fromkeys((there, wal, *spaces), "its")
+        free = {"its": disks.said - since}
+    return _room(database, there, wal, on, free, held)
+
+
+def _room(
+    database: Database, data: str, wal: str, disks: dict[str, str], free: dict[str, int], held: int
+) -> Room:
+    """Return what is free; `held` are the bytes of the WAL that are there."""
+    most = int(database.scalar(_MAX_WAL))
+    return Room(data, wal, disks, free, most, max(0, most - held))
 
 
 def data_directory(database: Database) -> Path | str:

@@ -17,6 +17,8 @@ from ..database.connection import Database
 # One row for each column of each index; what an index computes has statistics of its own.
 _INDEXES = """
 SELECT i.relname, pg_relation_size(i.oid) AS bytes, m.amname AS kind, x.indisunique AS is_unique,
+       x.indisvalid AND x.indisready AND x.indnatts = x.indnkeyatts AND i.reloptions IS NULL
+       AND (x.indpred IS NULL OR i.reltuples > 0) AS is_ordinary,
        CASE WHEN x.indpred IS NULL THEN 1.0
             ELSE LEAST(1.0, GREATEST(i.reltuples, 0) / GREATEST(t.reltuples, 1)) END AS share,
        pg_size_bytes(current_setting('gin_pending_list_limit')) AS waiting,
@@ -58,6 +60,8 @@ class Index:
         keys: its columns; nothing where the planner does not know them.
         share: of the rows that are in it.
         waiting: bytes of entries that may wait before they are sorted into a GIN index.
+        name: its name, as it stands.
+        ordinary: it is valid, filled as usual, has no columns but its keys, and its rows are known.
     """
 
     bytes: int
@@ -66,6 +70,8 @@ class Index:
     share: float
     waiting: int
     keys: tuple[Key, ...]
+    name: str = ""
+    ordinary: bool = True
 
 
 def of_table(database: Database, table: str) -> tuple[Index, ...]:
@@ -89,11 +95,21 @@ def loose(index: Index, rows: int) -> int:
 def fresh(index: Index, rows: int) -> int:
     """Return the bytes that a B-tree of so many rows takes right after it was built."""
     entries = rows * index.share
-    key = _padded(sum(key.width * (1 - key.nulls) for key in index.keys))
     distinct = 1.0
     for column in index.keys:
         distinct *= _distinct(column, rows)
     alike = 1.0 if index.unique else max(1.0, entries / max(1.0, min(distinct, entries)))
+    return _built(index, entries, alike)
+
+
+def at_most(index: Index, rows: int) -> int:
+    """Return the bytes that a B-tree of so many rows takes right after it was built, at most."""
+    return _built(index, rows * index.share, 1.0)
+
+
+def _built(index: Index, entries: float, alike: float) -> int:
+    """Return the bytes of a fresh B-tree in which so many entries have the same key."""
+    key = _padded(sum(key.width * (1 - key.nulls) for key in index.keys))
     if alike < 2:
         wanted = entries * (_HEADER + key + _POINTER)
     else:
@@ -123,4 +139,6 @@ def _index(columns: Sequence[Any]) -> Index:
         share=float(first.share),
         waiting=int(first.waiting),
         keys=tuple(keys),
+        name=first.relname,
+        ordinary=first.is_ordinary,
     )

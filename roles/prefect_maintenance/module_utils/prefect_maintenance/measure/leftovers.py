@@ -1,4 +1,4 @@
-"""What an interrupted rewrite leaves beside a table: found, named and removed."""
+"""What an interrupted rewrite or compaction leaves beside a table: found, named and removed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,22 @@ from . import relations
 
 _COPY, _OLD = "__maintenance_new", "__maintenance_old"
 _CHANGES, _FOLLOW = "__maintenance_changes", "__maintenance_follow"
+# How PostgreSQL names the new index and the old one of an interrupted REINDEX CONCURRENTLY.
+_BESIDE = "_cc(new|old)[0-9]*$"
 
 _ANY = f"""
 SELECT (SELECT count(*) FROM pg_class WHERE relkind = 'r'
         AND relname ~ '({_COPY}|{_OLD}|{_CHANGES})$')
      + (SELECT count(*) FROM pg_proc WHERE proname ~ '{_FOLLOW}$')
+     + (SELECT count(*) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+        WHERE NOT x.indisvalid AND i.relname ~ '{_BESIDE}')
+"""
+# Somebody else who builds one just now holds the table's lock, so that it cannot be dropped.
+_INDEXES = f"""
+SELECT format('%I.%I', n.nspname, i.relname) FROM pg_index x
+JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE x.indrelid = to_regclass(:t) AND NOT x.indisvalid AND i.relname ~ '{_BESIDE}'
+ORDER BY i.relname
 """
 _RELATIONS = """
 SELECT c.relname FROM pg_class c WHERE c.relname = ANY (:names) AND c.relkind = 'r'
@@ -111,7 +122,7 @@ def remove_all(database: Database, lock_timeout: float) -> list[str]:
 
 
 def remove(database: Database, table: str, lock_timeout: float) -> None:
-    """Remove what an interrupted rewrite left beside a table.
+    """Remove what an interrupted rewrite or compaction left beside a table.
 
     Raises:
         LockTimeout: a table could not be locked in the time allowed.
@@ -125,6 +136,8 @@ def remove(database: Database, table: str, lock_timeout: float) -> None:
         database.ddl(f"DROP TABLE IF EXISTS {names.schema}.{relation[0]}")
     if database.rows(_FUNCTIONS, t=table, name=f"{table}{_FOLLOW}"):
         database.ddl(f"DROP FUNCTION IF EXISTS {names.function}()")
+    for index in database.rows(_INDEXES, t=table):
+        database.ddl(f"DROP INDEX CONCURRENTLY IF EXISTS {index[0]}")
 
 
 def _unfollow(database: Database, names: Names, lock_timeout: float) -> None:

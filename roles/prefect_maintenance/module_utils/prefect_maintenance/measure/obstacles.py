@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..database.connection import Database
-from . import disk_space
 from .relations import index_rows
 
 # Bytes of WAL by which a standby may be behind when a rewrite begins.
@@ -137,7 +136,7 @@ def refusals(database: Database, table: str) -> list[str]:
 
 
 def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...]:
-    """Say what keeps a table from being rewritten; nothing when it can be.
+    """Say what keeps a table from being rewritten, its disk apart; nothing when it can be.
 
     Args:
         database: on PostgreSQL.
@@ -146,5 +145,4 @@ def obstacles(database: Database, table: str, kept_bytes: int) -> tuple[str, ...
     """
     reasons = [*refusals(database, table)]
     reasons += (row[0] for row in database.rows(REPLICAS, wal=2 * kept_bytes, lag=LAG))
-    lacking = disk_space.shortage(database, kept_bytes, table)
-    return (*reasons, lacking) if lacking else tuple(reasons)
+    return tuple(reasons)

@@ -21,7 +21,9 @@ SELECT pg_table_size(c.oid) - COALESCE(pg_total_relation_size(NULLIF(c.reltoastr
        COALESCE(pg_total_relation_size(NULLIF(c.reltoastrelid, 0)), 0),
        pg_indexes_size(c.oid),
        GREATEST(c.reltuples, 0),
-       pg_stat_get_dead_tuples(c.oid)
+       pg_stat_get_dead_tuples(c.oid),
+       (SELECT COALESCE(max(pg_relation_size(i.indexrelid)), 0)
+        FROM pg_index i WHERE i.indrelid = c.oid)
 FROM pg_class c WHERE c.oid = to_regclass(:t)
 """
 
@@ -54,6 +56,7 @@ class TableSize:
         loose_bytes: that its indexes lose beside that when they are built anew. They come again as
             rows come, so they are no reason for a rewrite.
         least_bytes: that it would take without a row.
+        largest_index_bytes: of its largest index.
     """
 
     name: str
@@ -69,6 +72,7 @@ class TableSize:
     oldest: datetime | None
     loose_bytes: int = 0
     least_bytes: int = 0
+    largest_index_bytes: int = 0
 
     def share(self, rows: int) -> float:
         """Return the share that so many rows are of the table's."""
@@ -79,6 +83,15 @@ class TableSize:
     def kept_bytes(self, goes: int) -> int:
         """Return the bytes of what is kept when so many rows go, without bloat."""
         return int((1 - self.share(goes)) * (self.bytes - self.bloat_bytes))
+
+    def free_bytes(self, goes: int) -> int:
+        """Return the bytes that are free, or will be when so many rows go."""
+        return self.bloat_bytes + int(self.share(goes) * (self.bytes - self.bloat_bytes))
+
+    @property
+    def share_without_toast(self) -> float:
+        """The share of the bytes that lies in the heap and the indexes."""
+        return 1 - self.toast_bytes / self.bytes if self.bytes else 0.0
 
     def copy_bytes(self, goes: int) -> int:
         """Return the bytes of what is kept when so many rows go, once it is written anew."""
@@ -152,7 +165,7 @@ def oldest(database: Database, table: str) -> datetime | None:
 
 
 def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableSize:
-    heap, toast, index, estimate, dead = database.rows(_POSTGRESQL_TABLE, t=name)[0]
+    heap, toast, index, estimate, dead, largest = database.rows(_POSTGRESQL_TABLE, t=name)[0]
     total = heap + toast + index
     exact = total < EXACT_BELOW_BYTES and (count or not estimate)
     rows = database.scalar(f"SELECT count(*) FROM {name}") if exact else int(estimate)
@@ -176,6 +189,7 @@ def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableS
         oldest=oldest(database, name),
         loose_bytes=max(0, sum(loose(each, rows) for each in indexes) - of_bloat),
         least_bytes=_EMPTY * len(indexes) + (_EMPTY if toast else 0),
+        largest_index_bytes=largest,
     )
 
 

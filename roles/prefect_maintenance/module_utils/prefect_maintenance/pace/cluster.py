@@ -65,7 +65,8 @@ def place_in_cluster(database: Database, places: int, pace: Pace) -> Iterator[No
             at_work = "; ".join(place.others)
             if not at_work or at_work in str(stopped):
                 raise
-            raise Stopped(f"{stopped}; at work are {at_work}", stopped.remedy) from None
+            why = f"{stopped}; at work are {at_work}"
+            raise Stopped(why, stopped.remedy, stopped.goes_on) from None
         yield
     finally:
         place.give_back()

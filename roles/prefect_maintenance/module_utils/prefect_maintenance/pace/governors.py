@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from ..events import WaitKind
@@ -36,11 +37,13 @@ class Wait:
 class Stop:
     """End the step; `why` is a whole sentence that says how to go on.
 
-    `remedy` is the command or variable for it, where there is another than to run again.
+    `remedy` is the command or variable for it, where there is another than to run again. With
+    `goes_on`, the instant at which the work may go on, the end was agreed on and is no failure.
     """
 
     why: str
     remedy: str = ""
+    goes_on: datetime | None = None
 
 
 Answer = Wait | Stop | None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ..errors import Stopped
 from ..events import Events, Progress, Waiting
 from ..events import Stopped as StoppedEvent
+from .batch_size import BatchSize
 from .governors import Governor, Moment, Stop, Wait
 
 
@@ -20,10 +21,12 @@ class Pace:
     Attributes:
         events: takes the progress, and why the work waits or stops.
         governors: each is asked; the first that wants the end gets it, the longest wait is waited.
+        batches: says how large the next batch is.
     """
 
     events: Events = field(default_factory=Events)
     governors: tuple[Governor, ...] = ()
+    batches: BatchSize = field(default_factory=BatchSize)
     _let_go: float = field(default_factory=time.monotonic)
 
     def __call__(self, progress: Progress) -> None:
@@ -46,10 +49,19 @@ class Pace:
         """
         began = time.monotonic()
         worked = began - self._let_go
+        self.batches.took(worked)
         while wait := self._longest(Moment(at, worked, time.monotonic() - began)):
             self.events(Waiting(at, wait.why, wait.seconds, wait.kind))
             time.sleep(wait.seconds)
         self._let_go = time.monotonic()
+
+    def look(self, at: str) -> None:
+        """End work that cannot wait when a governor wants the end.
+
+        Raises:
+            Stopped: a governor ends the step; the text says which and how to go on.
+        """
+        self._longest(Moment(at, 0.0, 0.0))
 
     def begin(self) -> None:
         """Let the work begin: what came before counts for no batch."""
@@ -70,7 +82,7 @@ class Pace:
             answer = governor(moment)
             if isinstance(answer, Stop):
                 self.events(StoppedEvent(answer.why))
-                raise Stopped(answer.why, answer.remedy)
+                raise Stopped(answer.why, answer.remedy, answer.goes_on)
             if answer and (longest is None or answer.seconds > longest.seconds):
                 longest = answer
         return longest

@@ -1,27 +1,71 @@
-"""Which way rows leave a table and how its space comes back: decided from measurements alone.
+"""How the space of a table comes back: decided from measurements alone.
 
-Pure functions, which compare the ways by what `estimate` says of each.
+Pure functions, which compare the ways by what `estimate` says of each. No way is taken whose lock
+is estimated to last longer than `max_lock`, but VACUUM FULL where it is asked for by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from .. import units
 from ..measure.sizes import TableSize
 from ..request.settings import Reclaim
-from .estimate import Estimate, of_deletes, of_full, of_rewrite
+from .estimate import Estimate, of_compaction, of_full, of_rewrite
 
 # What a reclaim may do that gives space back.
 REWRITING = ("rewrite", "full", "repack", "compact")
+# Those of them that write what is kept a second time.
+COPYING = ("rewrite", "full", "repack")
 
+# The ways that a mode may take, the most wanted first.
+_OPEN = {
+    "auto": ("rewrite", "full", "compact"),
+    "repack": ("rewrite", "repack", "compact"),
+    "rewrite": ("rewrite",),
+    "full": ("full",),
+    "compact": ("compact",),
+}
+# Why a way is not taken when a more wanted one is open.
+_LESS_WANTED = {
+    "full": "a rewrite keeps everybody out for some milliseconds only",
+    "repack": "a rewrite needs no extension",
+    "compact": "it takes longer and writes more WAL",
+}
 # Bytes of a page of PostgreSQL.
 _PAGE = 8192
 # Free bytes that the maintenance itself and a live server leave between two runs.
 _LEAST = 64 * 1024
 # The share by which planner statistics may be wrong about what the rows of a table need.
 _ESTIMATED = 0.1
+
+ALL_OPEN: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a way takes until the space is where it is wanted, and why it is not taken.
+
+    Attributes:
+        seconds: for the table; of a purge, its reclaim included.
+        wal_bytes: written to the WAL.
+        extra_bytes: disk that is needed meanwhile, beside the WAL.
+        lock_seconds: for which everybody is kept out of the table.
+        why_not: the reason; empty for the way that is taken.
+    """
+
+    seconds: float
+    wal_bytes: int
+    extra_bytes: int
+    lock_seconds: float
+    why_not: str = ""
+
+    @classmethod
+    def of(cls, estimate: Estimate, extra_bytes: int) -> Cost:
+        """Return what a way costs by its estimate and the disk that it needs meanwhile."""
+        return cls(estimate.seconds, estimate.wal_bytes, extra_bytes, estimate.lock_ms / 1000)
 
 
 @dataclass(frozen=True)
@@ -33,100 +77,25 @@ class Choice:
         action: what is done: none, plain, rewrite, full, repack, compact.
         gives_back: bytes that should come back.
         why: the reason.
+        ways: what each way would take, and why it is not taken.
+        left: bytes that would come back if a way were open.
+        otherwise: what is done when a copy turns out not to fit or to lock the table for too long.
     """
 
     table: str | None
     action: str
     gives_back: int
     why: str
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a way takes until the rows are gone and the space is where it is wanted.
-
-    Attributes:
-        seconds: for the table, its reclaim included.
-        wal_bytes: written to the WAL.
-        extra_bytes: disk that is needed meanwhile, beside the WAL.
-        lock_seconds: for which everybody is kept out of the table.
-    """
-
-    seconds: float
-    wal_bytes: int
-    extra_bytes: int
-    lock_seconds: float
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What is known of one table before its rows go.
-
-    Attributes:
-        size: the table as it was measured.
-        goes: rows that go.
-        ordered: how closely age follows the place on disk, from 0 to 1 (pg_stats.correlation).
-        obstacles: what keeps the table from being rewritten online.
-    """
-
-    size: TableSize
-    goes: int
-    ordered: float
-    obstacles: tuple[str, ...]
-
-    @property
-    def share(self) -> float:
-        """The share of the rows that goes."""
-        return self.size.share(self.goes)
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes of what is kept, indexes included."""
-        return self.size.kept_bytes(self.goes)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How the rows of a table go, why, what each way would cost, and the bytes that come back.
-
-    Attributes:
-        table: its name.
-        strategy: the way that is taken.
-        why: the reason.
-        costs: of each way.
-        gives_back: bytes that come back with it.
-    """
-
-    table: str
-    strategy: str
-    why: str
-    costs: Mapping[str, Cost]
-    gives_back: int = 0
-
-
-def decide(found: Situation, asked: str, wanted: Reclaim) -> Decision:
-    """Decide how the rows of one table go.
-
-    Args:
-        found: the table.
-        asked: "delete", "rewrite", or "auto" to choose.
-        wanted: what becomes of the space afterwards.
-    """
-    costs = {"delete": _by_deletes(found, wanted), "rewrite": _by_rewrite(found)}
-    strategy, why = _choose_strategy(found, asked, wanted, costs)
-    gives_back = found.size.bytes - found.size.copy_bytes(found.goes)
-    return Decision(
-        found.size.name, strategy, why, costs, gives_back if strategy == "rewrite" else 0
-    )
+    ways: Mapping[str, Cost] = field(default_factory=dict)
+    left: int = 0
+    otherwise: str = "plain"
 
 
 def choose(
     size: TableSize,
     deleted: int,
     wanted: Reclaim,
-    obstacles: tuple[str, ...],
-    *,
-    exact: bool = False,
+    closed: Mapping[str, str] = ALL_OPEN,
 ) -> Choice:
     """Decide how the space of one table comes back.
 
@@ -136,48 +105,124 @@ def choose(
     Args:
         size: the table as it is now.
         deleted: rows that are still counted in `size` but will be gone.
-        wanted: mode and thresholds.
-        obstacles: what keeps the table from being rewritten online.
-        exact: its free bytes were counted, not estimated.
+        wanted: mode, thresholds and the longest lock.
+        closed: by way, why it is not open.
     """
-    share = size.share(deleted)
-    free = size.bloat_bytes + int(share * (size.bytes - size.bloat_bytes))
-    percent = 100 * free / size.bytes if size.bytes else 0.0
     if wanted.mode in ("none", "plain"):
         return Choice(size.name, wanted.mode, 0, f"vacuum is {wanted.mode}")
-    if unmet := _unmet(free, percent, wanted):
-        would = f"a rewrite would give back {units.size(free)}, {percent:.0f} % of it"
-        return Choice(size.name, "plain", 0, f"{would}: less than {unmet}")
-    unsure = _LEAST if exact else _unsure(size, size.bytes - free)
-    if free < unsure:
-        return Choice(
-            size.name,
-            "plain",
-            0,
-            f"a rewrite would give back {units.size(free)}: no more than the measurement may be "
-            f"wrong by ({units.size(unsure)})",
-        )
-    back = size.bytes - size.copy_bytes(deleted)
+    kept = size.copy_bytes(deleted)
+    names = [n for n in REWRITING if n != "repack" or wanted.mode == "repack"]
+    costs = {name: cost_of(name, size, kept) for name in names}
+    free = size.free_bytes(deleted)
+    if little := too_little(size, free, wanted):
+        return Choice(size.name, "plain", 0, little, _refused(costs, dict.fromkeys(costs, little)))
+    against = {
+        name: closed.get(name) or too_long(name, cost, wanted) for name, cost in costs.items()
+    }
+    against["compact"] = against["compact"] or too_little(
+        size, int(free * size.share_without_toast), wanted
+    )
+    back = size.bytes - kept
     gives = f"a rewrite gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
-    if wanted.mode != "full" and not obstacles:
-        return Choice(size.name, "rewrite", back, gives)
-    if wanted.mode == "rewrite":
-        return Choice(
-            size.name, "plain", 0, f"{gives}, but not without a long lock: {obstacles[0]}"
+    may = [name for name in _OPEN[wanted.mode] if not against[name]]
+    if not may:
+        because = "; ".join(f"{name}: {against[name]}" for name in _OPEN[wanted.mode])
+        why = f"{gives}, but no way is open: {because}"
+        return Choice(size.name, "plain", 0, why, _refused(costs, _told(against, wanted)), back)
+    taken = may[0]
+    if taken == "compact":
+        back = int(back * size.share_without_toast)
+        gives = f"compaction gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
+        if size.toast_bytes > _LEAST:
+            gives += f"; {units.size(size.toast_bytes)} of long values stay where they are"
+    return Choice(
+        size.name,
+        taken,
+        back,
+        gives + _named(costs[taken], wanted),
+        _refused(costs, {**_told(against, wanted), taken: ""}),
+        otherwise="compact" if "compact" in may[1:] else "plain",
+    )
+
+
+def cost_of(way: str, size: TableSize, kept_bytes: int) -> Cost:
+    """Return what a way to give space back takes on a table of which so many bytes are kept."""
+    return Cost.of(estimate_of(way, size, kept_bytes), extra_of(way, size, kept_bytes))
+
+
+def estimate_of(way: str, size: TableSize, kept_bytes: int) -> Estimate:
+    """Estimate a way to give space back, of which VACUUM counts with the deletion."""
+    if way == "full":
+        return of_full(size, kept_bytes)
+    if way == "compact":
+        return of_compaction(size, kept_bytes)
+    return of_rewrite(size, kept_bytes) if way in COPYING else Estimate()
+
+
+def extra_of(way: str, size: TableSize, kept_bytes: int) -> int:
+    """Return the disk that a way needs meanwhile: a compaction builds one index at a time."""
+    if way in COPYING:
+        return kept_bytes
+    largest = size.largest_index_bytes / size.bytes if size.bytes else 0.0
+    return int(kept_bytes * largest) if way == "compact" else 0
+
+
+def too_long(way: str, cost: Cost, wanted: Reclaim) -> str:
+    """Say that a way takes, or keeps everybody out, for longer than allowed; empty if it does not.
+
+    What copies a table has done nothing before its end.
+    """
+    if way in COPYING and cost.seconds > wanted.max_seconds:
+        left = units.duration(wanted.max_seconds)
+        return f"it would take about {units.duration(cost.seconds)}, and its window leaves {left}"
+    if cost.lock_seconds <= wanted.max_lock or way == wanted.mode == "full":
+        return ""
+    return (
+        f"its lock would last about {cost.lock_seconds:,.3g} s, max_lock is {wanted.max_lock:g} s"
+    )
+
+
+def _named(cost: Cost, wanted: Reclaim) -> str:
+    """Say how long the lock is that was asked for by name although it is longer than allowed."""
+    if cost.lock_seconds <= wanted.max_lock:
+        return ""
+    return (
+        f"; asked for by name, so it may keep everybody out for about {cost.lock_seconds:,.3g} s "
+        f"although max_lock is {wanted.max_lock:g} s"
+    )
+
+
+def _told(against: Mapping[str, str], wanted: Reclaim) -> dict[str, str]:
+    """Say of every way why it is not taken when another one is."""
+    return {
+        name: why
+        or (
+            _LESS_WANTED.get(name, "") if name in _OPEN[wanted.mode] else f"vacuum is {wanted.mode}"
         )
-    if wanted.mode == "repack":
-        return Choice(size.name, "repack", back, gives)
-    return Choice(size.name, "full", back, gives)
+        for name, why in against.items()
+    }
 
 
-def _unmet(free: int, percent: float, wanted: Reclaim) -> str:
-    """Name the thresholds that a rewrite would not reach; empty when it reaches both."""
+def _refused(costs: Mapping[str, Cost], why: Mapping[str, str]) -> dict[str, Cost]:
+    return {name: replace(cost, why_not=why[name]) for name, cost in costs.items()}
+
+
+def too_little(size: TableSize, free: int, wanted: Reclaim, *, exact: bool = False) -> str:
+    """Say why too little would come back to be worth it; empty when enough does."""
+    percent = 100 * free / size.bytes if size.bytes else 0.0
+    would = f"a rewrite would give back {units.size(free)}"
     unmet = []
     if free < wanted.min_bytes:
         unmet.append(f"vacuum_min_bytes ({units.size(wanted.min_bytes)})")
     if percent < wanted.min_percent:
         unmet.append(f"vacuum_min_percent ({wanted.min_percent} %)")
-    return " and ".join(unmet)
+    if unmet:
+        return f"{would}, {percent:.0f} % of it: less than {' and '.join(unmet)}"
+    unsure = _LEAST if exact else _unsure(size, size.bytes - free)
+    if free < unsure:
+        may = f"no more than the measurement may be wrong by ({units.size(unsure)})"
+        return f"{would}: {may}"
+    return ""
 
 
 def _unsure(size: TableSize, needed: int) -> int:
@@ -193,48 +238,3 @@ def _unsure(size: TableSize, needed: int) -> int:
     used = size.bytes - size.bloat_bytes
     row = used * size.heap_bytes / size.bytes / size.rows if size.rows and size.bytes else 0.0
     return max(_LEAST, int(needed * (min(0.25, row / _PAGE) + _ESTIMATED)))
-
-
-def _choose_strategy(
-    found: Situation, asked: str, wanted: Reclaim, costs: Mapping[str, Cost]
-) -> tuple[str, str]:
-    share = f"{100 * found.share:.0f} % of the rows go"
-    if asked == "delete":
-        return "delete", f"{share}; purge_strategy is delete"
-    if found.obstacles:
-        return "delete", f"{share}; no rewrite: {'; '.join(found.obstacles)}"
-    if asked == "rewrite":
-        return "rewrite", f"{share}; purge_strategy is rewrite"
-    if choose(found.size, found.goes, wanted, ()).action in REWRITING:
-        return "rewrite", f"{share} and the space is to come back: what stays is copied once"
-    if costs["rewrite"].seconds < costs["delete"].seconds:
-        return "rewrite", f"{share}: copying what stays takes less than deleting"
-    return "delete", f"{share}: deleting takes less than copying what stays"
-
-
-def deletes(found: Situation, wanted: Reclaim) -> tuple[Estimate, str]:
-    """Estimate purging a table by deletes; returns too how its space comes back afterwards."""
-    after = choose(found.size, found.goes, wanted, found.obstacles).action
-    rewritten = after in REWRITING
-    return of_deletes(found.size, found.goes, found.ordered, rewritten=rewritten), after
-
-
-def _by_deletes(found: Situation, wanted: Reclaim) -> Cost:
-    deleted, after = deletes(found, wanted)
-    if after not in REWRITING:
-        return _cost(deleted, 0)
-    copy = of_full if after == "full" else of_rewrite
-    return _cost(deleted.joined(copy(found.size, found.kept_bytes)), found.kept_bytes)
-
-
-def _by_rewrite(found: Situation) -> Cost:
-    return _cost(of_rewrite(found.size, found.kept_bytes), found.kept_bytes)
-
-
-def _cost(estimate: Estimate, extra_bytes: int) -> Cost:
-    return Cost(
-        seconds=estimate.seconds,
-        wal_bytes=estimate.wal_bytes,
-        extra_bytes=extra_bytes,
-        lock_seconds=estimate.lock_ms / 1000,
-    )

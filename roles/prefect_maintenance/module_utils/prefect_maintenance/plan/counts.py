@@ -22,6 +22,14 @@ COUNT_RUNS = "SELECT " + ", ".join(
     )
 )
 
+# Flow run `r` has an end time, no task runs and no parent: the API can be told what guards that,
+# and there is nothing on which another run could be hung meanwhile.
+SINGLE = """r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
+           AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = r.id)"""
+COUNT_SINGLES = f"""
+SELECT count(*) FROM prefect_maintenance_candidate d JOIN flow_run r ON r.id = d.id WHERE {SINGLE}
+"""
+
 # Logs of runs that go now, apart from those that go by their own age before the runs do.
 COUNT_RUN_LOGS = """
 SELECT count(*) FROM log x JOIN prefect_maintenance_candidate d ON d.id = x.flow_run_id

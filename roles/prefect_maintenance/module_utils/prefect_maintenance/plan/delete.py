@@ -16,6 +16,7 @@ from .counts import (
     COUNT_COLLECTIONS,
     COUNT_RUN_LOGS,
     COUNT_RUNS,
+    COUNT_SINGLES,
     COUNT_STRAY_LOGS,
     COUNT_TASK_LOGS,
     COUNT_TASK_RUNS,
@@ -26,6 +27,7 @@ from .estimate import of_calls, of_deletes
 from .plan import KEY_GONE, OLD, WITH_RUN, WITH_TASK_RUN, Kept, Plan, Reason, given, joined
 from .purge import kept_live, of_rows
 from .rules import Rules
+from .via import choose_via
 
 
 def plan_delete(
@@ -96,22 +98,36 @@ def plan_delete(
     return Plan(rows=rows, reasons=given(reasons), kept=(*kept, *kept_live(ARTIFACT.name, live)))
 
 
-def with_estimates(database: Database, plan: Plan, *, through_api: bool) -> Plan:
-    """Add to a plan what the deletion takes: all that hangs on a run counts as work on it.
+def with_way(
+    database: Database, plan: Plan, asked: str, budget: int, *, given: bool, guarded: bool
+) -> Plan:
+    """Add to a plan which way the flow runs go.
 
     Args:
-        database: where.
+        database: where the plan was made, in the same session.
         plan: the rows that go.
-        through_api: runs go through the API where it can guard them, which it can where they have
-            no task runs; at least so many have none.
+        asked: "auto", "api" or "sql".
+        budget: seconds that the API may take with "auto".
+        given: there is an API.
+        guarded: its server is new enough for a deletion with a guard.
     """
+    if not any(plan.rows.values()):
+        return plan
+    runs, singles = plan.rows[FLOW_RUN.name], 0
+    if runs and asked != "sql" and given and guarded:
+        singles = min(runs, database.scalar(COUNT_SINGLES))
+    via = choose_via(asked, runs=runs, singles=singles, budget=budget, given=given, guarded=guarded)
+    return replace(plan, via=via)
+
+
+def with_estimates(database: Database, plan: Plan) -> Plan:
+    """Add to a plan what the deletion takes: all that hangs on a run counts as work on it."""
     rows = {ARTIFACT.name: plan.rows[ARTIFACT.name]}
     worked_on = FLOW_RUN if plan.rows[FLOW_RUN.name] else TASK_RUN
     rows[worked_on.name] = sum(plan.rows.values()) - rows[ARTIFACT.name]
     estimates = of_rows(database, rows)
-    singles = plan.rows[FLOW_RUN.name] - plan.rows[TASK_RUN.name]
-    if through_api and singles > 0:
-        estimates = joined(estimates, {FLOW_RUN.name: of_calls(singles)})
+    if plan.via and plan.via.through_api:
+        estimates = joined(estimates, {FLOW_RUN.name: of_calls(plan.via.through_api)})
     if database.is_postgresql:
         for table, goes in plan.rows.items():
             if goes and table != LOG.name:

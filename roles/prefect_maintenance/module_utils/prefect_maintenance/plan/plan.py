@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .choices import Choice, Cost, Decision
+from .choices import Choice, Cost
+from .decisions import Decision
 from .estimate import Estimate, in_all
+from .indexes import IndexChoice, estimates_of
+from .via import Via
 
 # Why rows go.
 OLD = "older than the cutoff"
@@ -61,6 +64,8 @@ class Plan:
         decisions: how the rows of the tables that are purged by age go.
         reclaim: how the space of each table comes back, or of an SQLite file as a whole.
         estimates: what the work on each table takes and gives back; None is an SQLite file.
+        via: how flow runs are deleted; None where nothing of what it decides goes.
+        indexes: what becomes of those that are INVALID or bloated.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -70,6 +75,8 @@ class Plan:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     reclaim: tuple[Choice, ...] = ()
     estimates: Mapping[str | None, Estimate] = field(default_factory=dict)
+    via: Via | None = None
+    indexes: tuple[IndexChoice, ...] = ()
 
     def joined(self, later: Plan) -> Plan:
         """Return the plan of this step and of a later one, which adds to it."""
@@ -81,6 +88,8 @@ class Plan:
             decisions={**self.decisions, **later.decisions},
             reclaim=later.reclaim or self.reclaim,
             estimates=joined(self.estimates, later.estimates),
+            via=later.via or self.via,
+            indexes=later.indexes or self.indexes,
         )
 
     @property
@@ -96,9 +105,11 @@ class Plan:
             for table, decision in self.decisions.items()
             if decision.gives_back
         }
-        for choice in self.reclaim:
-            if choice.gives_back:
-                found[choice.table] = found.get(choice.table, 0) + choice.gives_back
+        later: list[tuple[str | None, int]] = [(c.table, c.gives_back) for c in self.reclaim]
+        later += [(one.table, one.gives_back) for one in self.indexes]
+        for table, back in later:
+            if back:
+                found[table] = found.get(table, 0) + back
         return found
 
     @property
@@ -124,21 +135,21 @@ class Plan:
             kept=tuple(Kept(**kept) for kept in told.get("kept", ())),
             orphaned=dict(told.get("orphaned", {})),
             decisions={
-                table: Decision(
-                    **{
-                        **decision,
-                        "costs": {way: Cost(**cost) for way, cost in decision["costs"].items()},
-                    }
-                )
+                table: Decision(**{**decision, "costs": _costs(decision["costs"])})
                 for table, decision in told.get("decisions", {}).items()
             },
-            reclaim=tuple(Choice(**choice) for choice in told.get("reclaim", ())),
+            reclaim=tuple(
+                Choice(**{**choice, "ways": _costs(choice.get("ways", {}))})
+                for choice in told.get("reclaim", ())
+            ),
             estimates={
                 estimate["table"]: Estimate(
                     **{key: value for key, value in estimate.items() if key != "table"}
                 )
                 for estimate in told.get("estimates", ())
             },
+            via=Via(**told["via"]) if told.get("via") else None,
+            indexes=tuple(IndexChoice(**choice) for choice in told.get("indexes", ())),
         )
 
     def _contents(self) -> dict[str, Any]:
@@ -152,7 +163,13 @@ class Plan:
             "estimates": [
                 {"table": table, **asdict(estimate)} for table, estimate in self.estimates.items()
             ],
+            "via": asdict(self.via) if self.via else None,
+            "indexes": [asdict(choice) for choice in self.indexes],
         }
+
+
+def _costs(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Cost]:
+    return {way: Cost(**cost) for way, cost in told.items()}
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
@@ -169,6 +186,11 @@ def joined(
         table: one.get(table, Estimate()).joined(other.get(table, Estimate()))
         for table in dict.fromkeys((*one, *other))
     }
+
+
+def with_indexes(plan: Plan, choices: tuple[IndexChoice, ...]) -> Plan:
+    """Return a plan with what becomes of indexes, and what that takes."""
+    return replace(plan, indexes=choices, estimates=joined(plan.estimates, estimates_of(choices)))
 
 
 def given(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

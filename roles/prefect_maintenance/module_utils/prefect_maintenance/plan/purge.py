@@ -8,11 +8,11 @@ from dataclasses import replace
 from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENT_RESOURCES, LOG, TABLES, TASK_RUN
 from ..database.connection import Database
 from ..events import Counting, Listener, silent
-from ..measure.obstacles import obstacles
-from ..measure.sizes import measure, ordered
+from ..measure.room import Room
+from ..measure.sizes import TableSize, measure, ordered
 from ..request.policy import Cutoffs
 from ..request.settings import Reclaim
-from .choices import Decision, Situation, decide, deletes
+from .closed import closed_ways, given_back, in_order
 from .counts import (
     COUNT_EMPTY_COLLECTIONS,
     COUNT_GONE_LOGS,
@@ -22,12 +22,8 @@ from .counts import (
     COUNT_YOUNG_GONE_LOGS,
     FEW_YOUNG_LOGS,
 )
-from .estimate import (
-    Estimate,
-    of_deletes_by_id,
-    of_deletes_on_sqlite,
-    of_rewrite,
-)
+from .decisions import Decision, Situation, decide, deletes
+from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
 from .plan import KEY_GONE, OLD, PARENT_GONE, Kept, Plan, Reason, given
 from .rules import Rules, gone_runs, orphaned_rows
 
@@ -86,31 +82,50 @@ def plan_purge(
     )
 
 
-def with_decisions(database: Database, plan: Plan, asked: str, wanted: Reclaim) -> Plan:
+def with_decisions(
+    database: Database, plan: Plan, asked: str, wanted: Reclaim, room: Room | None = None
+) -> Plan:
     """Add to a plan how the rows of each table that is purged by age go, and what that takes.
+
+    The decisions stand in the order in which they are carried out: what needs the smallest copy
+    first, each with the room that those before it leave.
 
     Args:
         database: where.
         plan: the rows that go.
         asked: "auto", "delete" or "rewrite".
         wanted: what becomes of the space afterwards.
+        room: what is free on its disks; None where nobody can know.
     """
     decided: dict[str, Decision] = {}
     estimates = of_rows(database, plan.rows)
-    for table in AGED if database.is_postgresql else ():
-        if not plan.rows[table]:
-            continue
+    aged = [table for table in AGED if plan.rows[table]] if database.is_postgresql else []
+    sizes = {table: measure(database, only=table, count=False)[0] for table in aged}
+    for table in in_order(_copies(sizes, plan.rows)):
         found = Situation(
-            size=measure(database, only=table, count=False)[0],
+            size=sizes[table],
             goes=plan.rows[table],
             ordered=ordered(database, table),
-            obstacles=(),
         )
-        if asked != "delete":
-            found = replace(found, obstacles=obstacles(database, table, found.kept_bytes))
+        wal = of_deletes(found.size, found.goes, found.ordered).wal_bytes
+        closed = closed_ways(database, room, found.size, found.kept_bytes, deleted_wal=wal)
+        found = replace(found, closed=closed)
         decided[table] = decide(found, asked, wanted)
         estimates[table] = _estimated(found, decided[table], wanted)
+        room = given_back(database, room, table, decided[table].gives_back)
     return replace(plan, decisions=decided, estimates=estimates)
+
+
+def _copies(sizes: Mapping[str, TableSize], goes: Mapping[str, int]) -> dict[str, int]:
+    """Return the bytes of each table's copy, those of a child at least those of its parent.
+
+    Rows whose parent goes are orphans only after it.
+    """
+    copies = {name: size.kept_bytes(goes[name]) for name, size in sizes.items()}
+    return {
+        name: max(own, *(copies.get(parent.table, 0) for parent in BY_NAME[name].parents), 0)
+        for name, own in copies.items()
+    }
 
 
 def of_rows(database: Database, rows: Mapping[str, int]) -> dict[str | None, Estimate]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from ..catalogue import BY_NAME
 from ..database.connection import Database
-from ..measure.disk_space import shortage
+from ..measure.disk_space import file_shortage
 from ..measure.empty_end import empty_end
-from ..measure.obstacles import obstacles
+from ..measure.room import Room
 from ..measure.sizes import (
     TableSize,
     database_bytes,
@@ -19,8 +19,9 @@ from ..measure.sizes import (
     steps_possible,
 )
 from ..request.settings import Reclaim
-from .choices import Choice, choose
-from .estimate import Estimate, of_file, of_file_compaction, of_full, of_rewrite
+from .choices import Choice, choose, estimate_of
+from .closed import closed_ways, given_back, in_order
+from .estimate import Estimate, of_file, of_file_compaction
 from .plan import Plan
 from .sqlite_file import choose_file
 
@@ -34,8 +35,12 @@ def plan_reclaim(
     rewritten: Mapping[str, int],
     *,
     before: int,
+    room: Room | None = None,
 ) -> Plan:
     """Decide how the space of each table comes back once the rows in `deleted` are gone too.
+
+    What only vacuums comes first, because it frees and needs no disk, then the smallest copy; each
+    is decided with the room that those before it leave.
 
     Args:
         database: where.
@@ -43,34 +48,48 @@ def plan_reclaim(
         deleted: rows that go before.
         rewritten: those of them that go because the purge rewrites the table.
         before: bytes of the whole database when the run began.
+        room: what is free on its disks; None where nobody can know.
     """
     if wanted.mode == "none":
         return Plan()
     if not database.is_postgresql:
         return _of_file(database, wanted, deleted, before)
-    found: list[Choice] = []
-    estimates: dict[str | None, Estimate] = {}
-    for size in measure(database):
-        goes, copied = deleted.get(size.name, 0), rewritten.get(size.name, 0)
-        left = _once_rewritten(size, copied)
-        choice = _choose_table(database, left, goes - copied, wanted)
-        if copied and choice.action == "plain":
-            choice = Choice(size.name, "plain", 0, "the purge rewrites it")
+    sizes = {size.name: size for size in measure(database)}
+    left = {name: _once_rewritten(size, rewritten.get(name, 0)) for name, size in sizes.items()}
+    goes = {name: deleted.get(name, 0) - rewritten.get(name, 0) for name in sizes}
+    for name in left:
+        room = given_back(database, room, name, sizes[name].bytes - left[name].bytes)
+    first = {name: _plain(left[name], goes[name], wanted) for name in sizes}
+    found = {name: choice for name, choice in first.items() if choice}
+    for name, choice in found.items():
+        if rewritten.get(name) and choice.action == "plain":
+            found[name] = Choice(name, "plain", 0, "the purge rewrites it")
         elif choice.action == "plain":
-            choice = replace(choice, gives_back=_cut_off(database, size, goes))
-        found.append(choice)
-        estimates[size.name] = _estimated(left, choice)
-    return Plan(reclaim=tuple(found), estimates=estimates)
+            back = _cut_off(database, sizes[name], deleted.get(name, 0))
+            found[name] = replace(choice, gives_back=back)
+            room = given_back(database, room, name, back)
+    copies = {name: left[name].copy_bytes(goes[name]) for name in sizes if name not in found}
+    for name in in_order(copies):
+        closed = closed_ways(database, room, left[name], copies[name])
+        found[name] = choose(left[name], goes[name], wanted, closed)
+        room = given_back(database, room, name, found[name].gives_back)
+    estimates: dict[str | None, Estimate] = {
+        name: _estimated(left[name], choice) for name, choice in found.items()
+    }
+    return Plan(reclaim=tuple(found.values()), estimates=estimates)
+
+
+def _plain(size: TableSize, goes: int, wanted: Reclaim) -> Choice | None:
+    """Return the choice for a table that is only vacuumed whatever stands in the way of others."""
+    if not BY_NAME[size.name].reclaim:
+        return Choice(size.name, "plain", 0, "never large")
+    choice = choose(size, goes, wanted)
+    return choice if choice.action in ("none", "plain") and not choice.left else None
 
 
 def _estimated(size: TableSize, choice: Choice) -> Estimate:
     """Estimate what is done for the space of a table, of which VACUUM counts with the deletion."""
-    kept = size.bytes - choice.gives_back
-    work = Estimate()
-    if choice.action in ("rewrite", "repack"):
-        work = of_rewrite(size, kept)
-    elif choice.action == "full":
-        work = of_full(size, kept)
+    work = estimate_of(choice.action, size, size.bytes - choice.gives_back)
     return replace(work, bytes_back=choice.gives_back)
 
 
@@ -92,16 +111,6 @@ def _once_rewritten(size: TableSize, rows: int) -> TableSize:
     return replace(size, rows=kept, bytes=whole, heap_bytes=heap, bloat_bytes=0, loose_bytes=0)
 
 
-def _choose_table(database: Database, size: TableSize, deleted: int, wanted: Reclaim) -> Choice:
-    if not BY_NAME[size.name].reclaim:
-        return Choice(size.name, "plain", 0, "never large")
-    choice = choose(size, deleted, wanted, ())
-    if choice.action != "rewrite":
-        return choice
-    in_the_way = obstacles(database, size.name, size.bytes - choice.gives_back)
-    return choose(size, deleted, wanted, in_the_way)
-
-
 def _of_file(database: Database, wanted: Reclaim, deleted: Mapping[str, int], before: int) -> Plan:
     """Decide about an SQLite file, which is rewritten as a whole or not at all."""
     tables, free = measure(database), sqlite_free_bytes(database)
@@ -116,12 +125,12 @@ def _of_file(database: Database, wanted: Reclaim, deleted: Mapping[str, int], be
         wanted,
         exact=not deleted,
         incremental=steps_possible(database),
-        no_room=shortage(database, whole.copy_bytes(0)),
+        no_room=file_shortage(database, whole.copy_bytes(0)),
     )
     # The write-ahead log is emptied in either case; what the run itself added to it counts not.
     log = max(0, min(before, database_bytes(database)) - size)
     back = choice.gives_back + log
-    reclaim = (replace(choice, table=None, gives_back=back),)
+    reclaim = (replace(choice, gives_back=back),)
     if choice.action == "compact":
         work = replace(of_file_compaction(choice.gives_back), bytes_back=back)
         return Plan(reclaim=reclaim, estimates={None: work})

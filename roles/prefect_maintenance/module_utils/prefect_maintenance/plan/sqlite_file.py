@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .. import units
 from ..measure.sizes import TableSize
 from ..request.settings import Reclaim
-from .choices import Choice, choose
+from .choices import Choice, too_little
 from .estimate import of_file
 
 # Prefect's writers wait for a minute before they give up, and an estimate may be wrong by half.
 _WRITERS_WAIT = 30.0
-_MODES = ("auto", "full", "compact")
 
 
 def choose_file(
-    whole: TableSize, wanted: Reclaim, *, exact: bool, incremental: bool, no_room: str | None
+    whole: TableSize, wanted: Reclaim, *, exact: bool, incremental: bool, no_room: str
 ) -> Choice:
     """Decide how the space of an SQLite file comes back.
 
@@ -31,25 +28,45 @@ def choose_file(
         incremental: the file can give free pages back in small steps.
         no_room: why VACUUM would not fit on the disk.
     """
-    thresholds = replace(wanted, mode="full") if wanted.mode in _MODES else wanted
-    found = choose(whole, 0, thresholds, ("SQLite has only VACUUM",), exact=exact)
-    if found.action != "full" or wanted.mode == "full":
-        return found
-    lock = of_file(whole, whole.bytes - found.gives_back).seconds
-    free = units.size(whole.bloat_bytes)
-    if wanted.mode == "compact" and not incremental:
-        return _left(whole, f"its free pages take {free}, but it has no auto_vacuum: vacuum it")
-    if incremental and (wanted.mode == "compact" or no_room or lock > wanted.max_lock):
-        why = f"its free pages, {free}, are cut off in small steps"
-        return Choice(whole.name, "compact", whole.bloat_bytes, why)
+    if wanted.mode in ("none", "plain"):
+        return Choice(None, wanted.mode, 0, f"vacuum is {wanted.mode}")
+    if little := too_little(whole, whole.free_bytes(0), wanted, exact=exact):
+        return Choice(None, "plain", 0, little)
+    back = whole.bytes - whole.copy_bytes(0)
+    gives = f"a rewrite gives back {units.size(back)}, {100 * back / whole.bytes:.0f} % of it"
+    lock = of_file(whole, whole.bytes - back).seconds
+    against = _against(wanted, lock, no_room)
+    asked = wanted.mode == "compact"
+    better = wanted.mode == "auto" and (against or lock > wanted.max_lock)
+    if incremental and (asked or better):
+        free = whole.bloat_bytes
+        why = f"its free pages, {units.size(free)}, are cut off in small steps"
+        return Choice(None, "compact", free, why)
+    if against:
+        return Choice(None, "plain", 0, f"{gives}, but {against}", left=back)
+    return Choice(None, "full", back, gives)
+
+
+def _against(wanted: Reclaim, lock: float, no_room: str) -> str:
+    """Say why VACUUM is not taken; empty when nothing is against it.
+
+    Args:
+        wanted: what was asked for.
+        lock: seconds for which it keeps everybody out.
+        no_room: why it would not fit.
+    """
+    if wanted.mode == "full":
+        return ""
+    if wanted.mode == "rewrite":
+        return "SQLite has only VACUUM: vacuum auto"
+    if wanted.mode == "compact":
+        return "it has no auto_vacuum, so that only VACUUM gives it back: vacuum auto"
     if lock > max(_WRITERS_WAIT, wanted.max_lock):
-        return _left(
-            whole,
-            f"{found.why}, but would keep the server's writers out for about {lock:.0f} s: "
-            "when it is quiet, run once with prefect_maintenance_vacuum: full",
+        return (
+            f"VACUUM would keep the server's writers out for about {lock:.0f} s: when it is "
+            "quiet, run once with prefect_maintenance_vacuum: full"
         )
-    return found
-
-
-def _left(whole: TableSize, why: str) -> Choice:
-    return Choice(whole.name, "plain", 0, why)
+    if lock > wanted.max_seconds:
+        left = units.duration(wanted.max_seconds)
+        return f"it would take about {units.duration(lock)}, and its window leaves {left}"
+    return no_room

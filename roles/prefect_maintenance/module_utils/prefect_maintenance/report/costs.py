@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .ways import worth_telling
+
 _KEYS = ("bytes_back", "seconds", "wal_bytes", "extra_bytes", "lock_ms")
 
 
@@ -15,7 +17,7 @@ class Cost:
 
     Attributes:
         table: on its first line, else nothing.
-        why: the way was chosen, on the same line.
+        why: the way was chosen, on the same line; of another way, why it was not.
     """
 
     table: str
@@ -63,6 +65,10 @@ def _of(table: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[tuple[s
         yield "measured", {"extra_bytes": table["extra_bytes"], **took(table)}
     for way in sorted(set(ways) - {chosen}):
         yield f"otherwise, by {way}", ways[way]
+    for choice in worth_telling(report):
+        for way, cost in choice["ways"].items() if choice["table"] == table["name"] else ():
+            if cost["why_not"]:
+                yield f"space back by {way}", {**cost, "lock_ms": 1000 * cost["lock_seconds"]}
 
 
 def _worth_telling(table: Mapping[str, Any]) -> str:
@@ -76,7 +82,7 @@ def _lines(
         Cost(
             "" if at else name,
             what,
-            () if at else why,
+            tuple(filter(None, [cost.get("why_not")])) if at else why,
             **{key: cost[key] for key in _KEYS if key in cost},
         )
         for at, (what, cost) in enumerate(told)

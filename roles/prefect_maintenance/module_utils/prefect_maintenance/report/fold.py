@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..events import Event, FellBack, Reclaimed, Rewritten, TableDone, Warned
+from ..catalogue import FLOW_RUN
+from ..events import (
+    AutovacuumSet,
+    Event,
+    FellBack,
+    IndexRebuilt,
+    Reclaimed,
+    Rewritten,
+    TableDone,
+    Warned,
+)
 from ..plan.choices import Choice
+from . import delete_via, findings
 from .report import Report
 
 
@@ -25,6 +36,9 @@ def _added(report: Report, event: Event) -> Report:
             return report.with_database(error=event.error, seconds=event.seconds)
         case TableDone(table=str(name), rows=rows):
             done = report.table(name).done(event, check=report.check_mode)
+            if name == FLOW_RUN.name:
+                via = delete_via.went(report.delete_via, event.ways)
+                report = replace(report, delete_via=via)
             # A table of which nothing went is in the report only where the step says so.
             return report.with_deleted({name: rows} if rows else {}).with_table(done)
         case Rewritten(table=None):
@@ -34,7 +48,14 @@ def _added(report: Report, event: Event) -> Report:
             return report.with_table(done)
         case Reclaimed():
             return report.with_choice(Choice(event.table, event.action, 0, event.why))
+        case IndexRebuilt():
+            return replace(report, indexes=findings.rebuilt(report.indexes, event))
+        case AutovacuumSet():
+            return replace(report, autovacuum=findings.tuned(report.autovacuum, event))
         case FellBack(table, why):
+            if table == FLOW_RUN.name:
+                via = delete_via.went(report.delete_via, why=why)
+                report = replace(report, delete_via=via)
             known = report.table(table)
             told = f"{known.strategy_why}; {why}" if known.strategy_why else why
             return report.with_table(replace(known, strategy_why=told))

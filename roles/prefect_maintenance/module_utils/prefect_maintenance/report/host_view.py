@@ -11,6 +11,7 @@ from .compare import Change, changes, grown, of_runs, took
 from .costs import Cost, costs
 from .history import Run
 from .plots import Plot
+from .standing import of_tables
 from .verdict import Need, Verdict, verdict
 from .whole import whole
 
@@ -84,6 +85,7 @@ class HostView:
         kept_for: days, the cutoff that they make, and the entities that have both in common.
         grown: bytes that came between the last run and this report.
         grows: growth was measured.
+        standing: titles and lines on indexes and autovacuum.
     """
 
     report: Mapping[str, Any]
@@ -101,6 +103,7 @@ class HostView:
     changes: tuple[Change, ...]
     grown: int | None
     grows: bool
+    standing: tuple[tuple[str, list[str]], ...]
 
 
 def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> HostView:
@@ -134,6 +137,7 @@ def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> 
         changes(last, report) if last and not looks else (),
         grown(last, report) if last else None,
         any(t["bytes_per_day"] is not None for t in report["tables"]),
+        tuple(of_tables(report)),
     )
 
 
@@ -144,6 +148,8 @@ def _as_run(report: Mapping[str, Any]) -> Run:
 def _band(report: Mapping[str, Any], found: Verdict) -> Band:
     if report["status"] == "failed":
         return Band("bad", "The run failed", found.lines)
+    if report["goes_on"] and not report["errors"]:
+        return Band("info", "The run goes on in the next window", found.lines)
     if report["status"] == "partial":
         return Band("bad", "The run failed after it had begun", found.lines)
     if found.working is False:

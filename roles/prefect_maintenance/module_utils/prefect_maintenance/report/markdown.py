@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
-from . import estimated
+from . import delete_via, estimated, standing, ways
 from .text import how
 from .verdict import verdict
 
@@ -47,7 +47,10 @@ def markdown(report: Mapping[str, Any]) -> str:
             for t in tables
         ]
         lines.append("")
+    if via := delete_via.sentence(report):
+        lines += [f"{_plain(via[0].upper() + via[1:])}.", ""]
     lines += estimated.markdown(report)
+    lines += ways.markdown(report, _plain)
     if reasons := estimated.why_rows_go(report):
         lines += ["## Why rows " + ("go" if checked else "went"), ""]
         lines += [f"- {_plain(reason)}" for reason in reasons]
@@ -63,6 +66,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"Why it {'would go' if checked else 'went'} this way",
             [*_reasons(tables), *_of_the_file(database)],
         ),
+        *standing.sections(report),
         ("Warnings", report.get("warnings", ())),
         ("Failures", report.get("errors", ())),
     ):

@@ -8,16 +8,21 @@ from datetime import datetime
 from typing import Any
 
 from ..catalogue import TABLES
-from ..errors import MaintenanceError
+from ..errors import MaintenanceError, Stopped
+from ..measure.autovacuum import Setting
+from ..measure.blockers import Blocker
 from ..measure.disk import Disk
 from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
-from ..plan.choices import REWRITING, Choice, Decision
+from ..plan.choices import REWRITING, Choice
+from ..plan.decisions import Decision
 from ..plan.plan import Kept, Plan
 from ..request.instants import iso, now
 from ..request.settings import Settings
+from . import delete_via
 from .estimated import as_json, measured
+from .findings import IndexState
 from .plain import with_forecast
 from .tables import TableReport
 from .verdict import Need
@@ -40,7 +45,10 @@ class Report:
         schema: the number of this form of the report; keys may be added to it, never renamed.
         host: name of the server in the inventory; in the flow, of its machine.
         check_mode: whether nothing was changed, so that `deleted` says what would go.
-        status: "ok"; after a failure "partial" when the run has changed something, else "failed".
+        status: "ok"; after a failure "partial" when the run has changed something, else "failed";
+            "partial" also when a step ended because no window was open, which is no failure.
+        goes_on: when the next window opens, by its own clocks, after a step that ended because none
+            was open; else empty.
         finished: when the last step so far ended; empty before the first has.
         status_if_lost: what `status` is when the run ends after this step without an answer of
             the next one, because a process was killed or a connection was lost.
@@ -49,8 +57,8 @@ class Report:
         reference_time: the instant that every cutoff is counted back from.
         server: address and version of the Prefect API, and the settings of Prefect's own vacuum
             service (`db_vacuum`); empty where the run had no API.
-        database: dialect, version, revision of Prefect's schema, and `bytes_before` and
-            `bytes_after` of the whole database; of an SQLite file also what became of its space.
+        database: dialect, version, revision of Prefect's schema, `bytes_before`, `bytes_after`,
+            `disks` as found on another host; of an SQLite file what became of its space.
         policy: days of retention by entity, and the states whose flow runs may go.
         cutoffs: by entity, the instant before which it may go.
         deleted: rows that left each table, however they went; in a check those that would go.
@@ -60,9 +68,14 @@ class Report:
         warnings: what should be known although nothing failed.
         errors: the step that failed, and why.
         plan: what the steps so far decided before they changed anything.
+        delete_via: the `way` in which flow runs went, or would ("api", "sql" or "mixed"), `why`,
+            the `estimated_seconds` of the API and its `budget`; empty where no rows go with it.
         waited: seconds that the run has waited, by what for.
         forecast: of it only what was measured; the rest follows, in the JSON.
         remedies: errors and warnings, and what helps against them.
+        blockers: what keeps VACUUM from removing dead rows, what keeps the most first.
+        indexes: those that are INVALID or bloated, or were.
+        autovacuum: settings that let the tables grow, and better ones.
     """
 
     schema: int
@@ -84,10 +97,15 @@ class Report:
     warnings: tuple[str, ...]
     errors: tuple[str, ...] = field(default=())
     plan: Plan = field(default_factory=Plan)
+    delete_via: Mapping[str, Any] = field(default_factory=dict)
     waited: Mapping[str, float] = field(default_factory=dict)
     forecast: Mapping[str, Any] = field(default_factory=dict)
     remedies: tuple[Need, ...] = field(default=())
     finished: str = ""
+    goes_on: str = ""
+    blockers: tuple[Blocker, ...] = ()
+    indexes: tuple[IndexState, ...] = ()
+    autovacuum: tuple[Setting, ...] = ()
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -102,6 +120,7 @@ class Report:
             status_if_lost=str(so_far.get("status_if_lost", "failed")),
             started=str(so_far.get("started") or iso(started)),
             finished=str(so_far.get("finished", "")),
+            goes_on=str(so_far.get("goes_on", "")),
             seconds=float(so_far.get("seconds", 0.0)),
             reference_time=iso(settings.cutoffs.reference),
             server=dict(so_far.get("server", {})),
@@ -118,9 +137,13 @@ class Report:
             warnings=tuple(so_far.get("warnings", ())),
             errors=tuple(so_far.get("errors", ())),
             plan=Plan.of_json(so_far.get("plan", {})),
+            delete_via=dict(so_far.get("delete_via", {})),
             waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
+            blockers=tuple(Blocker(**one) for one in so_far.get("blockers", ())),
+            indexes=tuple(IndexState(**one) for one in so_far.get("indexes", ())),
+            autovacuum=tuple(Setting(**one) for one in so_far.get("autovacuum", ())),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -219,6 +242,10 @@ class Report:
     def with_plan(self, plan: Plan) -> Report:
         """Note what a step has decided before it changes anything."""
         report = replace(self, plan=self.plan.joined(plan)).with_kept(plan.kept)
+        if plan.via:
+            report = replace(report, delete_via=delete_via.told(plan.via))
+        for table, why in delete_via.reasons(plan).items():
+            report = report.with_table(replace(report.table(table), strategy_why=why))
         for decision in plan.decisions.values():
             report = report._with_decision(decision)
         for name in plan.estimates:
@@ -260,6 +287,9 @@ class Report:
         if error is None:
             return done
         told = f"{step}: {error}"
+        if isinstance(error, Stopped) and error.goes_on:
+            opens = error.goes_on.isoformat(timespec="minutes")
+            return replace(done, status="partial", goes_on=opens).with_warnings([told])
         done = replace(done, status=done.status_if_lost, errors=(*self.errors, told))
         remedy = error.remedy if isinstance(error, MaintenanceError) else ""
         return done.with_remedy(told, remedy) if remedy else done
@@ -269,4 +299,5 @@ class Report:
         """Whether rows went, or space came back, in any step of this run."""
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
-        return gone and not self.check_mode
+        better = any(one.done for one in self.indexes) or any(one.set for one in self.autovacuum)
+        return (gone or better) and not self.check_mode

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import REWRITING
 from ..units import count, size
-from . import estimated
+from . import delete_via, estimated, standing, ways
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -18,6 +18,7 @@ _RECLAIMED = {
     "full": "VACUUM FULL",
     "rewrite": "rewritten",
     "repack": "repacked",
+    "compact": "compacted",
 }
 
 
@@ -36,8 +37,10 @@ def render(report: Report) -> list[str]:
     if reasons := estimated.why_rows_go(told):
         lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
         lines += [f"    {reason}" for reason in reasons]
-    if ways := [line for table in report.tables for line in _way(table, report)]:
-        lines += ["", "  how the rows go:" if report.check_mode else "  how the rows went:", *ways]
+    if how_rows := [line for table in report.tables for line in _way(table, report)]:
+        title = "  how the rows go:" if report.check_mode else "  how the rows went:"
+        lines += ["", title, *how_rows]
+    lines += delete_via.lines(told)
     lines += estimated.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
@@ -50,6 +53,8 @@ def render(report: Report) -> list[str]:
     if rewritten:
         would = "would be rewritten" if report.check_mode else "rewritten"
         lines += ["", f"  {would}:", *rewritten]
+    lines += ways.lines(told)
+    lines += standing.lines(told)
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
     return _printable([*lines, "", f"  {_verdict(report, told)}"])
@@ -126,10 +131,10 @@ def how(table: Mapping[str, Any], *, check: bool) -> str:
     return ", ".join(done)
 
 
-def _ways(strategy: str, ways: Mapping[str, int]) -> str:
-    if len(ways) < 2:
+def _ways(strategy: str, taken: Mapping[str, int]) -> str:
+    if len(taken) < 2:
         return strategy
-    return ", ".join(f"{way} {count(rows)}" for way, rows in ways.items())
+    return ", ".join(f"{way} {count(rows)}" for way, rows in taken.items())
 
 
 def _way(table: TableReport, report: Report) -> list[str]:
@@ -230,6 +235,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
             for g in growth
         ]
         lines += event_lines(told)
+    lines += standing.lines(told)
     lines += ["", *(f"  warning: {text}" for text in report.warnings)] if report.warnings else []
     return _printable(lines)
 

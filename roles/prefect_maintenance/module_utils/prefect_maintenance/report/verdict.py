@@ -82,7 +82,7 @@ def verdict(report: Report) -> Verdict:
     late = tuple(sorted(_overdue(report), key=lambda one: -one.days_past))
     needs = tuple(_needs(report, late))
     working = _working(report, late)
-    lines = (_on_retention(report, working, late), _on_space(report), _on_needs(needs))
+    lines = (_on_retention(report, working, late), _on_space(report), _on_needs(report, needs))
     return Verdict(working, lines, late, needs)
 
 
@@ -97,10 +97,17 @@ def _overdue(report: Report) -> Iterator[Overdue]:
             yield Overdue(table["name"], oldest, cutoff, round(past / timedelta(days=1), 1))
 
 
+def _goes_on(report: Report) -> str:
+    """Return when a run goes on that ended because no window was open, if it did."""
+    opens = str(report.get("goes_on") or "")
+    return "" if report.get("errors") else opens.replace("T", " ")
+
+
 def _at_its_end(report: Report) -> bool:
     """Tell whether a run has done all that it was to do, or failed and does no more."""
     steps, failed = report.get("steps") or (), report.get("status") not in (None, "ok")
-    return not report.get("check_mode") and ("vacuum" in steps or failed)
+    ended = "vacuum" in steps or failed
+    return ended and not report.get("check_mode") and not _goes_on(report)
 
 
 def _looked(report: Report) -> bool:
@@ -129,6 +136,8 @@ def _on_retention(report: Report, working: bool | None, late: tuple[Overdue, ...
 def _they_go(report: Report) -> str:
     if report.get("check_mode"):
         return "a run would delete them"
+    if _goes_on(report):
+        return "the next run in a window deletes them"
     if "purge" in (report.get("steps") or ()):
         return "the run is not at its end"
     return "the next run deletes them"
@@ -172,9 +181,11 @@ def _full(days: int | None) -> str:
     return "its disk is full now" if days == 0 else f"its disk is full in {count(days)} days"
 
 
-def _on_needs(needs: tuple[Need, ...]) -> str:
+def _on_needs(report: Report, needs: tuple[Need, ...]) -> str:
     if not needs:
-        return "Nothing needs you."
+        opens = _goes_on(report)
+        later = f" until the next window, in which the work goes on: {opens}" if opens else ""
+        return f"Nothing needs you{later}."
     first = needs[0]
     more = f" (and {len(needs) - 1} more)" if len(needs) > 1 else ""
     return f"Needs you: {first.text}. Do: {first.do}{more}."
@@ -192,6 +203,7 @@ def _needs(report: Report, late: tuple[Overdue, ...]) -> Iterator[Need]:
                 told = f"{one.table} has rows since {one.oldest[:10]} that should have gone"
                 yield Need(told, "ansible-playbook playbooks/maintain.yml")
     yield from _of_dead_tuples(report)
+    yield from _of_what_stands(report)
     for warning in report.get("warnings") or ():
         if warning in remedies:
             yield Need(warning, remedies[warning])
@@ -221,6 +233,19 @@ def _of_dead_tuples(report: Report) -> Iterator[Need]:
     if left[False]:
         told = f"dead tuples are left that nothing vacuumed ({', '.join(left[False])})"
         yield Need(told, "prefect_maintenance_vacuum: auto")
-    if left[True]:
+    if left[True] and not any(one["keeps_rows"] for one in report.get("blockers") or ()):
         told = f"dead tuples are left that some session may still see ({', '.join(left[True])})"
         yield Need(told, "end the oldest transactions in pg_stat_activity, then run again")
+
+
+def _of_what_stands(report: Report) -> Iterator[Need]:
+    """Say what of blockers, indexes and autovacuum no run of the maintenance mends."""
+    for one in report.get("blockers") or ():
+        yield Need(one["text"], one["do"])
+    for one in report.get("indexes") or ():
+        if _at_its_end(report) and one["problem"] == "invalid" and not one["done"]:
+            told = f"the index {one['index']} of {one['table']} is INVALID ({one['why']})"
+            yield Need(told, one["do"])
+    for one in report.get("autovacuum") or ():
+        if one["suggested"] == "on" and not one["set"]:
+            yield Need(f"autovacuum is off: {one['why']} ({one['setting']})", one["do"])

@@ -19,7 +19,7 @@ admin api artifact artifact_collection cancelled completed crashed data database
 deleted error event_resources events exist failed false flow flow_run flow_run_input flow_run_state
 grant host index kept lock logs maintenance name none partial password permission pg_repack plain
 port postgres postgresql prefect public purge report rewrite role rows schema server sqlite state
-table task_run task_run_state true user vacuum
+table task_run task_run_state true user vacuum window
 """
 # The keys of a report and of a result whose values are sentences; all others are data.
 _SENTENCES = frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from . import instants
 from .api_address import check_api_url, check_headers
 from .instants import parse_instant
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
+from .throttle import Throttle, parse_throttle
 from .values import given, number, one_of, seconds, word
+from .windows import Window, parse_windows
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Limits:
     """Bounds of every step: rows a transaction, seconds for a lock, seconds for the step.
 
     At most `per_cluster` databases of a PostgreSQL cluster are worked on at a time (0: any
-    number), and nothing goes on while the stop file exists.
+    number), and nothing goes on while the stop file exists or none of the windows is open. The
+    work waits for the server by the thresholds of `throttle`, which the limits file may change at
+    any time.
     """
 
     batch_size: int
@@ -43,6 +48,9 @@ class Limits:
     max_runtime: int
     per_cluster: int
     stop_file: Path | None
+    windows: tuple[Window, ...]
+    throttle: Throttle
+    limits_file: Path | None
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,14 @@ class Reclaim:
 
     Attributes:
         max_lock: seconds for which a table may be locked against readers or writers.
+        max_seconds: for what would have to begin again when a window closes before its end.
     """
 
     mode: str
     min_bytes: int
     min_percent: int
     max_lock: float = 1.0
+    max_seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ class Settings:
         before: the steps that are to follow, whose privileges are looked for first.
         locate: only say where the database's files lie.
         disk: what a look at its disk on another host brought.
+        db_free_bytes: free on its disk where nobody can look; 0 where nobody knows.
     """
 
     db_url: str | None
@@ -106,9 +117,12 @@ class Settings:
     reclaim: Reclaim
     purge_strategy: str
     run_delete_via: str
+    api_budget: int
+    tune_autovacuum: bool
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
+    db_free_bytes: int
     before: tuple[str, ...]
     role: RoleRequest | None
     check: bool
@@ -139,7 +153,10 @@ class Settings:
                 lock_timeout=seconds(request, "lock_timeout"),
                 max_runtime=number(request, "max_runtime"),
                 per_cluster=number(request, "per_cluster"),
-                stop_file=Path(request["stop_file"]) if request.get("stop_file") else None,
+                stop_file=_path(request, "stop_file"),
+                windows=parse_windows(request),
+                throttle=parse_throttle(given(request, "throttle")),
+                limits_file=_path(request, "limits_file"),
             ),
             reclaim=Reclaim(
                 mode=word(request, "vacuum"),
@@ -149,9 +166,12 @@ class Settings:
             ),
             purge_strategy=word(request, "purge_strategy"),
             run_delete_via=word(request, "run_delete_via"),
+            api_budget=number(request, "api_budget"),
+            tune_autovacuum=bool(given(request, "tune_autovacuum")),
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
+            db_free_bytes=number(request, "db_free_bytes"),
             before=tuple(one_of(step, "before") for step in request.get("before") or ()),
             role=_parse_role(request),
             check=check,
@@ -184,6 +204,10 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
         ca_cert=request.get("api_ca_cert") or None,
         validate_certs=request.get("api_validate_certs") is not False,
     )
+
+
+def _path(request: Mapping[str, Any], name: str) -> Path | None:
+    return Path(request[name]) if request.get(name) else None
 
 
 def _parse_disk(request: Mapping[str, Any]) -> DiskLook | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..catalogue import TABLES
 from ..errors import SettingsError
-from ..execute.delete import Delete, delete
-from ..execute.ways import ByApi, BySql
+from ..execute.api_pace import ApiPace
+from ..execute.delete import delete
+from ..execute.deletion import Delete
+from ..execute.ways import ByApi, BySql, answers
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
-from ..plan.delete import plan_delete, with_estimates
+from ..plan.delete import plan_delete, with_estimates, with_way
+from ..plan.plan import Plan
 from ..request.options.work import BULK_LIMIT
 from ..request.settings import Settings
 from .outcome import Outcome, deleted, planned
@@ -18,6 +24,9 @@ from .session import Session, begun
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
+
+# The first Prefect whose API deletes runs under a guard.
+_GUARDED = (3, 6, 16)
 
 
 def delete_objects(settings: Settings, pace: Pace) -> Outcome:
@@ -41,22 +50,21 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             plan = plan_delete(
                 database, session.rules, settings.cutoffs, purged=purged, tell=pace.events
             )
-            plan = with_estimates(database, plan, through_api=settings.run_delete_via == "api")
-            plan = session.with_pages(plan)
-            session.report = session.report.with_plan(plan)
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
+                plan = _decided(session, plan, None)
                 return planned("delete", session.report, plan, session.seconds)
             with session.opened_api() as api:
                 if api is not None:
                     session.prove_with(api)
+                plan = _decided(session, plan, api)
                 if settings.check:
                     return planned("delete", session.report, plan, session.seconds)
                 ledger, error = session.carry_out(
                     lambda ledger: delete(
                         Delete(
                             BySql(database, session.rules),
-                            _by_api(session, api),
+                            _by_api(session, plan, api),
                             database,
                             session.rules,
                             settings.cutoffs,
@@ -71,14 +79,37 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             return deleted("delete", database, report, plan, ledger, session.seconds, error)
 
 
-def _by_api(session: Session, api: PrefectApi | None) -> ByApi | None:
-    settings = session.settings
-    if settings.run_delete_via != "api" or api is None:
+def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:
+    """Complete a plan by the way in which flow runs go and by its estimates, and report it."""
+    settings, version = session.settings, str(session.report.server.get("version", ""))
+    plan = with_way(
+        session.database,
+        plan,
+        settings.run_delete_via,
+        settings.api_budget,
+        given=api is not None,
+        guarded=tuple(map(int, re.findall(r"\d+", version)[:3])) >= _GUARDED,
+    )
+    plan = session.with_pages(with_estimates(session.database, plan))
+    session.require_room(plan)
+    session.report = session.report.with_plan(plan)
+    return plan
+
+
+def _by_api(session: Session, plan: Plan, api: PrefectApi | None) -> ByApi | None:
+    if api is None or plan.via is None or not plan.via.through_api:
         return None
+    settings = session.settings
+    auto = settings.run_delete_via == "auto"
     return ByApi(
         api=api,
         database=session.database,
         rules=session.rules,
         cutoff=settings.cutoffs.flow_runs,
-        batch_size=settings.limits.batch_size,
+        gives_way=auto,
+        pace=ApiPace(
+            read=partial(answers, api),
+            most=min(settings.limits.batch_size, BULK_LIMIT),
+            budget=settings.api_budget if auto else math.inf,
+        ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from ..catalogue import BY_NAME, EVENTS
-from ..measure.disk import disk_elsewhere, own_disk, place_of
+from ..measure.disk import disk_elsewhere, free_elsewhere, own_disk, place_of
 from ..measure.growth import growth
 from ..measure.makers import event_types, flows
 from ..pace.pace import Pace
@@ -13,6 +13,7 @@ from ..report.text import render_sizes
 from ..request.settings import Settings
 from .outcome import Outcome
 from .session import Session, begun
+from .standing import note_standing
 
 
 def bloat_info(settings: Settings, pace: Pace) -> Outcome:
@@ -32,6 +33,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
         session.report = session.report.with_growth(growth(database, sizes, settings.cutoffs))
         session.note_due()
         _note_disk(session)
+        note_standing(session)
         report = session.report
         for table in report.tables:
             entity = BY_NAME[table.name].entity
@@ -83,6 +85,9 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
 def _note_disk(session: Session) -> None:
     """Note the disk of the database: as it was found on another host, else the target's own."""
     look = session.settings.disk
+    if look:
+        free = [asdict(one) for one in free_elsewhere(look)]
+        session.report = session.report.with_database(disks=free)
     found = disk_elsewhere(look) if look else own_disk(session.database)
     if isinstance(found, str):
         session.report = session.report.with_warnings([found])

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MaintenanceError
+from ..errors import Stopped as StoppedError
 from ..events import Event, Events, Listener, Stopped, Waiting, Warned
 from ..pace.budget import Budget
 from ..pace.governors import Governor
 from ..pace.pace import Pace
 from ..pace.stop_file import StopFile
+from ..pace.windows import Windows
 from ..report.plain import failed, with_waits
 from ..report.prometheus import Stands
 from ..report.report import SCHEMA
@@ -24,7 +26,7 @@ from ..request.settings import Settings
 from . import textfile
 from .delete import delete_objects
 from .inspect import bloat_info
-from .outcome import Outcome
+from .outcome import Outcome, put_off
 from .purge import purge_rows
 from .reclaim import vacuum
 from .role import provide_role
@@ -153,7 +155,7 @@ def _answer(
     pace = Pace(Events(told_to), (*governors, *_limits(settings)))
     waited = pace.events.waited
     try:
-        outcome = STEPS[step](settings, pace)
+        outcome = _outcome(step, settings, pace)
     except MaintenanceError as error:
         return _failed(step, with_waits(report, waited), str(error), mask, remedy=error.remedy)
     except Exception as error:
@@ -173,10 +175,19 @@ def _answer(
             for text in outcome.report.warnings
             if text not in report.get("warnings", ())
         ),
-        failure=mask.text(str(outcome.error)) if outcome.error else None,
+        failure=mask.text(str(outcome.failure)) if outcome.failure else None,
         fault=None,
         mask=mask,
     )
+
+
+def _outcome(step: str, settings: Settings, pace: Pace) -> Outcome:
+    try:
+        return STEPS[step](settings, pace)
+    except StoppedError as stopped:
+        if stopped.goes_on is None:
+            raise
+        return put_off(settings, step, stopped)
 
 
 def _masked(listener: Listener, mask: Mask) -> Listener:
@@ -196,7 +207,8 @@ def _masked(listener: Listener, mask: Mask) -> Listener:
 def _limits(settings: Settings) -> list[Governor]:
     limits = settings.limits
     stop_file = [StopFile(limits.stop_file)] if limits.stop_file else []
-    return [*stop_file, Budget(limits.max_runtime)]
+    windows = [Windows(limits.windows)] if limits.windows else []
+    return [*stop_file, *windows, Budget(limits.max_runtime)]
 
 
 def _failed(

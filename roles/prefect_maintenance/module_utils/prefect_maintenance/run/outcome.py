@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..catalogue import BY_NAME
+from ..catalogue import FLOW_RUN
 from ..database.connection import Database
-from ..errors import ConnectionFailed, MaintenanceError
+from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..execute.ledger import Ledger
 from ..measure.sizes import database_bytes
-from ..plan.plan import Plan
+from ..plan.plan import KEY_GONE, OLD, Plan
 from ..report.report import Report
 from ..report.text import render
+from ..request.instants import now
+from ..request.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,26 @@ class Outcome:
     after: Mapping[str, int]
     error: MaintenanceError | None = None
 
+    @property
+    def failure(self) -> MaintenanceError | None:
+        """What the step failed from; one that ended because no window was open did not fail."""
+        put_off = isinstance(self.error, Stopped) and self.error.goes_on
+        return None if put_off else self.error
+
+
+def put_off(settings: Settings, step: str, stopped: Stopped) -> Outcome:
+    """Close a step that did not begin because no window was open."""
+    so_far = Report.resume(settings, now())
+    report = replace(so_far.closed(step, 0.0, stopped), steps=so_far.steps)
+    return Outcome(False, report, render(report), {}, {}, {}, stopped)
+
 
 def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
     """Close a step that only planned, or had nothing to do."""
     report = report.with_deleted(plan.rows)
     for table, rows in plan.rows.items():
         if rows:
-            # A rewrite keeps what its age alone would keep; orphans are deleted after it.
-            way = _way(step, plan, table)
-            orphaned = plan.orphaned.get(table, 0) if way == "rewrite" else 0
-            ways = {way: rows - orphaned}
-            if orphaned:
-                ways["delete"] = orphaned
+            ways = _deleted(plan, table) if step == "delete" else _purged(step, plan, table)
             counted = report.table(table).counted(ways, check=report.check_mode)
             report = report.with_table(counted)
     report = report.closed(step, seconds)
@@ -51,10 +61,30 @@ def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
     return Outcome(bool(due), report, render(report), answers, due, dict.fromkeys(due, 0))
 
 
-def _way(step: str, plan: Plan, table: str) -> str:
-    if table in plan.decisions:
-        return plan.decisions[table].strategy
-    return "cascade" if step == "delete" and BY_NAME[table].deleted_by != "api" else step
+def _purged(step: str, plan: Plan, table: str) -> dict[str, int]:
+    """Return how many rows of a table the purge removes in each way."""
+    if table not in plan.decisions:
+        return {step: plan.rows[table]}
+    way = plan.decisions[table].strategy
+    # A rewrite keeps what its age alone would keep; orphans are deleted after it.
+    orphaned = plan.orphaned.get(table, 0) if way == "rewrite" else 0
+    ways = {way: plan.rows[table] - orphaned}
+    return {**ways, "delete": orphaned} if orphaned else ways
+
+
+def _deleted(plan: Plan, table: str) -> dict[str, int]:
+    """Return how many rows of a table the deletion removes in each way."""
+    by_themselves = sum(
+        reason.rows
+        for reason in plan.reasons
+        if reason.what == table and reason.why in (OLD, KEY_GONE)
+    )
+    through_api = plan.via.through_api if plan.via and table == FLOW_RUN.name else 0
+    return {
+        "api": through_api,
+        "sql": by_themselves - through_api,
+        "cascade": plan.rows[table] - by_themselves,
+    }
 
 
 def deleted(

@@ -30,8 +30,10 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             # Where nothing goes, it is enough that the step before has proved whose this is.
             if any(plan.rows.values()) or not session.proven:
                 session.prove()
-            plan = with_decisions(database, plan, settings.purge_strategy, settings.reclaim)
+            room = session.disks.look()
+            plan = with_decisions(database, plan, settings.purge_strategy, session.wanted, room)
             plan = session.with_pages(plan)
+            session.require_room(plan)
             session.report = session.report.with_plan(plan)
             for decision in plan.decisions.values():
                 if decision.strategy != settings.purge_strategy != "auto":
@@ -49,6 +51,8 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
                         plan=plan,
                         batch_size=settings.limits.batch_size,
                         lock_timeout=settings.limits.lock_timeout,
+                        max_lock=settings.reclaim.max_lock,
+                        disks=session.disks,
                         pace=pace,
                         ledger=ledger,
                     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..database import privileges
@@ -13,16 +14,19 @@ from ..database.clock import require_sound
 from ..database.connection import Database, connect
 from ..database.one_runner import only_runner
 from ..database.visibility import blind_spots
-from ..errors import ConnectionFailed, MaintenanceError
+from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..events import StepStarted
 from ..execute.ledger import Ledger
 from ..measure import disk_space, leftovers
+from ..measure.disk_space import Disks, NoRoom
 from ..measure.examine import Server, examine
 from ..measure.integrity import require_intact
+from ..measure.room import Free, for_deletes
 from ..measure.sizes import TableSize, database_bytes, measure, sqlite_free_bytes
 from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import SingleWriter
+from ..pace.windows import seconds_left
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
 from ..plan.plan import Plan, joined
@@ -30,7 +34,8 @@ from ..plan.rules import Rules
 from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
-from ..request.settings import Settings
+from ..request.settings import Reclaim, Settings
+from .throttled import throttled
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -86,6 +91,12 @@ class Session:
         prove_same_server(api, self.database, write=write)
         self.report = self.report.with_api(api.url, version, api.vacuum_service())
 
+    @cached_property
+    def wanted(self) -> Reclaim:
+        """What becomes of the space, with the time that the windows leave for it."""
+        left = seconds_left(self.settings.limits.windows, now())
+        return replace(self.settings.reclaim, max_seconds=left)
+
     @property
     def proven(self) -> bool:
         """Whether a step before has proved whose database this is."""
@@ -112,7 +123,8 @@ class Session:
 
         Raises:
             Busy: another run is at work on the database.
-            Stopped: somebody had asked to stop, or the wait for a place took too long.
+            Stopped: somebody had asked to stop, no window is open, or the wait for a place took
+                too long.
         """
         if self.settings.check:
             yield
@@ -130,13 +142,18 @@ class Session:
         The report has what happened.
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
-        error = None
-        self.pace.begin()
+        error: MaintenanceError | None = None
         governors = () if self.database.is_postgresql else (SingleWriter(self.database),)
         try:
-            with self.pace.also(*governors):
+            with (
+                throttled(self.database, self.settings, self.pace, proven=self.proven),
+                self.pace.also(*governors),
+            ):
                 work(ledger)
             ledger.raise_failures()
+        except Stopped as stopped:
+            # That no window is open any more hides no failure.
+            error = (stopped.goes_on and ledger.failure) or stopped
         except MaintenanceError as failed:
             error = failed
         ledger.close()
@@ -162,10 +179,27 @@ class Session:
             self.report = self.report.with_database(free_bytes=sqlite_free_bytes(self.database))
         return sizes
 
+    @property
+    def disks(self) -> Disks:
+        """Where is looked for what is free: here, else what the run's first step was told."""
+        noted = tuple(Free(**one) for one in self.report.database.get("disks", ()))
+        then = int(self.report.database["bytes_before"])
+        return Disks(self.database, noted, self.settings.db_free_bytes, then)
+
     def note_scarce_disk(self) -> None:
         """Warn where the WAL of deletions may fill its disk."""
-        for told in disk_space.scarce(self.database):
+        for told in disk_space.scarce(self.disks):
             self.report = self.report.with_warnings([told]).with_remedy(told, _FREE_DISK)
+
+    def require_room(self, plan: Plan) -> None:
+        """Make sure that the WAL of a plan's deletions fits, before anything is written.
+
+        Raises:
+            NoRoom: it does not fit.
+        """
+        room = self.disks.look() if self.database.is_postgresql else None
+        if room and (lacking := for_deletes(room, plan.estimate.wal_bytes)):
+            raise NoRoom(f"nothing was deleted: {lacking}; {_FREE_DISK}")
 
     def with_pages(self, plan: Plan) -> Plan:
         """Add to a plan the pages that rows leave to an SQLite file, which keeps them for now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from ..errors import ApiError, ConnectionFailed, Unsupported
 from ..request.instants import iso
 from ..request.settings import Api
+from .patience import Patience
 from .profile import keeper, profile_of
 
 
@@ -23,6 +24,7 @@ class PrefectApi:
 
     client: SyncPrefectClient
     url: str
+    patience: Patience = field(default_factory=Patience)
     bulk: bool = True
 
     def ask(self, method: str, path: str, **request: Any) -> Any:
@@ -30,6 +32,7 @@ class PrefectApi:
 
         Raises:
             ConnectionFailed: the server cannot be reached or refuses the credentials.
+            ApiBusy: it asks to be called later, and the client is not to wait for that.
             ApiError: it answered with an error, or is no Prefect API.
         """
         try:
@@ -65,6 +68,10 @@ class PrefectApi:
                 "this tool supports Prefect 3.4 and newer: upgrade the server"
             )
         return version
+
+    def read(self) -> None:
+        """Read what a dashboard reads, as lightly as that can be done."""
+        self.ask("POST", "/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1})
 
     def find(self, path: str) -> Any:
         """Return an object, or None where there is none."""
@@ -143,13 +150,17 @@ def open_api(api: Api) -> Iterator[PrefectApi]:
     Raises:
         ConnectionFailed: the server cannot be reached.
     """
+    patience = Patience()
     with profile_of(api) as headers:
         try:
             opened = get_client(
                 sync_client=True,
                 httpx_settings={
                     "headers": dict(api.headers or {}),
-                    "event_hooks": {"request": [keeper(api, headers)]},
+                    "event_hooks": {
+                        "request": [keeper(api, headers)],
+                        "response": [patience.heed],
+                    },
                 },
             )
         except OSError as error:
@@ -158,4 +169,4 @@ def open_api(api: Api) -> Iterator[PrefectApi]:
                 "target that the user of the play can read"
             ) from None
         with opened as client:
-            yield PrefectApi(client=client, url=api.url)
+            yield PrefectApi(client=client, url=api.url, patience=patience)

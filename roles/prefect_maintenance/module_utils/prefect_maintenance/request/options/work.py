@@ -10,6 +10,13 @@ RUNTIME = (0, 31_536_000)
 # POST /flow_runs/bulk_delete answers 422 above this (Prefect: BULK_OPERATION_LIMIT).
 BULK_LIMIT = 50
 
+# The keys of `throttle`; request/throttle.py has their defaults.
+THRESHOLDS = (
+    "enabled", "replica_lag_bytes", "replica_lag_seconds", "archive_segments", "wal_bytes",
+    "disk_free_percent", "slot_safe_bytes", "autovacuum", "active_sessions", "api_latency", "nice",
+    "batch_seconds", "give_up",
+)  # fmt: skip
+
 WORK = Group(
     "How it goes, and how the space comes back",
     (
@@ -48,7 +55,9 @@ WORK = Group(
                 "that ask for state and age once more; what another session holds is left for the "
                 "next run.",
             ),
-            in_modules=("With V(sql) O(api_url) may be empty.",),
+            in_modules=(
+                "O(api_url) may be empty with V(sql), and with V(auto), which is V(sql) then.",
+            ),
             default="auto",
             choices=("auto", "api", "sql"),
             modules=(DELETE,),
@@ -60,6 +69,11 @@ WORK = Group(
             "int",
             "Seconds that deleting through the API may take with O(run_delete_via=auto); what "
             "takes longer is deleted in the database.",
+            (
+                "Pauses that leave the server its turn count too. When the first calls show that "
+                "the others will not fit, those are deleted in the database. V(0) has the API "
+                "delete nothing.",
+            ),
             default=600,
             bounds=RUNTIME,
             modules=(DELETE,),
@@ -73,12 +87,14 @@ WORK = Group(
             (
                 "Every mode but V(none) vacuums and analyses every table of the catalogue.",
                 "V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of "
-                "milliseconds, and the tables that others refer to with C(VACUUM FULL), which "
-                "keeps everybody out of one table for its time.",
-                "V(compact) moves the rows at the end of a table to its free space and cuts the end "
-                "off, in small transactions: it needs hardly any disk and takes longer.",
-                "V(full) uses C(VACUUM FULL) for all of them, V(rewrite) only what needs no long "
-                "lock, and V(plain) rewrites nothing.",
+                "milliseconds. A table that others refer to gets C(VACUUM FULL), which keeps "
+                "everybody out of it for its time, when that fits O(max_lock), else it is "
+                "compacted; so is any table whose copy does not fit on the disk.",
+                "V(compact) moves the rows at the end of a table to its free pages and cuts the "
+                "end off, in small transactions: it keeps nobody out and needs hardly any disk, "
+                "but takes several times as long. Values stored out of line stay where they are.",
+                "V(full) uses C(VACUUM FULL) for all of them, however long it keeps everybody out, "
+                "V(rewrite) only rewrites online, and V(plain) rewrites nothing.",
                 "V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where "
                 "the extension and its program are there, C(pg_repack) in place of C(VACUUM FULL).",
                 "An SQLite file is rewritten as a whole in V(auto) and V(full). With "
@@ -140,8 +156,11 @@ WORK = Group(
         Option(
             "batch_size",
             "int",
-            "Objects in one batch of O(run_delete_via=api).",
-            (f"The API's bulk endpoint takes at most {BULK_LIMIT}.",),
+            "Flow runs that one call of the API deletes at most.",
+            (
+                f"The API's bulk endpoint takes at most {BULK_LIMIT}; a call is made smaller where "
+                "others who read from the server would notice it.",
+            ),
             default=BULK_LIMIT,
             modules=(DELETE,),
         ),
@@ -161,6 +180,11 @@ WORK = Group(
             "float",
             "Seconds for which a table may be locked against readers or writers; what would take "
             "longer is done another way or left, and the report says so.",
+            (
+                "What takes longer than it was estimated to is taken back. It does not bound "
+                "O(vacuum=full), which asks for the lock by name, and not an SQLite file, which "
+                "has only C(VACUUM).",
+            ),
             default=1.0,
             bounds=(0, 86400),
             excluded=True,
@@ -173,7 +197,12 @@ WORK = Group(
             "dict",
             "Thresholds at which the work waits for the server; what is not named keeps its "
             "default.",
+            (
+                "A threshold of V(0) or V(null) turns its own off, and V(enabled=false) all of "
+                "them; C(docs/throttle.md) says what each means and why it is what it is.",
+            ),
             default={},
+            known=THRESHOLDS,
             modules=WRITERS,
             entries=WHOLE,
             flow=True,
@@ -182,6 +211,10 @@ WORK = Group(
             "limits_file",
             "path",
             "A file on the target whose thresholds replace those of O(throttle) while it exists.",
+            (
+                "It is a JSON object with the same keys, and is read again when it changes, also "
+                "while the work goes on.",
+            ),
             in_role=("When it is not set, it is C(limits) in the folder O(home).",),
             modules=WRITERS,
             entries=WHOLE,
@@ -189,8 +222,18 @@ WORK = Group(
         Option(
             "windows",
             "list",
-            "When work may go on, each as C(cron), C(duration), C(timezone) and C(kind), which is "
-            "V(allow) or V(deny); without any, always.",
+            "When work may go on: C(cron), C(duration), C(timezone) and C(kind); without any, "
+            "always.",
+            (
+                "A window opens whenever the five fields of C(cron) come by the clocks of "
+                "C(timezone), which is V(UTC) unless named, and is open for C(duration), such as "
+                "V(4h), V(90m) or seconds, at most seven days.",
+                "Its C(kind) is V(allow), or V(deny), which beats every V(allow); without any "
+                "V(allow), all time is allowed that no V(deny) covers.",
+                "Outside, a step waits for a window that opens within 15 minutes. Otherwise it "
+                "does not begin, or ends at the next batch, without a failure, and the report's "
+                "status is V(partial). A check is made at any time.",
+            ),
             default=(),
             elements="dict",
             modules=WRITERS,
@@ -201,7 +244,8 @@ WORK = Group(
             "db_free_bytes",
             "int",
             "Bytes that are free on the disk of a database whose host nobody can look at, such as "
-            "a managed one.",
+            "a managed one; V(0) when nobody knows.",
+            default=0,
             bounds=(0, 2**63 - 1),
             modules=STEPS,
             entries=WHOLE,

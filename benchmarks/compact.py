@@ -1,0 +1,208 @@
+"""Compaction beside VACUUM FULL on the tables that others refer to, under somebody's eyes.
+
+Of a family of flow runs, states and task runs nine in ten go; then the space of each table is given
+back in both ways, one after the other, on copies of the same database, while three clients insert,
+update and read. Prints medians, spread, and which of the goals are met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import Event, Process, Queue
+from multiprocessing.synchronize import Event as Flag
+
+import psycopg2
+from prefect_maintenance.database.connection import connect
+from prefect_maintenance.execute.compact import Compaction, compact
+from prefect_maintenance.pace.pace import Pace
+
+from lab import end_orderly
+from lab.family import TABLES, fill
+from lab.postgres import PASSWORD, Postgres
+from lab.server import migrate
+
+from .measure import Trial, machine, median, table
+
+FULL, COMPACT = "VACUUM FULL", "compact"
+_OPTIONS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "autovacuum": "off"}
+# What each client does; all of it on rows of its own at the end of the table.
+_CLIENTS = {
+    "insert": "INSERT INTO {table} SELECT (jsonb_populate_record(x, "
+    "jsonb_build_object('id', gen_random_uuid(), 'timestamp', clock_timestamp(), "
+    "'dynamic_key', gen_random_uuid()))).* FROM {table} x WHERE id = %(id)s",
+    "update": "UPDATE {table} SET updated = now() WHERE id = %(id)s",
+    "select": "SELECT * FROM {table} WHERE id = %(id)s",
+}
+_PROBED = "SELECT id::text FROM {table} ORDER BY ctid DESC LIMIT 300"
+_EVERY = 0.01
+# Seconds after which a client that says nothing is given up.
+_LIMIT = 60
+
+
+@dataclass
+class Watch:
+    """The longest that each client waited, and the most disk that was used."""
+
+    longest: dict[str, float] = field(default_factory=dict)
+    disk: float = 0.0
+
+
+@contextmanager
+def watched(cluster: Postgres, database: str, probed: str) -> Iterator[Watch]:
+    """Let clients work on a table and measure the database until the end of the block."""
+    over, queue = Event(), Queue()  # type: ignore[var-annotated]
+    ids = [row[0] for row in cluster.execute(_PROBED.format(table=probed), database)]
+    workers = [
+        Process(
+            target=_client,
+            args=(cluster.port, database, kind, sql.format(table=probed), ids, over, queue),
+        )
+        for kind, sql in _CLIENTS.items()
+    ]
+    workers.append(Process(target=_disk, args=(cluster.port, database, over, queue)))
+    for worker in workers:
+        worker.start()
+    for _ in workers:
+        queue.get(timeout=_LIMIT)
+    found = Watch()
+    try:
+        yield found
+    finally:
+        over.set()
+        for _ in workers:
+            kind, value = queue.get(timeout=_LIMIT)
+            if kind == "disk":
+                found.disk = value
+            else:
+                found.longest[kind] = value
+        for worker in workers:
+            worker.join()
+
+
+def _session(port: int, database: str) -> psycopg2.extensions.connection:
+    opened = psycopg2.connect(
+        host="127.0.0.1", port=port, user="postgres", password=PASSWORD, dbname=database
+    )
+    opened.autocommit = True
+    return opened
+
+
+def _client(
+    port: int,
+    database: str,
+    kind: str,
+    sql: str,
+    ids: list[str],
+    over: Flag,
+    queue: Queue,  # type: ignore[type-arg]
+) -> None:
+    opened, longest, number = _session(port, database), 0.0, 0
+    with opened.cursor() as cursor:
+        cursor.execute(sql, {"id": ids[0]})
+        queue.put(kind)
+        began = time.monotonic()
+        while not over.is_set():
+            due = began + _EVERY * number
+            time.sleep(max(0.0, due - time.monotonic()))
+            asked = time.monotonic()
+            cursor.execute(sql, {"id": ids[number % len(ids)]})
+            longest = max(longest, time.monotonic() - asked)
+            number += 1
+            began = max(began, time.monotonic() - _EVERY * number)
+    opened.close()
+    queue.put((kind, 1000 * longest))
+
+
+def _disk(port: int, database: str, over: Flag, queue: Queue) -> None:  # type: ignore[type-arg]
+    """Note by how much the database was larger than when it began, at most."""
+    opened, most = _session(port, database), 0
+    with opened.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        before = most = cursor.fetchone()[0]
+        queue.put("disk")
+        while not over.wait(0.02):
+            cursor.execute("SELECT pg_database_size(current_database())")
+            most = max(most, cursor.fetchone()[0])
+    opened.close()
+    queue.put(("disk", (most - before) / 2**20))
+
+
+def trial(cluster: Postgres, template: str, way: str, name: str) -> Trial:
+    """Give the space of one table back in one way, on a copy of the database."""
+    url = cluster.create_database("trial", template)
+    cluster.execute("CHECKPOINT")
+    size = partial(cluster.execute, f"SELECT pg_total_relation_size('{name}')", "trial")
+    written = partial(cluster.execute, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
+    with watched(cluster, "trial", name) as watch:
+        began, wal = time.monotonic(), written()[0][0]
+        if way == FULL:
+            cluster.execute(f"VACUUM (FULL, ANALYZE) {name}", "trial")
+        else:
+            with connect(url, 5.0) as database:
+                done = compact(Compaction(database, name, 5.0, Pace()))
+            for warning in done.warnings:
+                print(f"  {name}: {warning}")
+        seconds, wal = time.monotonic() - began, written()[0][0] - wal
+    figures = {
+        "s": seconds,
+        "MB after": size()[0][0] / 2**20,
+        "WAL MB": float(wal) / 2**20,
+        "extra MB": watch.disk,
+        **{f"longest {kind} ms": value for kind, value in watch.longest.items()},
+    }
+    cluster.drop_database("trial")
+    return Trial(way, figures)
+
+
+def goals(name: str, trials: list[Trial]) -> list[str]:
+    """Say which goals are met on a table."""
+
+    def of(way: str, figure: str) -> float:
+        return median(trials, way, figure)
+
+    slower = of(COMPACT, "s") / of(FULL, "s")
+    larger = of(COMPACT, "MB after") / of(FULL, "MB after") - 1
+    extra = of(COMPACT, "extra MB") / of(FULL, "MB after")
+    longest = max(of(COMPACT, f"longest {kind} ms") for kind in _CLIENTS)
+    told = (
+        (slower <= 4, f"{slower:.1f} times VACUUM FULL's time (goal: at most 4)"),
+        (larger <= 0.05, f"{100 * larger:+.1f} % of its size (goal: within 5 %)"),
+        (extra <= 0.15, f"{100 * extra:.0f} % of what is kept as extra disk (goal: at most 15 %)"),
+        (longest <= 100, f"longest statement {longest:.0f} ms (goal: at most 100)"),
+    )
+    return [f"{'met' if met else 'NOT MET'}: {name}: {text}" for met, text in told]
+
+
+def main() -> None:
+    """Measure what the arguments name."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--runs", type=int, default=20_000)
+    options.add_argument("--repeat", type=int, default=3)
+    options.add_argument("--table", action="append", choices=TABLES, help="all")
+    options.add_argument("--scattered", action="store_true", help="nine in ten rows of each page")
+    asked = options.parse_args()
+    end_orderly()
+    with Postgres(options=_OPTIONS, durable=True) as cluster:
+        migrate(cluster.create_database("template"))
+        fill(cluster, "template", asked.runs, scattered=asked.scattered)
+        print(f"PostgreSQL {cluster.version}, {machine()}")
+        told: list[str] = []
+        for name in asked.table or TABLES:
+            trials = [
+                trial(cluster, "template", way, name)
+                for _ in range(asked.repeat)
+                for way in (FULL, COMPACT)
+            ]
+            print(f"\n{name}, {asked.runs} runs of which 90 % are gone\n")
+            print("\n".join(table(trials, FULL)), flush=True)
+            told += goals(name, trials)
+        print("\n" + "\n".join(told))
+
+
+if __name__ == "__main__":
+    main()

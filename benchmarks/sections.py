@@ -1,0 +1,135 @@
+"""Sections of the benchmarks that fill databases of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import api as through_api
+from . import memory, peers, purge
+from . import whole as all_steps
+from .backlog import Size
+from .goals import Goal, at_most, ratios, times_faster
+from .measure import Trial, figures, median, ratio
+from .peers import Peer
+from .results import Results
+
+# Logs of a database that takes no memory at all.
+_FEW = 16_000
+_HUNDREDTH = "1% by deletes"
+_LARGE = 10_000
+
+
+def large(results: Results, logs: int, repetitions: int) -> None:
+    """Four times the rows, a steady purge of them, and the memory of each step."""
+    trials, used = [], []
+    cutoff = purge.cutoff_for(0.9)
+    with purge.Backlog.filled(Size(logs=_FEW, runs=_FEW // 100)) as backlog:
+        used += memory.trials(backlog, f"{_FEW:,}", cutoff)
+    for times in (1, 4):
+        size = Size(logs=times * logs, runs=times * logs // 100)
+        with purge.Backlog.filled(size) as backlog:
+            if times == 4:
+                used += memory.trials(backlog, f"{size.logs:,}", cutoff)
+                one = purge.cutoff_for(0.01)
+                few = [
+                    backlog.trial(_HUNDREDTH, purge.project_rate("log"), one, ("log",))
+                    for _ in range(repetitions)
+                ]
+            contenders = {
+                f"project, {size.logs:,}": purge.project("log"),
+                f"by deletes, {size.logs:,}": purge.project("log", strategy="delete"),
+            }
+            trials += purge.turns(backlog, contenders, 0.9, repetitions, ("log",))
+    told = {
+        f"{way}, four times the rows take": f"{_grown(trials, way, logs):.1f} times as long"
+        for way in ("project", "by deletes")
+    }
+    goals = [
+        Goal(
+            f"{way}, four times the rows",
+            4.3,
+            ratios(trials, f"{way}, {4 * logs:,}", f"{way}, {logs:,}", "seconds"),
+            "times the time",
+            most=True,
+        )
+        for way in ("project", "by deletes")
+    ]
+    results.section("Four times the rows, 90 % go", trials, told, goals)
+    what = f"1 % of {4 * logs:,} by deletes, a row"
+    goals = [at_most(what, few, _HUNDREDTH, "pages a row", 1.5, "pages")]
+    results.section(f"1 % of {4 * logs:,} logs, space left for reuse", few, {}, goals)
+    results.section(f"Memory of a step, 90 % of {_FEW:,} and of {4 * logs:,} logs", used, {}, [
+        Goal(
+            f"memory of {step} on {4 * logs:,} logs, above that on {_FEW:,}",
+            80,
+            (median(used, f"{step}, {4 * logs:,}", "memory MiB")
+             - median(used, f"{step}, {_FEW:,}", "memory MiB"),),
+            "MiB",
+            most=True,
+        )
+        for step in memory.STEPS
+    ])  # fmt: skip
+
+
+def whole(results: Results, logs: int, repetitions: int) -> None:
+    """The whole line on a family of runs under load, and on four times as much."""
+    trials, goals = [], []
+    for times in (1, 4):
+        # As many runs as make 1.3 GB with their states and task runs at the usual size.
+        size = Size(logs=times * logs // 4, runs=times * logs // 40)
+        name = f"project, {size.runs:,} runs"
+        with purge.Backlog.filled(size) as backlog:
+            found = [
+                backlog.under_load(who, peer, purge.cutoff_for(0.9), all_steps.WRITE)
+                for _ in range(repetitions)
+                for who, peer in ((name, all_steps.project), (f"nobody, {size.runs:,} runs", None))
+            ]
+        idle = max(figures(found, f"nobody, {size.runs:,} runs", "write max ms"))
+        what = f"{size.runs:,} runs, all steps under load"
+        goals += [
+            at_most(f"longest lock of any table, {what}", found, name, "lock ms", 100, "ms"),
+            at_most(
+                f"slowest write, {what}", found, name, "write max ms", max(100, 2 * idle), "ms"
+            ),
+        ]
+        trials += found
+    results.section(
+        "All steps on a family of runs, 90 % go, others write and read", trials, {}, goals
+    )
+
+
+def _grown(trials: Sequence[Trial], way: str, logs: int) -> float:
+    return ratio(trials, f"{way}, {4 * logs:,}", f"{way}, {logs:,}", "seconds")
+
+
+def events(results: Results, logs: int, repetitions: int) -> None:
+    """Events and their resources against the usual loop."""
+    tables = ("event_resources", "events")
+    size = Size(logs=0, events=logs * 15 // 100, runs=1)
+    contenders: dict[str, Peer] = {
+        "project": purge.project(*tables),
+        "usual loop": peers.loop(*tables),
+        f"Prefect's vacuum, {_LARGE}": peers.prefects("events", _LARGE),
+        "floor": peers.floor(*tables),
+    }
+    with purge.Backlog.filled(size) as backlog:
+        trials = purge.turns(backlog, contenders, 0.9, repetitions, tables)
+    faster = f"{ratio(trials, 'usual loop', 'project', 'seconds'):.1f} times"
+    title = f"Purge 90 % of {size.events:,} events and {3 * size.events:,} event resources"
+    goals = [
+        times_faster("`events` and `event_resources` against the loop", trials, "usual loop", 8)
+    ]
+    results.section(title, trials, {"against the usual loop": faster}, goals)
+    results.bars[f"90 % of {size.events:,} events go"] = trials
+
+
+def api(results: Results, logs: int, repetitions: int) -> None:
+    """Flow runs through the API of a real server."""
+    runs = logs // 200
+    trials = through_api.run(runs, repetitions)
+    results.section(
+        f"Delete flow runs through the API ({runs:,} runs there)",
+        trials,
+        through_api.told(trials),
+        through_api.goals(trials),
+    )
