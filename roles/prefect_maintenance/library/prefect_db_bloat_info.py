@@ -91,8 +91,8 @@ options:
     default: 5.0
   db_free_bytes:
     description:
-      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one; V(0) when nobody knows.
+      - Bytes free on the disk of a database that nobody can look at; V(0) is unknown.
+      - A managed database has no host to log in to.
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0

@@ -98,22 +98,17 @@ def maintenance(
         states: Terminal states whose flow runs may go.
         purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
-        api_budget: Seconds that deleting through the API may take with run_delete_via=auto; what
-            takes longer is deleted in the database.
+        api_budget: Seconds that run_delete_via=auto may spend on the API; the rest goes by SQL.
         vacuum: How space is given back; auto rewrites the tables that pass both thresholds.
         vacuum_min_bytes: A table is rewritten only when at least so many bytes come back.
         vacuum_min_percent: A table is rewritten only when at least so many percent come back.
-        tune_autovacuum: Whether the autovacuum settings that would keep the purged tables small are
-            set on them, instead of only suggested.
+        tune_autovacuum: Whether autovacuum settings that keep purged tables small are set on them.
         batch_size: Rows in one transaction.
         lock_timeout: Seconds to wait for a lock in the database before giving up.
-        max_lock: Seconds for which a table may be locked against readers or writers; what would
-            take longer is done another way or left, and the report says so.
-        throttle: Thresholds at which the work waits for the server; what is not named keeps its
-            default.
+        max_lock: Seconds for which a table may be locked against readers or writers at a time.
+        throttle: Thresholds at which the work waits for the server; others keep their default.
         windows: When work may go on: cron, duration, timezone and kind; without any, always.
-        db_free_bytes: Bytes that are free on the disk of a database whose host nobody can look at,
-            such as a managed one; 0 when nobody knows.
+        db_free_bytes: Bytes free on the disk of a database that nobody can look at; 0 is unknown.
         max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.

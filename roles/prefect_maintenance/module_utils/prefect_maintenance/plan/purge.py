@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENT_RESOURCES, LOG, TABLES, TASK_RUN
+from ..catalogue import (
+    ARTIFACT_COLLECTION,
+    BY_NAME,
+    EVENT_RESOURCES,
+    FLOW_RUN,
+    LOG,
+    TABLES,
+    TASK_RUN,
+)
 from ..database.connection import Database
 from ..events import Counting, Listener, silent
 from ..measure.room import Room
@@ -159,7 +167,7 @@ def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tup
 
 def _gone_logs(database: Database, cutoffs: Cutoffs) -> int:
     """Count the logs whose run is gone and whose age alone would keep them."""
-    few = FEW_YOUNG_LOGS.format(few=f"{_LOGS_A_RUN} * (SELECT count(*) FROM flow_run)")
+    few = FEW_YOUNG_LOGS.format(few=f"{_LOGS_A_RUN} * (SELECT count(*) FROM {FLOW_RUN.name})")
     young = database.is_postgresql and database.scalar(few, logs=cutoffs.logs)
     rows = 0
     for parent in LOG.parents:

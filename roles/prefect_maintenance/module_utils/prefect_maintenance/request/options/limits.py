@@ -54,9 +54,9 @@ LIMITS: tuple[Option, ...] = (
     Option(
         "max_lock",
         "float",
-        "Seconds for which a table may be locked against readers or writers; what would take "
-        "longer is done another way or left, and the report says so.",
+        "Seconds for which a table may be locked against readers or writers at a time.",
         (
+            "What would take longer is done another way or left, and the report says so.",
             "What takes longer is taken back and done another way. It does not bound "
             "O(vacuum=full), which asks for the lock by name, nor the C(VACUUM) of an SQLite "
             "file that has no other way.",
@@ -71,7 +71,7 @@ LIMITS: tuple[Option, ...] = (
     Option(
         "throttle",
         "dict",
-        "Thresholds at which the work waits for the server; what is not named keeps its default.",
+        "Thresholds at which the work waits for the server; others keep their default.",
         (
             "A threshold of V(0) or V(null) turns its own off, and V(enabled=false) all of "
             "them; C(docs/throttle.md) says what each means and why it is what it is.",
@@ -117,8 +117,8 @@ LIMITS: tuple[Option, ...] = (
     Option(
         "db_free_bytes",
         "int",
-        "Bytes that are free on the disk of a database whose host nobody can look at, such as "
-        "a managed one; V(0) when nobody knows.",
+        "Bytes free on the disk of a database that nobody can look at; V(0) is unknown.",
+        ("A managed database has no host to log in to.",),
         default=0,
         bounds=(0, 2**63 - 1),
         modules=STEPS,

@@ -56,8 +56,7 @@ WORK = Group(
         Option(
             "api_budget",
             "int",
-            "Seconds that deleting through the API may take with O(run_delete_via=auto); what "
-            "takes longer is deleted in the database.",
+            "Seconds that O(run_delete_via=auto) may spend on the API; the rest goes by SQL.",
             (
                 "Pauses that leave the server its turn count too. When the first calls show that "
                 "the others will not fit, those are deleted in the database. V(0) has the API "
@@ -133,8 +132,8 @@ WORK = Group(
         Option(
             "tune_autovacuum",
             "bool",
-            "Whether the autovacuum settings that would keep the purged tables small are set on "
-            "them, instead of only suggested.",
+            "Whether autovacuum settings that keep purged tables small are set on them.",
+            ("Without it they are only suggested.",),
             default=False,
             modules=(VACUUM,),
             entries=WHOLE,
