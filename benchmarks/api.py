@@ -6,6 +6,7 @@ import argparse
 import statistics
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ class _Stage:
     def trial(self, contender: str) -> Trial:
         """Let a contender delete its share of the oldest runs, with a reader beside it."""
         time.sleep(_SETTLE)
-        ways = {
+        ways: dict[str, Callable[[], tuple[float, list[float]]]] = {
             IDLE: self._idle,
             ONE: self._one_by_one,
             UNPACED: self._unpaced,

@@ -16,7 +16,8 @@ from lab.environments import ROOT
 TEMPLATES = ROOT / "roles" / "prefect_maintenance" / "templates" / "page"
 # Keys that version 0.1 of the report does not have, of the whole and of each table.
 ADDED = (
-    "finished", "estimate", "measured", "waited", "forecast", "verdict", "remedies",
+    "finished", "estimate", "measured", "waited", "forecast", "verdict", "remedies", "blockers",
+    "indexes", "autovacuum",
 )  # fmt: skip
 ADDED_TO_TABLES = (
     "rows_per_day", "bytes_per_day", "growth_method", "settles_rows", "settles_bytes", "estimate",
@@ -31,6 +32,30 @@ _FILLING: dict[str, Any] = {
     "<instant>": "2026-06-30T12:00:00Z",
 }  # fmt: skip
 _COST = {"bytes_back": 30 * 2**20, "seconds": 12.2, "wal_bytes": 7 * 2**20, "lock_ms": 12}
+
+
+# What VACUUM waits for, and how indexes and autovacuum stand.
+STANDING: dict[str, Any] = {
+    "blockers": [
+        {"kind": "transaction", "what": "psql as app, pid 7", "age_seconds": 1800.0, "bytes": None,
+         "keeps_rows": True, "text": "a transaction of psql as app, pid 7 is open",
+         "do": "SELECT pg_terminate_backend(7)"},
+    ],
+    "indexes": [
+        {"table": "log", "index": "ix_log", "problem": "bloated", "bytes": 2**30,
+         "bytes_back": 2**29, "done": True, "why": "it is too large", "do": ""},
+        {"table": "log", "index": "half", "problem": "invalid", "bytes": 8192, "bytes_back": 0,
+         "done": False, "why": "it was left half made", "do": "REINDEX INDEX CONCURRENTLY half"},
+    ],
+    "autovacuum": [
+        {"table": "log", "setting": "autovacuum_vacuum_scale_factor", "now": 0.2,
+         "suggested": 0.01, "why": "too many rows", "do": "ALTER TABLE log", "set": False},
+        {"table": "events", "setting": "autovacuum_analyze_scale_factor", "now": 0.1,
+         "suggested": 0.02, "why": "too many rows", "do": "ALTER TABLE events", "set": True},
+        {"table": None, "setting": "track_counts", "now": "off", "suggested": "on",
+         "why": "no table is vacuumed", "do": "ALTER SYSTEM SET track_counts = on", "set": False},
+    ],
+}  # fmt: skip
 
 
 def old_report(kind: str = "postgresql/real") -> dict[str, Any]:
@@ -78,6 +103,7 @@ def new_report(kind: str = "postgresql/real") -> dict[str, Any]:
                        "event_types": [{"event": "prefect.flow-run.heartbeat", "rows": 123_456}]},
         },
         "remedies": [{"text": report["warnings"][0], "do": "ask whose they are"}],
+        **STANDING,
     }  # fmt: skip
 
 

@@ -72,8 +72,9 @@ options:
         milliseconds. A table that others refer to gets C(VACUUM FULL), which keeps everybody out of
         it for its time, when that fits O(max_lock), else it is compacted; so is any table whose
         copy does not fit on the disk.
-      - V(compact) moves the rows at the end of a table to its free space and cuts the end off, in
-        small transactions; it needs hardly any disk and takes longer.
+      - "V(compact) moves the rows at the end of a table to its free pages and cuts the end off, in
+        small transactions: it keeps nobody out and needs hardly any disk, but takes several times
+        as long. Values stored out of line stay where they are."
       - V(full) uses C(VACUUM FULL) for all of them, however long it keeps everybody out, V(rewrite)
         only rewrites online, and V(plain) rewrites nothing.
       - V(repack) is V(auto) with the concurrent C(REPACK) of PostgreSQL 19 or, where the extension

@@ -180,5 +180,5 @@ def test_the_report_of_a_run_says_which_dead_rows_a_snapshot_kept(primary: Postg
     needs = report.as_json()["verdict"]["needs"]
     assert {"text": one.text, "do": f"SELECT pg_terminate_backend({pid})"} in needs
     assert not any("dead tuples are left" in need["text"] for need in needs)
-    told = run_step("vacuum", so_far).report
-    assert (told.blockers, told.warnings) == ((), purged.report.warnings)
+    later = run_step("vacuum", so_far).report
+    assert (later.blockers, later.warnings) == ((), purged.report.warnings)

@@ -13,6 +13,7 @@ from maintenance import clear, engine_for, run_step, table, wait_until
 from prefect_maintenance.errors import Stopped
 from prefect_maintenance.execute import copy
 from prefect_maintenance.measure import load
+from prefect_maintenance.pace import throttling
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
 from rewriting import LOGS
@@ -49,8 +50,9 @@ def standby(primary: Postgres) -> Iterator[Postgres]:
 
 @pytest.fixture(autouse=True)
 def _always_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test depend on how old the last look is."""
+    """Let no test depend on how old the last look is, and none wait for the next."""
     monkeypatch.setattr(load, "_EVERY", 0.0)
+    monkeypatch.setattr(throttling, "_EVERY", 0.05)
 
 
 @pytest.fixture

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, MODES
-from pages import ADDED, MEANT, TEMPLATES, new_report, old_report, page, runs, texts_changed
+from pages import (
+    ADDED,
+    MEANT,
+    STANDING,
+    TEMPLATES,
+    new_report,
+    old_report,
+    page,
+    runs,
+    texts_changed,
+)
 from prefect_maintenance.report.page import host_page, inert
 
 from lab.environments import ROOT
@@ -191,7 +201,7 @@ PUT_OFF = {"status": "partial", "goes_on": "2026-11-26T22:00+01:00"}
         (LATE, {"steps": ["inspect"]}, "info", "Whether retention works is not known yet"),
         (LATE, {"check_mode": True}, "info", "Check only: nothing was changed"),
         (NOTHING, {}, "warn", "Something needs you"),
-        (NOTHING, {"remedies": []}, "ok", "All in order"),
+        (NOTHING, {"remedies": [], **dict.fromkeys(STANDING, ())}, "ok", "All in order"),
         (NOTHING, {"tables": []}, "info", "Whether retention works is not known yet"),
     ],
 )

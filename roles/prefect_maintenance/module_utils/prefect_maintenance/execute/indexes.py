@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..database.connection import Database
 from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..events import IndexRebuilt, Progress
 from ..measure import leftovers
-from ..measure.disk_space import Disks, require_for_index
-from ..pace.pace import Pace
+from ..measure.disk_space import shortage
 from ..plan.indexes import IndexChoice
-from .ledger import Ledger
+from .reclaim import Reclaim
 from .reindex import rebuild
 
 _QUOTED = """
-SELECT format('%I.%I', n.nspname, i.relname), pg_relation_size(i.oid)
+SELECT format('%I.%I', n.nspname, i.relname)
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
 WHERE x.indrelid = to_regclass(:t) AND i.relname = :i
 """
 
 
-def mend(
-    disks: Disks,
-    choices: Iterable[IndexChoice],
-    lock_timeout: float,
-    pace: Pace,
-    ledger: Ledger,
-) -> None:
+def mend(job: Reclaim, choices: Iterable[IndexChoice]) -> None:
     """Build the chosen indexes anew, smallest first; one that cannot be had is left and told.
 
     Raises:
@@ -37,39 +29,43 @@ def mend(
     """
     chosen = sorted((one for one in choices if one.changes), key=lambda one: one.bytes)
     for one in chosen:
-        if ledger.failed(one.table):
+        if job.ledger.failed(one.table):
             continue
-        with ledger.working_on(one.table):
+        with job.ledger.working_on(one.table):
+            if lacking := shortage(job.disks, one.bytes - one.gives_back, one.table):
+                job.ledger.warn(_not_built(one, lacking))
+                continue
             try:
-                require_for_index(disks, one.table, one.bytes - one.gives_back)
-                _mend(disks.database, one, lock_timeout, pace, ledger)
+                _mend(job, one)
             except (ConnectionFailed, Stopped):
                 raise
             except MaintenanceError as error:
-                ledger.warn(f"the index {one.index} of {one.table} was not built anew: {error}")
+                job.ledger.warn(_not_built(one, str(error)))
 
 
-def _mend(
-    database: Database, one: IndexChoice, lock_timeout: float, pace: Pace, ledger: Ledger
-) -> None:
+def _not_built(one: IndexChoice, why: str) -> str:
+    return f"the index {one.index} of {one.table} was not built anew: {why}"
+
+
+def _mend(job: Reclaim, one: IndexChoice) -> None:
     if one.problem == "invalid":
-        pace(Progress(one.table, 0, 1, "indexes"))
-        _make_valid(database, one, lock_timeout)
-        ledger.events(IndexRebuilt(one.table, one.index, 0))
+        job.pace(Progress(one.table, 0, 1, "indexes"))
+        _make_valid(job, one)
+        job.ledger.events(IndexRebuilt(one.table, one.index, 0))
         return
-    done = rebuild(database, one.table, lock_timeout, pace, only={one.index})
+    done = rebuild(job.database, one.table, job.lock_timeout, job.pace, only={one.index})
     for warning in done.warnings:
-        ledger.warn(warning)
+        job.ledger.warn(warning)
     if done.indexes:
-        ledger.events(IndexRebuilt(one.table, one.index, done.bytes_back))
+        job.ledger.events(IndexRebuilt(one.table, one.index, done.bytes_back))
 
 
-def _make_valid(database: Database, one: IndexChoice, lock_timeout: float) -> None:
-    quoted = database.scalar(_QUOTED, t=one.table, i=one.index)
+def _make_valid(job: Reclaim, one: IndexChoice) -> None:
+    quoted = job.database.scalar(_QUOTED, t=one.table, i=one.index)
     try:
-        database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")
+        job.database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")
     except ConnectionFailed:
         raise
     except MaintenanceError:
-        leftovers.remove(database, one.table, lock_timeout)
+        leftovers.remove(job.database, one.table, job.lock_timeout)
         raise

@@ -80,8 +80,8 @@ def repack(database: Database, table: str, lock_timeout: float, pace: Pace) -> t
         MaintenanceError: it was not rewritten; pg_repack's last line says why.
         Stopped: a governor ended it; the table is as it was.
     """
-    if command := own_command(database.version, table):
-        database.run(command)
+    if own := own_command(database.version, table):
+        database.run(own)
         return ()
     before = relations.files(database, table)
     schema = database.scalar("SELECT current_schema()")

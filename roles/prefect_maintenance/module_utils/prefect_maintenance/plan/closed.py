@@ -8,7 +8,7 @@ from ..database.connection import Database
 from ..measure import compactable
 from ..measure.disk_space import places_of
 from ..measure.obstacles import obstacles
-from ..measure.room import Room, for_copy, for_deletes, for_index
+from ..measure.room import Room, for_compaction, for_copy, for_deletes
 from ..measure.sizes import TableSize
 from .choices import COPYING, estimate_of, extra_of
 

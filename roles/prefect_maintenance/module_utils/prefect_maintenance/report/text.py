@@ -40,8 +40,7 @@ def render(report: Report) -> list[str]:
     if how_rows := [line for table in report.tables for line in _way(table, report)]:
         title = "  how the rows go:" if report.check_mode else "  how the rows went:"
         lines += ["", title, *how_rows]
-    if via := delete_via.sentence(told):
-        lines += ["", f"  {via}"]
+    lines += delete_via.lines(told)
     lines += estimated.lines(told)
     rewritten = [
         f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"

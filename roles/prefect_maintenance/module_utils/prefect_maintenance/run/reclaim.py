@@ -17,9 +17,9 @@ from ..measure.examine import require_writable
 from ..measure.sizes import database_bytes
 from ..pace.pace import Pace
 from ..plan.choices import REWRITING
-from ..plan.indexes import IndexChoice
 from ..plan.plan import with_indexes
 from ..plan.reclaim import plan_reclaim
+from ..report.report import Report
 from ..request.settings import Settings
 from .outcome import Outcome, reclaimed
 from .session import Session, begun
@@ -38,7 +38,7 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
             repack.require(database)
         if settings.check:
             session.note_sizes("after_delete")
-            return _planned(session)
+            return _foretold(session)
         require_writable(database, session.server, "vacuum", [])
         with session.at_work():
             before, begun_before = database_bytes(database), transactions_begun(session)
@@ -62,39 +62,16 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
             )
 
 
-def _planned(session: Session) -> Outcome:
+def _foretold(session: Session) -> Outcome:
     """Say what a run would do."""
     deleted, rewritten = session.report.deleted, _rewritten(session)
-    rows = rows_left(session, deleted)
-    indexes = _with_plan(session, deleted, rewritten, rows)
-    to_set = _to_set(session, rows)
-    report = session.report
+    session.report = _planned(session, deleted, rewritten)
+    to_set, report = _to_set(session, rows_left(session, deleted)), session.report
     for choice in report.plan.reclaim:
         report = report.with_choice(choice)
     changed = any(choice.action in REWRITING for choice in report.plan.reclaim)
-    changed = changed or any(index.changes for index in indexes) or bool(to_set)
+    changed = changed or any(one.changes for one in report.plan.indexes) or bool(to_set)
     return reclaimed(report, session.seconds, changed=changed)
-
-
-def _with_plan(
-    session: Session,
-    deleted: Mapping[str, int],
-    rewritten: Mapping[str, int],
-    rows: Mapping[str, int],
-) -> tuple[IndexChoice, ...]:
-    """Plan the reclaim and note it, with what cannot come back; returns what mends indexes."""
-    plan = plan_reclaim(
-        session.database,
-        session.wanted,
-        deleted,
-        rewritten,
-        before=int(session.report.database["bytes_before"]),
-        room=session.disks.look(),
-    )
-    indexes = index_choices(session, plan, rows, _rewritten(session))
-    told = (f"{choice.table}: {choice.why}" for choice in plan.reclaim if choice.left)
-    session.report = session.report.with_plan(with_indexes(plan, indexes)).with_warnings(told)
-    return indexes
 
 
 def _changes(event: Event) -> bool:
@@ -120,25 +97,40 @@ def _rewritten(session: Session) -> dict[str, int]:
 
 
 def _carried_out(session: Session, ledger: Ledger) -> None:
-    rows, timeout = rows_left(session, {}), session.settings.limits.lock_timeout
     if session.settings.reclaim.mode != "none":
-        _give_back(session, rows, ledger)
-    tune(session.database, _to_set(session, rows), timeout, session.pace, ledger)
+        _give_back(session, ledger)
+    to_set, timeout = _to_set(session, rows_left(session, {})), session.settings.limits.lock_timeout
+    tune(session.database, to_set, timeout, session.pace, ledger)
 
 
-def _give_back(session: Session, rows: Mapping[str, int], ledger: Ledger) -> None:
-    database = session.database
+def _give_back(session: Session, ledger: Ledger) -> None:
     job = Reclaim(
-        database=database,
+        database=session.database,
         deleted=session.report.deleted,
         rewritten=_rewritten(session),
         lock_timeout=session.settings.limits.lock_timeout,
-        wanted=session.settings.reclaim,
+        wanted=session.wanted,
         disks=session.disks,
         pace=session.pace,
         ledger=ledger,
     )
     refresh_statistics(job)
-    indexes = _with_plan(session, {}, {}, rows)
-    reclaim(job, session.report.plan.reclaim)
-    mend(job.disks, indexes, job.lock_timeout, job.pace, ledger)
+    session.report = _planned(session, {}, {})
+    plan = session.report.plan
+    reclaim(job, plan.reclaim)
+    mend(job, plan.indexes)
+
+
+def _planned(session: Session, deleted: Mapping[str, int], rewritten: Mapping[str, int]) -> Report:
+    """Plan the reclaim; returns the report with it, and with what cannot come back."""
+    plan = plan_reclaim(
+        session.database,
+        session.wanted,
+        deleted,
+        rewritten,
+        before=int(session.report.database["bytes_before"]),
+        room=session.disks.look(),
+    )
+    told = (f"{choice.table}: {choice.why}" for choice in plan.reclaim if choice.left)
+    indexes = index_choices(session, plan, rows_left(session, deleted), _rewritten(session))
+    return session.report.with_plan(with_indexes(plan, indexes)).with_warnings(told)
