@@ -43,7 +43,7 @@ def _no_room(
     moved = estimate_of("compact", size, kept).wal_bytes
     found = {
         **dict.fromkeys(COPYING, for_copy(room, places, kept)),
-        "compact": for_index(room, places, extra_of("compact", size, kept), moved, "a compaction"),
+        "compact": for_compaction(room, places, extra_of("compact", size, kept), moved),
         "delete": for_deletes(room, deleted_wal),
     }
     return {way: why for way, why in found.items() if why}
