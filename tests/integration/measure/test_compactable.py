@@ -17,6 +17,7 @@ SHAPES = {
     "(id int PRIMARY KEY, counted int GENERATED ALWAYS AS IDENTITY)": None,
     "(id int PRIMARY KEY, parent int REFERENCES t (id))": None,
     "(id int PRIMARY KEY, created int UNIQUE)": None,
+    "(id int PRIMARY KEY, created int, UNIQUE (id) INCLUDE (created))": None,
     "(id int PRIMARY KEY, created int); CREATE INDEX ON t (id) INCLUDE (created)": None,
     "(id int PRIMARY KEY, created int); CREATE INDEX ON t ((created + 1))": None,
     "(id int PRIMARY KEY, created int); CREATE INDEX ON t (id) WHERE created > 1": None,
