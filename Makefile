@@ -21,7 +21,8 @@ PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format docs monitoring sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
-	hostile bench bench-compare bench-idle bench-progress bench-plan bench-api bench-fleet clean
+	hostile bench bench-compare bench-idle bench-progress bench-plan bench-api bench-compact \
+	bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -124,6 +125,9 @@ bench-progress: venv  ## what it costs a purge to say how far it is
 
 bench-plan: venv  ## the plan of a deletion among 1 000 000 runs with 100 000 subflows
 	$(BIN)/python -m benchmarks.plan
+
+bench-compact: venv  ## compaction beside VACUUM FULL on the tables that others refer to
+	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.compact
 
 bench-api: venv  ## deleting through the API with and without pauses, and what reads wait meanwhile
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.api

@@ -39,8 +39,14 @@ def reader(api_url: str) -> Iterator[list[float]]:
 
 def main() -> None:
     """Read the newest runs again and again, the first time before the clock runs."""
-    url, latencies, done = f"{sys.argv[1]}/flow_runs/filter", [], threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+    url, done = f"{sys.argv[1]}/flow_runs/filter", threading.Event()
+    latencies: list[float] = []
+
+    def await_the_end() -> None:
+        sys.stdin.read()
+        done.set()
+
+    threading.Thread(target=await_the_end, daemon=True).start()
     body = json.dumps({"sort": "START_TIME_DESC", "limit": 20}).encode()
     headers = {"Content-Type": "application/json"}
     while not done.wait(EVERY):

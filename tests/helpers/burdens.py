@@ -59,7 +59,7 @@ def helped(
     yield pace
     assert waits, f"the work did not wait for {kind}"
     assert why in waits[0].why
-    assert pace.events.waited[kind] >= 1
+    assert pace.events.waited[kind] == pytest.approx(sum(event.seconds for event in waits))
 
 
 @contextmanager

@@ -38,6 +38,7 @@ STAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "purge by deletes": ("purge", {"purge_strategy": "delete", "batch_size": 500}),
     "delete by SQL": ("delete", {"run_delete_via": "sql", "batch_size": 10}),
     "vacuum by rewrite": ("vacuum", {"vacuum": "rewrite", **_SMALL}),
+    "vacuum by compaction": ("vacuum", {"vacuum": "compact", **_SMALL}),
     "vacuum full": ("vacuum", {"vacuum": "full", **_SMALL}),
 }
 

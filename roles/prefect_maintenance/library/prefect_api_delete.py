@@ -151,9 +151,10 @@ options:
   db_free_bytes:
     description:
       - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one.
+        managed one; V(0) when nobody knows.
       - It is 0 or more, at most 9223372036854775807.
     type: int
+    default: 0
   max_runtime:
     description:
       - Seconds after which a step stops between two batches and fails; V(0) is no limit.
@@ -288,7 +289,7 @@ def main() -> None:
             "throttle": {"type": "dict", "default": {}},
             "limits_file": {"type": "path"},
             "windows": {"type": "list", "elements": "dict", "default": []},
-            "db_free_bytes": {"type": "int"},
+            "db_free_bytes": {"type": "int", "default": 0},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},

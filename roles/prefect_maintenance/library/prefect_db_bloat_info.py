@@ -94,9 +94,10 @@ options:
   db_free_bytes:
     description:
       - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one.
+        managed one; V(0) when nobody knows.
       - It is 0 or more, at most 9223372036854775807.
     type: int
+    default: 0
   textfile_dir:
     description: Folder on the target from which node_exporter's textfile collector reads; each step
       writes C(prefect_maintenance.prom) there.
@@ -243,7 +244,7 @@ def main() -> None:
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
             "lock_timeout": {"type": "float", "default": 5.0},
-            "db_free_bytes": {"type": "int"},
+            "db_free_bytes": {"type": "int", "default": 0},
             "textfile_dir": {"type": "path"},
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},

@@ -135,8 +135,8 @@ options:
     description:
       - Seconds for which a table may be locked against readers or writers; what would take longer
         is done another way or left, and the report says so.
-      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
-        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
+      - What takes longer is taken back and done another way. It does not bound O(vacuum=full),
+        which asks for the lock by name, nor the C(VACUUM) of an SQLite file that has no other way.
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0
@@ -173,9 +173,10 @@ options:
   db_free_bytes:
     description:
       - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one.
+        managed one; V(0) when nobody knows.
       - It is 0 or more, at most 9223372036854775807.
     type: int
+    default: 0
   max_runtime:
     description:
       - Seconds after which a step stops between two batches and fails; V(0) is no limit.
@@ -313,7 +314,7 @@ def main() -> None:
             "throttle": {"type": "dict", "default": {}},
             "limits_file": {"type": "path"},
             "windows": {"type": "list", "elements": "dict", "default": []},
-            "db_free_bytes": {"type": "int"},
+            "db_free_bytes": {"type": "int", "default": 0},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},

@@ -102,10 +102,14 @@ NOTICING = {
     "it has rules": "CREATE RULE none AS ON UPDATE TO task_run_state WHERE false "
     "DO INSTEAD NOTHING",
     "it is published": "CREATE PUBLICATION all_of_it FOR ALL TABLES",
+    "an update computes a column": "ALTER TABLE task_run_state "
+    "ADD COLUMN made int GENERATED ALWAYS AS (length(name)) STORED",
+    "its rows may not meet a constraint": "ALTER TABLE task_run_state "
+    "ADD CHECK (name = 'other') NOT VALID",
     "each of its columns is part of a key or of an index": "DO $$ DECLARE c text; BEGIN "
     "FOR c IN SELECT attname FROM pg_attribute WHERE attrelid = 'task_run_state'::regclass "
-    "AND attnum > 0 AND NOT attisdropped LOOP EXECUTE format('CREATE INDEX ON task_run_state ((%I IS NULL))', c); "
-    "END LOOP; END $$",
+    "AND attnum > 0 AND NOT attisdropped LOOP "
+    "EXECUTE format('CREATE INDEX ON task_run_state ((%I IS NULL))', c); END LOOP; END $$",
 }
 
 
@@ -189,7 +193,7 @@ def test_a_killed_process_leaves_every_row_and_the_next_run_finishes(
 ) -> None:
     before, named = content(cluster, family), indexes(cluster, family)
     path = str(Path(prefect_maintenance.__file__).parents[1])
-    for statement, number in (("WITH moved", "2"), ("VACUUM (TRUNCATE", "1"), ("REINDEX", "3")):
+    for statement, number in (("WITH moved", "2"), ("TRUNCATE, ANALYZE", "1"), ("REINDEX", "3")):
         process = subprocess.run(
             [sys.executable, "-c", KILLED, family, statement, number],
             env={**os.environ, "PYTHONPATH": path},
@@ -218,6 +222,20 @@ def test_an_index_that_could_not_be_built_anew_lies_nowhere_and_is_told(
     assert "were not built anew" in " ".join(done.warnings)
     assert indexes(cluster, family) == named
     assert broken(cluster, family) == []
+
+
+def test_no_index_is_begun_while_somebody_uses_the_table(cluster: Postgres, family: str) -> None:
+    """Built but not put in its place, it would lie there until they are gone."""
+    named = indexes(cluster, family)
+    with session(cluster, family, application_name="a writer") as writer:
+
+        def write(progress: Progress) -> None:
+            if progress.unit == "indexes" and not progress.done:
+                writer.execute(f"LOCK TABLE {TABLE} IN ROW EXCLUSIVE MODE")
+
+        done = compact_table(family, pace=paced(write), lock_timeout=0.2)
+        assert "a writer as postgres uses task_run_state" in " ".join(done.warnings)
+        assert indexes(cluster, family) == named
 
 
 def test_the_next_step_of_any_kind_removes_an_index_that_was_left_half_built(

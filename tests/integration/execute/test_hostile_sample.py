@@ -41,7 +41,13 @@ AT_THE_SWAP = (
     "SIGKILL",
     "server restart",
 )
-_OTHER = ("purge by deletes", "vacuum by rewrite", "delete by SQL", "vacuum full")
+_OTHER = (
+    "purge by deletes",
+    "vacuum by rewrite",
+    "delete by SQL",
+    "vacuum by compaction",
+    "vacuum full",
+)
 # The middle of a copy, the instant before the swap, and anywhere.
 SAMPLE = [
     *(("purge by rewrite", party, 0) for party in PARTIES),

@@ -34,7 +34,7 @@ def test_what_would_lock_a_table_for_too_long_is_left_and_told_and_done_when_ask
     done, checked = (run_step("vacuum", asked, check=check) for check in (False, True))
     for outcome in (done, checked):
         log = table(outcome)
-        assert (log.reclaim, outcome.changed) == ("plain", False)
+        assert log.reclaim == "plain"
         assert KEY in log.reclaim_why
         assert "max_lock is 0.001 s" in log.reclaim_why
         assert any(warning.startswith("log: ") for warning in outcome.report.warnings)
@@ -62,7 +62,7 @@ def test_a_vacuum_full_that_locks_for_longer_than_estimated_is_ended_and_the_tab
     assert (log.reclaim, done.changed, log.rows_after) == ("compact", True, KEPT)
     assert "for longer than max_lock (0.001 s)" in log.reclaim_why
     assert "but it could not be written anew" in log.strategy_why
-    assert "log was compacted instead" in " ".join(done.report.warnings)
+    assert "log is compacted instead" in " ".join(done.report.warnings)
     assert (log.bytes_after or 0) < (log.bytes_after_delete or 0) / 2
     # The session bounds nothing else.
     again = run_step("vacuum", reclaiming(bloated, max_lock=0.001))
@@ -75,8 +75,8 @@ def test_a_swap_that_locks_for_too_long_is_taken_back_and_the_rows_go_by_deletes
     really = copy.settle
 
     def held(work: Any, database: Any) -> Any:
-        # Somebody has what the swap needs under its lock, and would wait for longer.
-        database.run("SET LOCAL lock_timeout = 0")
+        # Somebody has what the swap needs under its lock, and keeps it for longer.
+        database.run("SET LOCAL lock_timeout = '20s'")
         database.run("SELECT pg_advisory_xact_lock(1414)")
         return really(work, database)
 

@@ -118,6 +118,20 @@ def test_a_copy_that_would_not_end_in_its_window_is_not_begun(
     assert "and its window leaves 0 s" in "".join(done.warnings)
     assert done.report["deleted"]["log"] == ROWS - len(young)
     done = night.step("vacuum", report=done.report)
+    assert done.failure is None, done.fault
     log = next(table for table in done.report["tables"] if table["name"] == "log")
     assert (log["strategy"].split()[0], log["reclaim"]) == ("delete", "plain")
     assert "and its window leaves 0 s" in log["reclaim_why"]
+
+
+@pytest.mark.usefixtures("young")
+def test_a_window_that_closes_in_the_reclaim_leaves_the_other_tables_for_the_next_run(
+    database: str,
+) -> None:
+    night = Night(database, vacuum="plain")
+    done = night.step("vacuum", closes_at="events")
+    assert night.at == OUTSIDE
+    assert (done.failure, done.report["status"]) == (None, "partial")
+    assert done.warnings == (f"vacuum: no window was open while at events; the next run {SAID}",)
+    reclaimed = {table["name"]: table["reclaim"] for table in done.report["tables"]}
+    assert {"plain", "none"} == set(reclaimed.values())

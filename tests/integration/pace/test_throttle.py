@@ -13,6 +13,7 @@ from maintenance import clear, engine_for, run_step, table, wait_until
 from prefect_maintenance.errors import Stopped
 from prefect_maintenance.execute import copy
 from prefect_maintenance.measure import load
+from prefect_maintenance.pace import throttling
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
 from rewriting import LOGS
@@ -49,8 +50,9 @@ def standby(primary: Postgres) -> Iterator[Postgres]:
 
 @pytest.fixture(autouse=True)
 def _always_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test depend on how old the last look is."""
+    """Let no test depend on how old the last look is, and none wait for the next."""
     monkeypatch.setattr(load, "_EVERY", 0.0)
+    monkeypatch.setattr(throttling, "_EVERY", 0.05)
 
 
 @pytest.fixture
@@ -216,14 +218,23 @@ def test_autovacuum_on_the_table_is_waited_for(primary: Postgres, url: str) -> N
     assert logs(primary) == LEFT + 3000
 
 
-def test_a_session_that_is_lost_is_none_and_is_opened_again(
+def test_a_session_that_is_lost_is_opened_again_and_one_that_cannot_be_had_is_no_look(
     primary: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load, "_AGAIN", 0.0)
     with reading(primary.url(NAME)) as (read, told):
+
+        def lose() -> None:
+            end = "SELECT pg_terminate_backend(%s, 30000)"
+            primary.execute(end, values=(read._session.info.backend_pid,))
+
         assert read() is not None
-        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s"
-        primary.execute(end, values=(read._session.info.backend_pid,))
+        lose()
+        assert read() is not None
+        assert told == []
+        primary.execute(f"ALTER DATABASE {NAME} ALLOW_CONNECTIONS false")
+        lose()
         assert read() is None
+        primary.execute(f"ALTER DATABASE {NAME} ALLOW_CONNECTIONS true")
         assert read() is not None
         assert ["cannot be seen" in text for text in told] == [True]

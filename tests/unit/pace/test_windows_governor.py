@@ -9,7 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from prefect_maintenance.events import Events, Progress
 from prefect_maintenance.pace.governors import Moment, Stop, Wait
+from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.pace.windows import WAIT_AT_MOST, Windows, opening, seconds_left
 from prefect_maintenance.request.windows import Window, parse_windows
 
@@ -69,6 +71,14 @@ def test_a_window_that_opens_within_minutes_is_waited_for() -> None:
     assert isinstance(last, Wait)
     assert last.seconds == 0.25
     assert asked(opens, NIGHT) is None
+
+
+def test_the_wait_for_a_window_is_counted_and_ends_when_it_opens() -> None:
+    opens = datetime(2026, 11, 26, 21, tzinfo=UTC)
+    clock = iter([opens - timedelta(seconds=0.02), opens])
+    pace = Pace(Events(), (Windows(some(NIGHT), lambda: next(clock)),))
+    pace(Progress("log", 1, 2))
+    assert pace.events.waited == {"window": 0.02}
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ FOREIGN_KEY = {"rewrite": "a foreign key leads to or from it"}
         (table(1000 * MIB, 500 * MIB), 0, "rewrite", "rewrite"),
         (table(1000 * MIB, 500 * MIB), 0, "repack", "rewrite"),
         (table(1000 * MIB, 500 * MIB), 0, "full", "full"),
+        (table(1000 * MIB, 500 * MIB), 0, "compact", "compact"),
         (table(1000 * MIB, 500 * MIB), 0, "plain", "plain"),
         (table(1000 * MIB, 500 * MIB), 0, "none", "none"),
         (table(1000 * MIB, 199 * MIB), 0, "auto", "plain"),
@@ -54,10 +55,24 @@ def test_a_table_is_rewritten_only_above_both_thresholds(
     assert choose(size, deleted, Reclaim(mode, 100 * MIB, 20)).action == action
 
 
-@pytest.mark.parametrize("mode", ["auto", "full", "rewrite", "repack"])
+def test_a_compaction_promises_nothing_of_the_long_values() -> None:
+    wanted = Reclaim("compact", 100 * MIB, 20)
+    size = TableSize(
+        "artifact", 1_000_000, "exact", 300 * MIB, 600 * MIB, 100 * MIB, 1000 * MIB, 0, 500 * MIB,
+        "test", None,
+    )  # fmt: skip
+    choice = choose(size, 0, wanted)
+    assert (choice.action, choice.gives_back) == ("compact", 200 * MIB)
+    assert "600.0 MiB of long values stay where they are" in choice.why
+    refused = choose(size, 0, wanted, {"compact": "it has rules"})
+    assert refused.action == "plain"
+    assert "compact: it has rules" in refused.why
+
+
+@pytest.mark.parametrize("mode", ["auto", "full", "rewrite", "repack", "compact"])
 def test_nothing_is_rewritten_for_less_than_the_measurement_may_be_wrong_by(mode: str) -> None:
     wish = Reclaim(mode, 0, 0)
-    way = "full" if mode == "full" else "rewrite"
+    way = mode if mode in ("full", "compact") else "rewrite"
     rows = 1000 * MIB // 400
     for size, action in (
         (table(0, rows=0), "plain"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 from prefect_maintenance.plan.estimate import of_calls
@@ -40,7 +41,7 @@ def test_who_asks_for_the_api_gets_it_whatever_it_takes() -> None:
 def test_what_the_api_cannot_guard_goes_by_sql(asked: str) -> None:
     via = choose(asked, singles=60)
     assert (via.way, via.through_api) == ("mixed", 60)
-    assert "40 by SQL, because the API guards only" in via.why
+    assert "40 by SQL: the API guards only" in via.why
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_what_the_api_cannot_guard_goes_by_sql(asked: str) -> None:
 )
 @pytest.mark.parametrize("asked", ["auto", "api"])
 def test_where_the_api_can_do_nothing_all_goes_by_sql(
-    asked: str, known: dict[str, int], why: str
+    asked: str, known: dict[str, Any], why: str
 ) -> None:
     via = choose(asked, **known)
     assert (via.way, via.through_api) == ("sql", 0)

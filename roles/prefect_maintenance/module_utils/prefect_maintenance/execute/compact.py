@@ -28,6 +28,9 @@ from .vacuum import vacuum
 _PASSES = 3
 # VACUUM cuts off so many pages, or that part of the table, and nothing less.
 _LEAST_PAGES, _LEAST_PART = 1000, 16
+# Where few pages have dead rows, VACUUM leaves their pointers for the sake of the indexes, and no
+# page that has one is cut off.
+_CUT_OFF = "VACUUM (INDEX_CLEANUP ON, TRUNCATE, ANALYZE)"
 # How far what the rows need may be underestimated: below that they would move in vain.
 _MARGIN = 1.02
 
@@ -164,6 +167,8 @@ def _passed(job: Compaction, mover: Mover, done: Compacted) -> Compacted:
     heap, full = _heap(job), False
     while heap.worth_it and done.passes < _PASSES:
         moved = move(mover, heap.pages, heap.target)
+        if done.passes and not moved.rows:
+            break
         full = moved.full
         used = total_bytes(database, table) - done.bytes_before
         done = replace(
@@ -172,9 +177,9 @@ def _passed(job: Compaction, mover: Mover, done: Compacted) -> Compacted:
             passes=done.passes + 1,
             extra_bytes=max(done.extra_bytes, used),
         )
-        vacuum(database, f"VACUUM (TRUNCATE, ANALYZE) {table}")
+        vacuum(database, f"{_CUT_OFF} {table}")
         before, heap = heap, _heap(job)
-        if heap.pages >= before.pages:
+        if full and heap.pages >= before.pages:
             break
     if done.passes and heap.worth_it and not full:
         return replace(done, warnings=(_left(job, heap),))

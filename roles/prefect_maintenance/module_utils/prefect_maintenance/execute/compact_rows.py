@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..database.connection import Database
-from ..database.lock_attempts import repeat
+from ..database.lock_attempts import ATTEMPT_MS, repeat
 from ..database.table_guard import hold
 from ..errors import MaintenanceError
 from ..events import Progress
@@ -51,10 +51,9 @@ SELECT count(*), count(*) FILTER (WHERE ctid >= CAST(:low AS tid) AND ctid < CAS
 FROM moved
 """
 
-# The table's own lock is asked for so briefly that somebody who changes its shape goes first.
-_LOCK_MS = 100
-# What is lost of these commits in a crash is only where rows lie.
-_SETTINGS = {"lock_timeout": f"{_LOCK_MS}ms", "synchronous_commit": "off"}
+# Who waits to change the table's shape waits for the second session, and the first one for them:
+# it gives way. What is lost of its commits in a crash is only where rows lie.
+_SETTINGS = {"lock_timeout": f"{ATTEMPT_MS}ms", "synchronous_commit": "off"}
 
 
 class NotCompacted(MaintenanceError):

@@ -29,7 +29,7 @@ from .rewrite_job import Refused, Rewrite
 from .sqlite_file import reclaim_file
 from .vacuum import unskipped, vacuum
 
-_INSTEAD = {"compact": "compacted instead", "plain": "only vacuumed"}
+_INSTEAD = {"compact": "is compacted instead", "plain": "is only vacuumed"}
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ def _reclaim_table(job: Reclaim, choice: Choice, table: str) -> None:
     choice = _with_room(job, choice, table)
     if choice.action == "full":
         choice = _vacuumed_full(job, choice, table)
-    if choice.action == "rewrite":
+    elif choice.action == "rewrite":
         choice = _rewritten(job, choice, table)
-    elif choice.action == "compact":
-        choice = _compacted(job, choice, table)
     elif choice.action == "repack":
         for warning in repack.repack(database, table, job.lock_timeout, job.pace):
             job.ledger.warn(warning)
+    if choice.action == "compact":
+        choice = _compacted(job, choice, table)
     if choice.action in REWRITING:
         # Done, whatever becomes of the VACUUM that follows.
         _tell(job, choice)
@@ -137,7 +137,7 @@ def _fallen_back(job: Reclaim, choice: Choice, why: str) -> Choice:
     """Say that a table could not be written anew; returns what the plan has for that case."""
     table = str(choice.table)
     job.ledger.events(FellBack(table, "but it could not be written anew"))
-    job.ledger.warn(f"{why}; {table} was {_INSTEAD[choice.otherwise]}")
+    job.ledger.warn(f"{why}; {table} {_INSTEAD[choice.otherwise]}")
     return replace(choice, action=choice.otherwise, gives_back=0, why=why)
 
 
@@ -156,7 +156,9 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
                 pace=job.pace,
             )
         )
-    except (Refused, LockTimeout, HeldTooLong, DiskFull) as error:
+    except (HeldTooLong, DiskFull) as error:
+        return _fallen_back(job, choice, str(error))
+    except (Refused, LockTimeout) as error:
         job.ledger.warn(f"{error}; {table} was not rewritten")
         return Choice(table, "plain", 0, str(error))
     except LostAfterSwap as error:
@@ -211,7 +213,9 @@ def _vacuumed_full(job: Reclaim, choice: Choice, table: str) -> Choice:
 
     try:
         locked = in_attempts(job.database, table, job.lock_timeout, attempt)
-    except HeldTooLong as error:
+    except (HeldTooLong, DiskFull) as error:
+        if not bounded:
+            raise
         return _fallen_back(job, choice, str(error))
     job.ledger.events(events.Rewritten(table, locked, total_bytes(job.database, table)))
     return choice

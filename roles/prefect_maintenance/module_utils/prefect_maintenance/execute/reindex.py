@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..database.connection import Database
 from ..errors import DiskFull, LockTimeout
-from ..events import Progress
+from ..events import Progress, Waiting
 from ..measure import leftovers
 from ..pace.pace import Pace
 
@@ -22,6 +23,21 @@ WHERE x.indrelid = to_regclass(:t) AND x.indisvalid AND NOT x.indisexclusion
   AND pg_relation_size(i.oid) > :least
 ORDER BY pg_relation_size(i.oid), i.relname
 """
+# Who has the table, or a snapshot: a new index takes the place of the old one when all of them are
+# gone. Autovacuum, which shows no user, gives way by itself.
+_OTHERS = """
+SELECT l.virtualtransaction, CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE
+       COALESCE(NULLIF(a.application_name, ''), 'a session') || ' as ' || a.usename END
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND (l.pid IS NULL OR a.usesysid IS NOT NULL)
+  AND l.database IS NOT DISTINCT FROM CASE WHEN l.locktype = 'virtualxid' THEN NULL ELSE
+      (SELECT oid FROM pg_database WHERE datname = current_database()) END
+  AND (l.relation = to_regclass(:t)
+       OR (l.locktype = 'virtualxid' AND a.datname = current_database()
+           AND a.backend_xmin IS NOT NULL))
+"""
+_PAUSE = 0.05
 _BYTES = "SELECT pg_relation_size(to_regclass(:i))"
 
 
@@ -75,6 +91,7 @@ def rebuild(
     for place, (name, quoted, before) in enumerate(found):
         pace(Progress(table, place, len(found), "indexes"))
         try:
+            _outlive_others(database, table, lock_timeout)
             database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")
         except (LockTimeout, DiskFull) as error:
             # Whoever is in the way of one would be in the way of the others.
@@ -86,6 +103,29 @@ def rebuild(
         done.append(name)
         back, copied = back + before - after, max(copied, after)
     return Rebuilt(tuple(done), back, copied, tuple(warnings))
+
+
+def _outlive_others(database: Database, table: str, lock_timeout: float) -> None:
+    """Wait until those are gone for whom the new index would wait when it is built already.
+
+    Given up then, it would lie there until they are gone.
+
+    Raises:
+        LockTimeout: somebody is still there after the time allowed.
+    """
+    began = told = time.monotonic()
+    there: dict[str, str] | None = None
+    while True:
+        now = dict(database.rows(_OTHERS, t=table))
+        there = now if there is None else {key: now[key] for key in there if key in now}
+        if not there:
+            return
+        waited, told = time.monotonic() - told, time.monotonic()
+        database.events(Waiting(table, "somebody uses it in a transaction", waited, "lock"))
+        if told - began > lock_timeout:
+            who = ", ".join(sorted(set(there.values())))
+            raise LockTimeout(f"{who} uses {table}, or keeps a snapshot; run again")
+        time.sleep(_PAUSE)
 
 
 def _removed(database: Database, table: str, lock_timeout: float) -> list[str]:

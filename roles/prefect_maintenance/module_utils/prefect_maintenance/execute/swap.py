@@ -52,7 +52,8 @@ def _exchanged(work: Work, file: int, indexes: list[relations.Index]) -> int:
         raise Refused(f"the rows of {job.table} were moved meanwhile")
     if relations.followed(database, job.table) != len(names.triggers):
         raise Refused(f"the triggers that follow {job.table} were switched off meanwhile")
-    grown = settle(work, database).copied + _revived(work)
+    grown = settle(work, database).copied
+    grown += _revived(work)
     leftovers.drop_triggers(database, names)
     database.ddl(f"ALTER TABLE {names.table} RENAME TO {names.old_name}")
     for index in indexes:

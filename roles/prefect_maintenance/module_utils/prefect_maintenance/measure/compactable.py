@@ -40,6 +40,12 @@ _REFUSALS = (
     ("a logical replication slot decodes the changes of this database",
      "SELECT count(*) FROM pg_replication_slots "
      "WHERE slot_type = 'logical' AND database = current_database()"),
+    ("an update computes a column of it anew",
+     "SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass(:t) AND attgenerated = 's' "
+     "AND NOT attisdropped"),
+    ("its rows may not meet a constraint that is not validated",
+     "SELECT count(*) FROM pg_constraint WHERE conrelid = to_regclass(:t) "
+     "AND contype IN ('c', 'n') AND NOT convalidated"),
     ("the role in db_url does not own it",
      "SELECT count(*) FROM pg_class WHERE oid = to_regclass(:t) "
      "AND NOT pg_has_role(relowner, 'USAGE')"),

@@ -11,7 +11,7 @@ from ..database import visibility
 from ..database.connection import Database
 from ..errors import MaintenanceError
 from ..units import size
-from .room import Free, Need, Places, Room, for_copy
+from .room import Free, Need, Places, Room, for_copy, for_index
 from .sizes import database_bytes
 from .temporary import temporary
 
@@ -58,13 +58,13 @@ class Disks:
 
     Attributes:
         noted: what was found on the host that has the disks when the run began.
-        said: bytes that a person says are free.
+        said: bytes that a person says are free; 0 where nobody does.
         bytes_then: of the database when those two were true.
     """
 
     database: Database
     noted: tuple[Free, ...] = ()
-    said: int | None = None
+    said: int = 0
     bytes_then: int = 0
 
     def look(self) -> Room | None:
@@ -72,9 +72,7 @@ class Disks:
         data = data_directory(self.database)
         if isinstance(data, Path):
             return _here(self.database, data)
-        if not self.noted and self.said is None:
-            return None
-        return _elsewhere(self)
+        return _elsewhere(self) if self.noted or self.said else None
 
 
 def shortage(disks: Disks, survivors: int, table: str) -> str:
@@ -121,10 +119,23 @@ def require(database: Database, what: str, survivors: int) -> None:
         )
 
 
+def require_for_index(disks: Disks, table: str, index_bytes: int) -> None:
+    """Make sure that a new index of a table on PostgreSQL fits, where that can be known.
+
+    Raises:
+        NoRoom: it does not fit.
+    """
+    room = disks.look()
+    if room is None:
+        return
+    if lacking := for_index(room, places_of(disks.database, table), index_bytes, index_bytes):
+        raise NoRoom(f"{lacking}; free some disk there and run again")
+
+
 def unknown(disks: Disks) -> str | None:
     """Say why the free disk of the database cannot be seen from here; None when it is known."""
     data = data_directory(disks.database)
-    if isinstance(data, Path) or disks.noted or disks.said is not None:
+    if isinstance(data, Path) or disks.noted or disks.said:
         return None
     return (
         f"the free disk of the database server cannot be seen from this target: {data}. Name its "
@@ -204,7 +215,7 @@ def _elsewhere(disks: Disks) -> Room:
         free[disks.noted[0].disk] -= since
     else:
         on = dict.fromkeys((there, wal, *spaces), "its")
-        free = {"its": (disks.said or 0) - since}
+        free = {"its": disks.said - since}
     return _room(database, there, wal, on, free, held)
 
 

@@ -133,6 +133,8 @@ def choose(
     if taken == "compact":
         back = int(back * size.share_without_toast)
         gives = f"compaction gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
+        if size.toast_bytes > _LEAST:
+            gives += f"; {units.size(size.toast_bytes)} of long values stay where they are"
     return Choice(
         size.name,
         taken,

@@ -73,7 +73,7 @@ def choose_via(
     if singles == runs:
         return Via("api", why, singles, seconds, budget)
     others = (
-        f"{count(runs - singles)} by SQL, because the API guards only runs with an end time and "
-        "without task runs or subflows"
+        f"{count(runs - singles)} by SQL: the API guards only runs with an end time and without "
+        "task runs or subflows"
     )
     return Via("mixed", f"{why}; {others}", singles, seconds, budget)

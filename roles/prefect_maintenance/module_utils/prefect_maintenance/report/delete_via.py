@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 from ..catalogue import ARTIFACT, FLOW_RUN, TASK_RUN
@@ -19,13 +20,10 @@ def told(via: Via) -> dict[str, Any]:
 
 
 def reasons(plan: Plan) -> dict[str, str]:
-    """Return by table why its rows go the way that the plan has chosen for them."""
-    if plan.via is None:
+    """Return by table why its rows do not go through the API, although flow runs do."""
+    if plan.via is None or not plan.via.through_api:
         return {}
-    found = {FLOW_RUN.name: plan.via.why}
-    if plan.via.through_api:
-        found |= {TASK_RUN.name: NO_GUARD, ARTIFACT.name: NO_GUARD}
-    return {table: why for table, why in found.items() if plan.rows.get(table)}
+    return {name: NO_GUARD for name in (TASK_RUN.name, ARTIFACT.name) if plan.rows.get(name)}
 
 
 def went(planned: Mapping[str, Any], ways: Iterable[str] = (), why: str = "") -> dict[str, Any]:
@@ -56,3 +54,9 @@ def sentence(report: Mapping[str, Any]) -> str:
         return ""
     go = "would go" if report.get("check_mode") else "went"
     return f"flow runs {go} {_WAYS.get(via['way'], via['way'])}: {via['why']}"
+
+
+def lines(report: Mapping[str, Any]) -> list[str]:
+    """Say the same on a screen, after an empty line."""
+    told = sentence(report)
+    return ["", *wrap(told, 96, initial_indent="  ", subsequent_indent="    ")] if told else []

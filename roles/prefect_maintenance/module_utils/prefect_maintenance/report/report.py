@@ -11,7 +11,6 @@ from ..catalogue import TABLES
 from ..errors import MaintenanceError, Stopped
 from ..measure.autovacuum import Setting
 from ..measure.blockers import Blocker
-from ..measure.disk import Disk
 from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
@@ -57,9 +56,8 @@ class Report:
         reference_time: the instant that every cutoff is counted back from.
         server: address and version of the Prefect API, and the settings of Prefect's own vacuum
             service (`db_vacuum`); empty where the run had no API.
-        database: dialect, version, revision of Prefect's schema, and `bytes_before` and
-            `bytes_after` of the whole database; of an SQLite file also what became of its space;
-            `disks`, what is free for it on another host, where that was looked up.
+        database: dialect, version, revision of Prefect's schema, `bytes_before`, `bytes_after`,
+            `disks` as found on another host; of an SQLite file what became of its space.
         policy: days of retention by entity, and the states whose flow runs may go.
         cutoffs: by entity, the instant before which it may go.
         deleted: rows that left each table, however they went; in a check those that would go.
@@ -189,17 +187,10 @@ class Report:
         for growth in found:
             days.append(growth.days)
             report = report.with_table(report.table(growth.table).grown(growth))
-        return report._foreknown(days_measured=round(max(days), 1) if days else None)
+        return report.with_basis(days_measured=round(max(days), 1) if days else None)
 
-    def with_disk(self, disk: Disk | None) -> Report:
-        """Note the disk that the database lies on, where it can be seen."""
-        return self._foreknown(disk=asdict(disk) if disk else None)
-
-    def with_makers(self, **makers: list[dict[str, Any]]) -> Report:
-        """Note which flows and types of events make the most rows."""
-        return self._foreknown(makers=makers)
-
-    def _foreknown(self, **measured: Any) -> Report:
+    def with_basis(self, **measured: Any) -> Report:
+        """Note what the forecast rests on."""
         return replace(self, forecast={**self.forecast, **measured})
 
     def with_kept(self, kept: Iterable[Kept]) -> Report:

@@ -106,7 +106,7 @@ class Settings:
         before: the steps that are to follow, whose privileges are looked for first.
         locate: only say where the database's files lie.
         disk: what a look at its disk on another host brought.
-        db_free_bytes: free on its disk where nobody can look; None where that is not said.
+        db_free_bytes: free on its disk where nobody can look; 0 where nobody knows.
     """
 
     db_url: str | None
@@ -122,7 +122,7 @@ class Settings:
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
-    db_free_bytes: int | None
+    db_free_bytes: int
     before: tuple[str, ...]
     role: RoleRequest | None
     check: bool
@@ -171,7 +171,7 @@ class Settings:
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
-            db_free_bytes=_parse_free_bytes(request),
+            db_free_bytes=number(request, "db_free_bytes"),
             before=tuple(one_of(step, "before") for step in request.get("before") or ()),
             role=_parse_role(request),
             check=check,
@@ -218,12 +218,6 @@ def _parse_disk(request: Mapping[str, Any]) -> DiskLook | None:
         return None
     host, path, df, why = (str(told.get(name) or "") for name in ("host", "path", "df", "why"))
     return DiskLook(host, path or None, df, why)
-
-
-def _parse_free_bytes(request: Mapping[str, Any]) -> int | None:
-    if given(request, "db_free_bytes") in (None, ""):
-        return None
-    return number(request, "db_free_bytes")
 
 
 def _parse_role(request: Mapping[str, Any]) -> RoleRequest | None:

@@ -68,7 +68,8 @@ def _purged(step: str, plan: Plan, table: str) -> dict[str, int]:
     way = plan.decisions[table].strategy
     # A rewrite keeps what its age alone would keep; orphans are deleted after it.
     orphaned = plan.orphaned.get(table, 0) if way == "rewrite" else 0
-    return {way: plan.rows[table] - orphaned, "delete": orphaned}
+    ways = {way: plan.rows[table] - orphaned}
+    return {**ways, "delete": orphaned} if orphaned else ways
 
 
 def _deleted(plan: Plan, table: str) -> dict[str, int]:
