@@ -12,6 +12,8 @@ description:
     tuples, bloat, and the oldest row against the retention policy.
   - Bloat is measured with C(pgstattuple_approx) where that extension is installed, exactly with
     C(dbstat) in SQLite, and otherwise estimated; the result names the method.
+  - Names what keeps C(VACUUM) from removing dead rows, indexes that are INVALID or bloated, and
+    settings of autovacuum that let tables grow, each with what helps.
   - Writes nothing; works on a standby too.
 author:
   - The prefect_maintenance authors (@prefect-maintenance)

@@ -13,6 +13,8 @@ description:
   - C(VACUUM FULL) keeps everybody out of its table while it lasts, which is in proportion to what
     the table keeps; it starts only after the room for the copy was proven where that can be
     known.
+  - Indexes that are INVALID, or twice as large as they need to be, are built anew concurrently in
+    every mode that gives space back.
   - On SQLite the whole file is rewritten under the same thresholds, and the write-ahead log
     emptied.
   - PostgreSQL only warns and skips a table when the privilege is missing; this module fails.
