@@ -135,8 +135,8 @@ options:
     description:
       - Seconds for which a table may be locked against readers or writers; what would take longer
         is done another way or left, and the report says so.
-      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
-        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
+      - What takes longer is taken back and done another way. It does not bound O(vacuum=full),
+        which asks for the lock by name, nor the C(VACUUM) of an SQLite file that has no other way.
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0

@@ -100,6 +100,11 @@ options:
       - It is 0 or more, at most 100.
     type: int
     default: 20
+  tune_autovacuum:
+    description: Whether the autovacuum settings that would keep the purged tables small are set on
+      them, instead of only suggested.
+    type: bool
+    default: false
   lock_timeout:
     description:
       - Seconds to wait for a lock in the database before giving up.
@@ -110,8 +115,8 @@ options:
     description:
       - Seconds for which a table may be locked against readers or writers; what would take longer
         is done another way or left, and the report says so.
-      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
-        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
+      - What takes longer is taken back and done another way. It does not bound O(vacuum=full),
+        which asks for the lock by name, nor the C(VACUUM) of an SQLite file that has no other way.
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0
@@ -152,11 +157,6 @@ options:
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0
-  tune_autovacuum:
-    description: Whether the autovacuum settings that would keep the purged tables small are set on
-      them, instead of only suggested.
-    type: bool
-    default: false
   max_runtime:
     description:
       - Seconds after which a step stops between two batches and fails; V(0) is no limit.
@@ -256,13 +256,13 @@ def main() -> None:
             },
             "vacuum_min_bytes": {"type": "int", "default": 104857600},
             "vacuum_min_percent": {"type": "int", "default": 20},
+            "tune_autovacuum": {"type": "bool", "default": False},
             "lock_timeout": {"type": "float", "default": 5.0},
             "max_lock": {"type": "float", "default": 1.0},
             "throttle": {"type": "dict", "default": {}},
             "limits_file": {"type": "path"},
             "windows": {"type": "list", "elements": "dict", "default": []},
             "db_free_bytes": {"type": "int", "default": 0},
-            "tune_autovacuum": {"type": "bool", "default": False},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},

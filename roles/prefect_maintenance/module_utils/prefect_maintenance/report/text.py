@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..plan.choices import REWRITING
+from ..plan.choices import COPYING
 from ..units import count, size
 from . import delete_via, estimated, standing, ways
 from .growth_text import event_lines, growth_lines
@@ -42,22 +42,26 @@ def render(report: Report) -> list[str]:
         lines += ["", title, *how_rows]
     lines += delete_via.lines(told)
     lines += estimated.lines(told)
-    rewritten = [
-        f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
-        for t in report.tables
-        if t.reclaim in REWRITING
-    ]
-    if report.database.get("reclaim") == "full":
-        why, locked = report.database["reclaim_why"], report.database["lock_ms_max"]
-        rewritten.append(f"    the whole file: {why}{_locked(locked)}")
-    if rewritten:
-        would = "would be rewritten" if report.check_mode else "rewritten"
-        lines += ["", f"  {would}:", *rewritten]
+    lines += _made_smaller(report, "rewritten", COPYING)
+    lines += _made_smaller(report, "compacted", ("compact",))
     lines += ways.lines(told)
     lines += standing.lines(told)
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
     return _printable([*lines, "", f"  {_verdict(report, told)}"])
+
+
+def _made_smaller(report: Report, how: str, actions: Sequence[str]) -> list[str]:
+    """Return a heading and a line for each table, or the file, whose space came back in a way."""
+    lines = [
+        f"    {t.name}: {t.reclaim_why}{_locked(t.lock_ms_max)}"
+        for t in report.tables
+        if t.reclaim in actions
+    ]
+    if report.database.get("reclaim") in actions:
+        why, locked = report.database["reclaim_why"], report.database.get("lock_ms_max") or 0
+        lines.append(f"    the whole file: {why}{_locked(locked)}")
+    return ["", f"  {'would be ' if report.check_mode else ''}{how}:", *lines] if lines else []
 
 
 def _title(report: Report) -> str:
