@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..events import IndexRebuilt, Progress
 from ..measure import leftovers
-from ..measure.disk_space import require_for_index
+from ..measure.disk_space import shortage
 from ..plan.indexes import IndexChoice
 from .reclaim import Reclaim
 from .reindex import rebuild
@@ -32,8 +32,10 @@ def mend(job: Reclaim, choices: Iterable[IndexChoice]) -> None:
         if job.ledger.failed(one.table):
             continue
         with job.ledger.working_on(one.table):
+            if lacking := shortage(job.disks, one.bytes - one.gives_back, one.table):
+                job.ledger.warn(_not_built(one, lacking))
+                continue
             try:
-                require_for_index(job.disks, one.table, one.bytes - one.gives_back)
                 _mend(job, one)
             except (ConnectionFailed, Stopped):
                 raise
