@@ -132,6 +132,9 @@ bench-compact: venv  ## compaction beside VACUUM FULL on the tables that others 
 bench-api: venv  ## deleting through the API with and without pauses, and what reads wait meanwhile
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.api
 
+bench-sqlite: venv  ## what a server on SQLite answers while its file is maintained
+	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.sqlite
+
 bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet --hosts 50 200 --forks 20
 

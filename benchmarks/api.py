@@ -18,6 +18,7 @@ from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
 
+from lab import end_orderly
 from lab.postgres import Postgres
 from lab.server import PrefectServer, migrate
 
@@ -33,7 +34,7 @@ RUN, P50, P95 = "ms a run", "read p50 ms", "read p95 ms"
 # Seconds of a measurement of the idle server, and between two trials for its background tasks.
 _LOOK, _SETTLE = 4.0, 2.0
 # What each contender deletes in one trial.
-_RUNS = {ONE: 75, UNPACED: 1000, PACED: 500}
+_RUNS = {ONE: 50, UNPACED: 600, PACED: 300}
 # At most so many times the idle server's p95, at least so many times the runs of one by one.
 _SLOWER, _FASTER = 3.0, 8.0
 
@@ -167,9 +168,10 @@ def told(trials: list[Trial]) -> dict[str, str]:
 def main() -> None:
     """Print the trials' table and the goals."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--runs", type=int, default=8000)
+    options.add_argument("--runs", type=int, default=5000)
     options.add_argument("--repetitions", type=int, default=3)
     asked = options.parse_args()
+    end_orderly()
     print(f"{datetime.now(UTC):%Y-%m-%d}, {machine()}")
     trials = run(asked.runs, asked.repetitions)
     print(*table(trials, IDLE), sep="\n")

@@ -120,16 +120,19 @@ def _client(
     queue.put((kind, 1000 * longest))
 
 
+def _size(cursor: psycopg2.extensions.cursor) -> int:
+    cursor.execute("SELECT pg_database_size(current_database())")
+    return int(cursor.fetchall()[0][0])
+
+
 def _disk(port: int, database: str, over: Flag, queue: Queue) -> None:  # type: ignore[type-arg]
     """Note by how much the database was larger than when it began, at most."""
     opened, most = _session(port, database), 0
     with opened.cursor() as cursor:
-        cursor.execute("SELECT pg_database_size(current_database())")
-        before = most = cursor.fetchone()[0]
+        before = most = _size(cursor)
         queue.put("disk")
         while not over.wait(0.02):
-            cursor.execute("SELECT pg_database_size(current_database())")
-            most = max(most, cursor.fetchone()[0])
+            most = max(most, _size(cursor))
     opened.close()
     queue.put(("disk", (most - before) / 2**20))
 

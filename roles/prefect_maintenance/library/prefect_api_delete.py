@@ -98,8 +98,7 @@ options:
     default: auto
   api_budget:
     description:
-      - Seconds that deleting through the API may take with O(run_delete_via=auto); what takes
-        longer is deleted in the database.
+      - Seconds that O(run_delete_via=auto) may spend on the API; the rest goes by SQL.
       - Pauses that leave the server its turn count too. When the first calls show that the others
         will not fit, those are deleted in the database. V(0) has the API delete nothing.
       - It is 0 or more, at most 31536000.
@@ -120,7 +119,7 @@ options:
     default: 5.0
   throttle:
     description:
-      - Thresholds at which the work waits for the server; what is not named keeps its default.
+      - Thresholds at which the work waits for the server; others keep their default.
       - A threshold of V(0) or V(null) turns its own off, and V(enabled=false) all of them;
         C(docs/throttle.md) says what each means and why it is what it is.
       - Its keys may be V(enabled), V(replica_lag_bytes), V(replica_lag_seconds),
@@ -150,8 +149,8 @@ options:
     default: []
   db_free_bytes:
     description:
-      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one; V(0) when nobody knows.
+      - Bytes free on the disk of a database that nobody can look at; V(0) is unknown.
+      - A managed database has no host to log in to.
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0

@@ -12,6 +12,8 @@ description:
     tuples, bloat, and the oldest row against the retention policy.
   - Bloat is measured with C(pgstattuple_approx) where that extension is installed, exactly with
     C(dbstat) in SQLite, and otherwise estimated; the result names the method.
+  - Names what keeps C(VACUUM) from removing dead rows, indexes that are INVALID or bloated, and
+    settings of autovacuum that let tables grow, each with what helps.
   - Writes nothing; works on a standby too.
 author:
   - The prefect_maintenance authors (@prefect-maintenance)
@@ -91,8 +93,8 @@ options:
     default: 5.0
   db_free_bytes:
     description:
-      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one; V(0) when nobody knows.
+      - Bytes free on the disk of a database that nobody can look at; V(0) is unknown.
+      - A managed database has no host to log in to.
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0

@@ -133,16 +133,16 @@ options:
     default: 5.0
   max_lock:
     description:
-      - Seconds for which a table may be locked against readers or writers; what would take longer
-        is done another way or left, and the report says so.
-      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
-        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
+      - Seconds for which a table may be locked against readers or writers at a time.
+      - What would take longer is done another way or left, and the report says so.
+      - What takes longer is taken back and done another way. It does not bound O(vacuum=full),
+        which asks for the lock by name, nor the C(VACUUM) of an SQLite file that has no other way.
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0
   throttle:
     description:
-      - Thresholds at which the work waits for the server; what is not named keeps its default.
+      - Thresholds at which the work waits for the server; others keep their default.
       - A threshold of V(0) or V(null) turns its own off, and V(enabled=false) all of them;
         C(docs/throttle.md) says what each means and why it is what it is.
       - Its keys may be V(enabled), V(replica_lag_bytes), V(replica_lag_seconds),
@@ -172,8 +172,8 @@ options:
     default: []
   db_free_bytes:
     description:
-      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one; V(0) when nobody knows.
+      - Bytes free on the disk of a database that nobody can look at; V(0) is unknown.
+      - A managed database has no host to log in to.
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0

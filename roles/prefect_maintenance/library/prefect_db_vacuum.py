@@ -13,6 +13,8 @@ description:
   - C(VACUUM FULL) keeps everybody out of its table while it lasts, which is in proportion to what
     the table keeps; it starts only after the room for the copy was proven where that can be
     known.
+  - Indexes that are INVALID, or twice as large as they need to be, are built anew concurrently in
+    every mode that gives space back.
   - On SQLite the whole file is rewritten under the same thresholds, and the write-ahead log
     emptied.
   - PostgreSQL only warns and skips a table when the privilege is missing; this module fails.
@@ -100,6 +102,12 @@ options:
       - It is 0 or more, at most 100.
     type: int
     default: 20
+  tune_autovacuum:
+    description:
+      - Whether autovacuum settings that keep purged tables small are set on them.
+      - Without it they are only suggested.
+    type: bool
+    default: false
   lock_timeout:
     description:
       - Seconds to wait for a lock in the database before giving up.
@@ -108,16 +116,16 @@ options:
     default: 5.0
   max_lock:
     description:
-      - Seconds for which a table may be locked against readers or writers; what would take longer
-        is done another way or left, and the report says so.
-      - What takes longer than it was estimated to is taken back. It does not bound O(vacuum=full),
-        which asks for the lock by name, and not an SQLite file, which has only C(VACUUM).
+      - Seconds for which a table may be locked against readers or writers at a time.
+      - What would take longer is done another way or left, and the report says so.
+      - What takes longer is taken back and done another way. It does not bound O(vacuum=full),
+        which asks for the lock by name, nor the C(VACUUM) of an SQLite file that has no other way.
       - It is more than 0 and less than 86400.
     type: float
     default: 1.0
   throttle:
     description:
-      - Thresholds at which the work waits for the server; what is not named keeps its default.
+      - Thresholds at which the work waits for the server; others keep their default.
       - A threshold of V(0) or V(null) turns its own off, and V(enabled=false) all of them;
         C(docs/throttle.md) says what each means and why it is what it is.
       - Its keys may be V(enabled), V(replica_lag_bytes), V(replica_lag_seconds),
@@ -147,16 +155,11 @@ options:
     default: []
   db_free_bytes:
     description:
-      - Bytes that are free on the disk of a database whose host nobody can look at, such as a
-        managed one; V(0) when nobody knows.
+      - Bytes free on the disk of a database that nobody can look at; V(0) is unknown.
+      - A managed database has no host to log in to.
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0
-  tune_autovacuum:
-    description: Whether the autovacuum settings that would keep the purged tables small are set on
-      them, instead of only suggested.
-    type: bool
-    default: false
   max_runtime:
     description:
       - Seconds after which a step stops between two batches and fails; V(0) is no limit.
@@ -256,13 +259,13 @@ def main() -> None:
             },
             "vacuum_min_bytes": {"type": "int", "default": 104857600},
             "vacuum_min_percent": {"type": "int", "default": 20},
+            "tune_autovacuum": {"type": "bool", "default": False},
             "lock_timeout": {"type": "float", "default": 5.0},
             "max_lock": {"type": "float", "default": 1.0},
             "throttle": {"type": "dict", "default": {}},
             "limits_file": {"type": "path"},
             "windows": {"type": "list", "elements": "dict", "default": []},
             "db_free_bytes": {"type": "int", "default": 0},
-            "tune_autovacuum": {"type": "bool", "default": False},
             "max_runtime": {"type": "int", "default": 0},
             "stop_file": {"type": "path"},
             "per_cluster": {"type": "int", "default": 1},

@@ -79,7 +79,7 @@ def test_a_table_whose_copy_does_not_fit_is_compacted(
     asked = nearly_full(cluster, small, LOGS)
     run_step("purge", {**asked, "purge_strategy": "delete"})
     refused = run_step("vacuum", {**asked, "vacuum": "full"}, check=True)
-    assert (table(refused).reclaim, refused.changed) == ("plain", False)
+    assert table(refused).reclaim == "plain"
     assert "no room for the copy" in " ".join(refused.report.warnings)
     foretold = run_step("vacuum", asked, check=True)
     assert (table(foretold).reclaim, foretold.changed) == ("compact", True)

@@ -34,7 +34,7 @@ def test_what_would_lock_a_table_for_too_long_is_left_and_told_and_done_when_ask
     done, checked = (run_step("vacuum", asked, check=check) for check in (False, True))
     for outcome in (done, checked):
         log = table(outcome)
-        assert (log.reclaim, outcome.changed) == ("plain", False)
+        assert log.reclaim == "plain"
         assert KEY in log.reclaim_why
         assert "max_lock is 0.001 s" in log.reclaim_why
         assert any(warning.startswith("log: ") for warning in outcome.report.warnings)

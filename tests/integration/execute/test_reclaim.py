@@ -57,7 +57,7 @@ def test_no_rewrite_begins_without_room_for_the_copy(
     # Made greater than any disk; a disk that is truly full has a test of its own.
     monkeypatch.setattr(disk_space, "COPIES", 1e9)
     with pytest.raises(StepFailed, match="no room for the copy"):
-        run_step("vacuum", reclaiming(url))
+        run_step("vacuum", reclaiming(url, vacuum="full"))
 
 
 @pytest.mark.parametrize("mode", ["none", "plain"])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from maintenance import refused, run_step
+from maintenance import refused, run_step, wait_until
 from old_logs import ROWS, reclaiming, with_old_logs
 from paces import paced
 from prefect_maintenance.errors import Corrupt, StepFailed
@@ -135,26 +137,48 @@ def test_no_vacuum_begins_without_room_for_its_temporary_file(
 ) -> None:
     monkeypatch.setenv("SQLITE_TMPDIR", str(path.parent))
     monkeypatch.setattr(disk_space, "COPIES", 1e9)
-    with pytest.raises(StepFailed, match=r"[\d.]+ \w+ needed, [\d.]+ \w+ free") as raised:
-        run_step("vacuum", asked(path))
+    action, why = told(run_step("vacuum", asked(path)))
+    assert action == "plain"
+    assert re.search(r"needs [\d,.]+ \w+ for the copy and .* [\d.]+ \w+ is free", why)
+    with pytest.raises(StepFailed, match="no room for the copy") as raised:
+        run_step("vacuum", asked(path, vacuum="full"))
     assert f"on the disk of {path.parent}" in str(raised.value)
 
 
 def test_a_reader_keeps_no_writer_out_while_the_write_ahead_log_is_to_be_emptied(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM log").fetchall()
-        written: list[float] = []
+    reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM log").fetchall()
+    written, waited, over = [0], [0], threading.Event()
 
-        def between(seconds: float) -> None:
-            say(path, WRITE)
-            written.append(seconds)
-            if len(written) == 2:
-                reader.execute("COMMIT")
+    def write() -> None:
+        """Write until it is over; whoever waits for a third of the step's patience is kept out."""
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=20)) as connection:
+            while not over.is_set():
+                try:
+                    connection.execute(WRITE)
+                except sqlite3.OperationalError:
+                    break
+                written[0] += 1
+        reader.execute("COMMIT")
 
-        monkeypatch.setattr(sqlite_file, "sleep", between)
-        assert told(run_step("vacuum", asked(path)))[0] == "full"
-    assert len(written) == 2
-    assert say(path, "SELECT count(*) FROM log") == [(ROWS // 10 + 2,)]
+    def between(_seconds: float) -> None:
+        before, waited[0] = written[0], waited[0] + 1
+        wait_until(lambda: written[0] > before)
+        if waited[0] == 2:
+            over.set()
+            writer.join()
+
+    monkeypatch.setattr(sqlite_file, "sleep", between)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert told(run_step("vacuum", asked(path, lock_timeout=60)))[0] == "full"
+    finally:
+        over.set()
+        writer.join()
+        reader.close()
+    assert waited == [2], "a writer was kept out for as long as the reader stayed"
+    assert say(path, "SELECT count(*) FROM log") == [(ROWS // 10 + written[0],)]

@@ -218,14 +218,23 @@ def test_autovacuum_on_the_table_is_waited_for(primary: Postgres, url: str) -> N
     assert logs(primary) == LEFT + 3000
 
 
-def test_a_session_that_is_lost_is_none_and_is_opened_again(
+def test_a_session_that_is_lost_is_opened_again_and_one_that_cannot_be_had_is_no_look(
     primary: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load, "_AGAIN", 0.0)
     with reading(primary.url(NAME)) as (read, told):
+
+        def lose() -> None:
+            end = "SELECT pg_terminate_backend(%s, 30000)"
+            primary.execute(end, values=(read._session.info.backend_pid,))
+
         assert read() is not None
-        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s"
-        primary.execute(end, values=(read._session.info.backend_pid,))
+        lose()
+        assert read() is not None
+        assert told == []
+        primary.execute(f"ALTER DATABASE {NAME} ALLOW_CONNECTIONS false")
+        lose()
         assert read() is None
+        primary.execute(f"ALTER DATABASE {NAME} ALLOW_CONNECTIONS true")
         assert read() is not None
         assert ["cannot be seen" in text for text in told] == [True]

@@ -14,7 +14,8 @@ from prefect_maintenance.pace.single_writer import SingleWriter
 
 MADE = "CREATE TABLE log (id INTEGER)"
 WRITTEN = "INSERT INTO log VALUES (1)"
-BATCH = Moment("log", worked=0.1, waited=0.0)
+# However long the work took, the lock is what counts.
+BATCH = Moment("log", worked=60.0, waited=0.0)
 
 
 def write(path: Path, statement: str) -> None:
@@ -42,12 +43,14 @@ def waits(governor: SingleWriter, moment: Moment) -> float:
     return round(answer.seconds, 3) if answer else 0.0
 
 
-def test_nobody_else_writes_so_it_waits_as_long_as_the_batch_took(database: Database) -> None:
+def test_nobody_else_writes_so_it_waits_as_long_as_the_file_was_locked(database: Database) -> None:
     governor = SingleWriter(database)
+    assert waits(governor, BATCH) == 0
+    database.held.seconds += 0.1
     assert waits(governor, BATCH) == 0.1
-    database.run(WRITTEN)
-    assert waits(governor, BATCH) == 0.1
-    assert waits(governor, Moment("log", worked=0.1, waited=0.1)) == 0
+    assert waits(governor, Moment("log", worked=60.0, waited=0.1)) == 0
+    # The next batch has locked nothing yet.
+    assert waits(governor, BATCH) == 0
 
 
 def test_somebody_else_writes_so_the_file_is_theirs_most_of_the_time_until_they_are_gone(
@@ -55,14 +58,22 @@ def test_somebody_else_writes_so_the_file_is_theirs_most_of_the_time_until_they_
 ) -> None:
     now = 0.0
     governor = SingleWriter(database, clock=lambda: now)
+    database.held.seconds += 0.1
     assert waits(governor, BATCH) == 0.1
     write(path, WRITTEN)
     assert waits(governor, BATCH) == 0.4
     now = 5.0
-    assert waits(governor, Moment("log", worked=0.1, waited=0.1)) == 0.3
+    assert waits(governor, Moment("log", worked=60.0, waited=0.1)) == 0.3
     now = 15.0
     assert waits(governor, BATCH) == 0.1
 
 
-def test_what_takes_longer_than_any_batch_was_reading(database: Database) -> None:
-    assert waits(SingleWriter(database), Moment("log", worked=60.0, waited=0.0)) == 2.0
+def test_only_transactions_count_and_not_what_is_waited_for_before_they_begin(
+    database: Database, path: Path
+) -> None:
+    governor = SingleWriter(database)
+    database.scalar("SELECT count(*) FROM log")
+    assert governor.batch(60.0) == 0
+    with database.transaction():
+        database.run(WRITTEN)
+    assert governor.batch(60.0) > 0

@@ -82,6 +82,7 @@ def test_the_first_look_that_can_be_had_is_what_others_are_compared_with() -> No
 
 def test_a_wait_that_takes_too_long_ends_the_step_and_says_what_it_waited_for() -> None:
     site = Site(limits=Throttle(give_up=60))
+    assert isinstance(site.answer(behind(300)), Wait)
     assert isinstance(site.answer(behind(300), waited=59.9), Wait)
     answer = site.answer(behind(300), waited=60)
     assert isinstance(answer, Stop)
@@ -90,6 +91,16 @@ def test_a_wait_that_takes_too_long_ends_the_step_and_says_what_it_waited_for() 
     )
     site.limits = Throttle(give_up=0)
     assert isinstance(site.answer(behind(300), waited=10**6), Wait)
+
+
+def test_what_others_had_waited_for_before_does_not_count() -> None:
+    site = Site(limits=Throttle(give_up=60))
+    assert site.answer(behind(0)) is None
+    assert isinstance(site.answer(behind(300), waited=9000), Wait)
+    assert site.answer(behind(0), waited=9059) is None
+    assert isinstance(site.answer(behind(300), waited=9090), Wait)
+    assert isinstance(site.answer(behind(300), waited=9149), Wait)
+    assert isinstance(site.answer(behind(300), waited=9150), Stop)
 
 
 def test_nothing_is_looked_at_once_it_is_all_off() -> None:

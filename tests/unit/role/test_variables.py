@@ -184,7 +184,8 @@ def test_a_variable_that_resembles_none_is_refused_too() -> None:
         ("max_runtime", -1, "must be a whole number, 0 or more"),
         ("lock_timeout", 0, "must be seconds, more than 0"),
         ("lock_timeout", "soon", "must be seconds, more than 0"),
-        ("vacuum", "maybe", "must be one of auto, none, plain, full, rewrite, repack, not 'maybe'"),
+        ("vacuum", "maybe", "must be one of auto, none, plain, full, rewrite, compact, "
+         "repack, not 'maybe'"),
         ("vacuum", "rewrit", "not 'rewrit'; did you mean rewrite?"),
         ("vacuum", None, "must be one of auto, none"),
         ("vacuum", ["auto"], "must be one of auto, none"),

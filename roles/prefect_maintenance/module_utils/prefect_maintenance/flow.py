@@ -76,13 +76,13 @@ def maintenance(
     vacuum: Literal["auto", "none", "plain", "full", "rewrite", "compact", "repack"] = "auto",
     vacuum_min_bytes: Annotated[int, within("vacuum_min_bytes")] = 104857600,
     vacuum_min_percent: Annotated[int, within("vacuum_min_percent")] = 20,
+    tune_autovacuum: bool = False,
     batch_size: Annotated[int, within("batch_size")] = 20000,
     lock_timeout: Annotated[float, Field(gt=0, lt=86400)] = 5.0,
     max_lock: Annotated[float, Field(gt=0, lt=86400)] = 1.0,
     throttle: dict[str, Any] = {},  # noqa: B006  Prefect copies defaults
     windows: list[Window] = [],  # noqa: B006  Prefect copies defaults
     db_free_bytes: Annotated[int, within("db_free_bytes")] = 0,
-    tune_autovacuum: bool = False,
     max_runtime: Annotated[int, within("max_runtime")] = 0,
     per_cluster: Annotated[int, within("per_cluster")] = 1,
     dry_run: bool = False,
@@ -98,21 +98,17 @@ def maintenance(
         states: Terminal states whose flow runs may go.
         purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
-        api_budget: Seconds that deleting through the API may take with auto; the rest goes by SQL.
+        api_budget: Seconds that run_delete_via=auto may spend on the API; the rest goes by SQL.
         vacuum: How space is given back; auto rewrites the tables that pass both thresholds.
         vacuum_min_bytes: A table is rewritten only when at least so many bytes come back.
         vacuum_min_percent: A table is rewritten only when at least so many percent come back.
+        tune_autovacuum: Whether autovacuum settings that keep purged tables small are set on them.
         batch_size: Rows in one transaction.
         lock_timeout: Seconds to wait for a lock in the database before giving up.
-        max_lock: Seconds for which a table may be locked against readers or writers; what would
-            take longer is done another way or left, and the report says so.
-        throttle: Thresholds at which the work waits for the server; what is not named keeps its
-            default.
+        max_lock: Seconds for which a table may be locked against readers or writers at a time.
+        throttle: Thresholds at which the work waits for the server; others keep their default.
         windows: When work may go on: cron, duration, timezone and kind; without any, always.
-        db_free_bytes: Bytes that are free on the disk of a database whose host nobody can look at,
-            such as a managed one; 0 when nobody knows.
-        tune_autovacuum: Whether the autovacuum settings that would keep the purged tables small are
-            set on them, instead of only suggested.
+        db_free_bytes: Bytes free on the disk of a database that nobody can look at; 0 is unknown.
         max_runtime: Seconds after which a step stops between two batches and fails; 0 is no limit.
         per_cluster: Databases of one PostgreSQL cluster worked on at a time; 0 is no limit.
         dry_run: Only say what would go; nothing is changed.
@@ -133,13 +129,13 @@ def maintenance(
         "vacuum": vacuum,
         "vacuum_min_bytes": vacuum_min_bytes,
         "vacuum_min_percent": vacuum_min_percent,
+        "tune_autovacuum": tune_autovacuum,
         "batch_size": batch_size,
         "lock_timeout": lock_timeout,
         "max_lock": max_lock,
         "db_free_bytes": db_free_bytes,
         "throttle": throttle,
         "windows": [window.model_dump() for window in windows],
-        "tune_autovacuum": tune_autovacuum,
         "max_runtime": max_runtime,
         "per_cluster": per_cluster,
     }

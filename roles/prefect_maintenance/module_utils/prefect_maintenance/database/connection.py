@@ -28,6 +28,22 @@ _LOCK_ATTEMPTS = 5
 T = TypeVar("T")
 
 
+@dataclass
+class Held:
+    """How long transactions have kept other writers of an SQLite file out, in seconds."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the time until the end of the block."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - began
+
+
 @dataclass(frozen=True)
 class Database:
     """An open connection to Prefect's database; every statement goes through it.
@@ -37,6 +53,7 @@ class Database:
     Attributes:
         version: of PostgreSQL as a number, e.g. 140011; 0 on SQLite.
         events: takes the waits for locks.
+        held: counts how long transactions have lasted, the wait for their begin apart.
     """
 
     connection: sa.Connection
@@ -44,6 +61,7 @@ class Database:
     dialect: str
     version: int = 0
     events: Events = field(default_factory=Events)
+    held: Held = field(default_factory=Held)
 
     @property
     def is_postgresql(self) -> bool:
@@ -90,7 +108,7 @@ class Database:
         Python's driver ends one that returns nothing after its first step, and the steps of some
         are all that they do.
         """
-        with told():
+        with told(), self.held.counted():
             driver: Any = self.connection.connection.driver_connection
             try:
                 driver.executescript(sql)
@@ -109,12 +127,13 @@ class Database:
         self._plain(
             "BEGIN ISOLATION LEVEL READ COMMITTED" if self.is_postgresql else "BEGIN IMMEDIATE"
         )
-        try:
-            yield
-        except BaseException:
-            self._rollback()
-            raise
-        self._plain("COMMIT")
+        with self.held.counted():
+            try:
+                yield
+            except BaseException:
+                self._rollback()
+                raise
+            self._plain("COMMIT")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

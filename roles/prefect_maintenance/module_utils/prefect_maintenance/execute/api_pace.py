@@ -14,10 +14,10 @@ from ..pace.governors import Answer, Moment, Wait
 # Reads may take so many times what they take while the server is left alone.
 SLOWER = 3
 # Runs of one call: at first, and at least.
-FIRST, _SMALLEST = 10, 5
+FIRST, _SMALLEST = 5, 1
 # How much larger or smaller the next call may be.
 _GROW, _SHRINK = 1.25, 0.5
-_IDLE_READS = 10
+_IDLE_READS, _LOOKS = 10, 2
 # A server that is busy for longer than this is not so because of the last call.
 _LONGEST_PAUSE = 60.0
 # Nobody who asks to stop waits for longer.
@@ -110,7 +110,8 @@ class ApiPace:
             return self._wait(self._put_off_by, put_off)
         if moment.waited >= _LONGEST_PAUSE:
             return None
-        latency = self._latency()
+        # One quick read may have come between two of the tasks that the last call left.
+        latency = max(self._latency() for _ in range(_LOOKS))
         if latency < SLOWER * self._idle:
             return None
         slow = f"{1000 * latency:,.0f} ms" if latency < math.inf else "no answer"
@@ -134,4 +135,4 @@ class ApiPace:
         factor = bearable / seconds if seconds else _GROW
         wanted = self.size * max(_SHRINK, min(_GROW, factor))
         grown = math.ceil(wanted) if factor > 1 else math.floor(wanted)
-        self.size = max(min(_SMALLEST, self.most), min(self.most, grown))
+        self.size = max(_SMALLEST, min(self.most, grown))

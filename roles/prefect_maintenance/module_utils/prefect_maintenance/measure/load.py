@@ -26,7 +26,10 @@ from .disk_space import data_directory
 _EVERY = 1.0
 # Seconds before a look is tried again that could not be had.
 _AGAIN = 10.0
-_PREPARE = "SET statement_timeout = '2s'; SET lock_timeout = '100ms'; SET timezone = 'UTC'"
+_PREPARE = """
+SET statement_timeout = '2s'; SET lock_timeout = '100ms';
+SET idle_session_timeout = 0; SET jit = off
+"""
 
 # Everybody sees that a standby is there, and its name; without pg_read_all_stats the rest is NULL.
 # Of the senders only those that tell what they have replayed are standbys or subscribers: a base
@@ -189,14 +192,26 @@ class LoadReader:
         self._session = None
 
     def _look(self) -> Load:
+        try:
+            seen = self._asked()
+        except psycopg2.Error:
+            # Work may have waited for hours, and somebody on the way ended the idle session.
+            if self._session is None or not self._session.closed:
+                raise
+            self.close()
+            seen = self._asked()
+        load = load_of(seen, self._disks)
+        if any(one.bytes is None for one in load.standbys) or None in load.vacuumed:
+            self._warn(self._stats)
+        return load
+
+    def _asked(self) -> Mapping[str, Any]:
         if self._session is None:
             self._session = self._opened()
         cursor = self._session.cursor()
         _in_time(self._session, partial(cursor.execute, self._sql))
-        load = load_of(cursor.fetchone()[0], self._disks)
-        if any(one.bytes is None for one in load.standbys) or None in load.vacuumed:
-            self._warn(self._stats)
-        return load
+        answer: Mapping[str, Any] = cursor.fetchone()[0]
+        return answer
 
     def _opened(self) -> Any:
         arguments, options = self.database.connection.dialect.create_connect_args(self.database.url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -22,11 +22,13 @@ class Pace:
         events: takes the progress, and why the work waits or stops.
         governors: each is asked; the first that wants the end gets it, the longest wait is waited.
         batches: says how large the next batch is.
+        batch: says of seconds of work how many of them are the batch.
     """
 
     events: Events = field(default_factory=Events)
     governors: tuple[Governor, ...] = ()
     batches: BatchSize = field(default_factory=BatchSize)
+    batch: Callable[[float], float] = lambda worked: worked
     _let_go: float = field(default_factory=time.monotonic)
 
     def __call__(self, progress: Progress) -> None:
@@ -49,7 +51,7 @@ class Pace:
         """
         began = time.monotonic()
         worked = began - self._let_go
-        self.batches.took(worked)
+        self.batches.took(self.batch(worked))
         while wait := self._longest(Moment(at, worked, time.monotonic() - began)):
             self.events(Waiting(at, wait.why, wait.seconds, wait.kind))
             time.sleep(wait.seconds)

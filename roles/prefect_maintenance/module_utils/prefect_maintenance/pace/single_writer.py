@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..database.connection import Database
 from .governors import Answer, Moment, Wait
 
 # Whoever has written in so many seconds is at work.
 _AT_WORK = 10.0
-# So many times as long as the batch took: a request that reads before it writes fails at once
-# while the file is locked, and Prefect's clients try it five times more.
+# So many times as long as the file was locked: a request that reads before it writes fails at once
+# meanwhile, and Prefect's clients try it five times more.
 _BESIDE_OTHERS, _BY_ITSELF = 4.0, 1.0
-# No batch is that long: the work between two of them was reading, which disturbs nobody.
-_LONGEST = 2.0
+# Seconds for which a batch should lock the file at most: the server's writes wait for it.
+LONGEST_BATCH = 0.1
 # Any two answers differ when somebody else has committed in between (SQLite manual, PRAGMA).
 _VERSION = "PRAGMA data_version"
 
@@ -32,17 +32,26 @@ class SingleWriter:
     database: Database
     clock: Callable[[], float] = time.monotonic
     _version: int | None = None
-    _written: float = field(default=-float("inf"))
+    _written: float = -float("inf")
+    _before: float = 0.0
 
     def __call__(self, moment: Moment) -> Answer:
         """Answer for this moment."""
         self._look()
         beside = self.clock() - self._written < _AT_WORK
-        pause = min(_LONGEST, moment.worked * (_BESIDE_OTHERS if beside else _BY_ITSELF))
-        left = pause - moment.waited
+        locked = self.batch(moment.worked)
+        left = locked * (_BESIDE_OTHERS if beside else _BY_ITSELF) - moment.waited
         if left <= 0:
+            self._before = self.database.held.seconds
             return None
         return Wait("Prefect's server writes to the same file", left, "single_writer")
+
+    def batch(self, _worked: float) -> float:
+        """Return the seconds for which the last batch kept other writers out.
+
+        What it waited for them itself, and what it read before it began, is not among them.
+        """
+        return self.database.held.seconds - self._before
 
     def _look(self) -> None:
         """See whether somebody else has written since the last look."""

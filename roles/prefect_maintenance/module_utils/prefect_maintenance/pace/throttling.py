@@ -67,19 +67,24 @@ class Throttling:
     look: Reader
     latency: Probe | None = None
     _first: Load | None = None
+    _since: float | None = None
     _waiting: frozenset[WaitKind] = field(default_factory=frozenset)
 
     def __call__(self, moment: Moment) -> Answer:
         """Answer for this moment."""
         limits = self.limits()
         if not limits.enabled:
+            self._since = None
             return None
         whys = self._whys(moment.at, limits)
         self._waiting = frozenset(whys)
         if not whys:
+            self._since = None
             return None
+        # A window may have been closed for longer before.
+        self._since = moment.waited if self._since is None else self._since
         kind, why = next(iter(whys.items()))
-        if not limits.give_up or moment.waited < limits.give_up:
+        if not limits.give_up or moment.waited - self._since < limits.give_up:
             return Wait(why, _EVERY, kind)
         return Stop(
             f"gave up after {limits.give_up} s of waiting at {moment.at}: {why}; "

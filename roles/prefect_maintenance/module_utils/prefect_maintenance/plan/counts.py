@@ -87,6 +87,17 @@ SELECT count(*) FROM log x JOIN gone_run g ON g.id = x.{column}
 WHERE x.timestamp < :orphans AND x.timestamp >= :logs {only}
 """
 
+# The same by asking every log that is young enough, which takes less where they are few.
+COUNT_YOUNG_GONE_LOGS = """
+SELECT count(*) FROM log x
+WHERE x.timestamp < :orphans AND x.timestamp >= :logs AND x.{column} IS NOT NULL {only}
+  AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})
+"""
+FEW_YOUNG_LOGS = """
+SELECT count(*) <= {few} FROM (
+    SELECT 1 FROM log x WHERE x.timestamp >= :logs LIMIT 1 + {few}) young
+"""
+
 COUNT_GONE_RESOURCES = """
 SELECT count(*) FROM event_resources x
 WHERE x.occurred >= :events AND NOT EXISTS (

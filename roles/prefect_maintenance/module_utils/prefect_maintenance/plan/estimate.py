@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ..measure.sizes import TableSize
 
 # Rows a second that leave in slices of the heap or of time; by their ids, under a guard; on
-# SQLite; and flow runs that leave through the API.
-_SLICED, _BY_ID, _ON_SQLITE, _BY_API = 1_200_000, 90_000, 30_000, 180
+# SQLite; and flow runs that leave through the API, which has pauses for its other callers.
+_SLICED, _BY_ID, _ON_SQLITE, _BY_API = 1_200_000, 90_000, 30_000, 25
 # Bytes a second: survivors written with their indexes; pages that VACUUM cleans; pages read.
 _COPIED, _VACUUMED, _READ = 90e6, 450e6, 2.5e9
 # A page is written to the WAL whole when it is first changed after a checkpoint, again in part

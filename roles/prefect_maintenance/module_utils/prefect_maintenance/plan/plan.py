@@ -65,7 +65,7 @@ class Plan:
         reclaim: how the space of each table comes back, or of an SQLite file as a whole.
         estimates: what the work on each table takes and gives back; None is an SQLite file.
         via: how flow runs are deleted; None where nothing of what it decides goes.
-        indexes: what becomes of those that are INVALID or bloated.
+        indexes: those that are built anew because they are INVALID or bloated.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENT_RESOURCES, LOG, TABLES
+from ..catalogue import (
+    ARTIFACT_COLLECTION,
+    BY_NAME,
+    EVENT_RESOURCES,
+    FLOW_RUN,
+    LOG,
+    TABLES,
+    TASK_RUN,
+)
 from ..database.connection import Database
 from ..events import Counting, Listener, silent
 from ..measure.room import Room
@@ -19,6 +27,8 @@ from .counts import (
     COUNT_GONE_RESOURCES,
     COUNT_ROWS,
     COUNT_UNFORCED,
+    COUNT_YOUNG_GONE_LOGS,
+    FEW_YOUNG_LOGS,
 )
 from .decisions import Decision, Situation, decide, deletes
 from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
@@ -27,6 +37,9 @@ from .rules import Rules, gone_runs, orphaned_rows
 
 # Tables whose rows go by their own age.
 AGED = tuple(table.name for table in TABLES if table.deleted_by == "sql")
+
+# Looking up the run of so many logs takes as long as finding the next run that logs name.
+_LOGS_A_RUN = 30
 
 
 def plan_purge(
@@ -55,18 +68,7 @@ def plan_purge(
             live += spared
         counting(f"orphans of {LOG.name}")
         orphaned = {
-            LOG.name: sum(
-                database.scalar(
-                    f"WITH RECURSIVE {gone_runs(column)} "
-                    + COUNT_GONE_LOGS.format(
-                        column=column,
-                        only="AND x.flow_run_id IS NULL" if column == "task_run_id" else "",
-                    ),
-                    orphans=cutoffs.orphans,
-                    logs=cutoffs.logs,
-                )
-                for column in ("flow_run_id", "task_run_id")
-            ),
+            LOG.name: _gone_logs(database, cutoffs),
             EVENT_RESOURCES.name: database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events),
         }
         reasons = [
@@ -161,6 +163,21 @@ def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tup
         database.scalar(COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
         for keep in spared
     )
+
+
+def _gone_logs(database: Database, cutoffs: Cutoffs) -> int:
+    """Count the logs whose run is gone and whose age alone would keep them."""
+    few = FEW_YOUNG_LOGS.format(few=f"{_LOGS_A_RUN} * (SELECT count(*) FROM {FLOW_RUN.name})")
+    young = database.is_postgresql and database.scalar(few, logs=cutoffs.logs)
+    rows = 0
+    for parent in LOG.parents:
+        only = "AND x.flow_run_id IS NULL" if parent.table == TASK_RUN.name else ""
+        sql = f"WITH RECURSIVE {gone_runs(parent.column)} {COUNT_GONE_LOGS}"
+        if young:
+            sql = COUNT_YOUNG_GONE_LOGS
+        sql = sql.format(column=parent.column, parent=parent.table, only=only)
+        rows += database.scalar(sql, orphans=cutoffs.orphans, logs=cutoffs.logs)
+    return rows
 
 
 def kept_live(table: str, rows: int) -> tuple[Kept, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..events import AutovacuumSet, IndexRebuilt
 from ..measure.autovacuum import Setting
+from ..measure.blockers import Blocker
 from ..plan.indexes import IndexChoice
 
 
@@ -33,6 +35,20 @@ class IndexState:
     done: bool
     why: str = ""
     do: str = ""
+
+
+def read(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the steps before have found, by its key in the report."""
+    return {
+        "blockers": tuple(Blocker(**one) for one in report.get("blockers", ())),
+        "indexes": tuple(IndexState(**one) for one in report.get("indexes", ())),
+        "autovacuum": tuple(Setting(**one) for one in report.get("autovacuum", ())),
+    }
+
+
+def mended(indexes: Iterable[IndexState], settings: Iterable[Setting]) -> bool:
+    """Tell whether something was done about an index or a setting."""
+    return any(one.done for one in indexes) or any(one.set for one in settings)
 
 
 def states(choices: Iterable[IndexChoice]) -> tuple[IndexState, ...]:

@@ -11,7 +11,6 @@ from ..catalogue import TABLES
 from ..errors import MaintenanceError, Stopped
 from ..measure.autovacuum import Setting
 from ..measure.blockers import Blocker
-from ..measure.disk import Disk
 from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
@@ -22,7 +21,7 @@ from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
 from .estimated import as_json, measured
-from .findings import IndexState
+from .findings import IndexState, mended, read
 from .plain import with_forecast
 from .tables import TableReport
 from .verdict import Need
@@ -141,9 +140,7 @@ class Report:
             waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
-            blockers=tuple(Blocker(**one) for one in so_far.get("blockers", ())),
-            indexes=tuple(IndexState(**one) for one in so_far.get("indexes", ())),
-            autovacuum=tuple(Setting(**one) for one in so_far.get("autovacuum", ())),
+            **read(so_far),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -151,7 +148,6 @@ class Report:
         told = {
             **asdict(self),
             "plan": self.plan.as_json(),
-            "remedies": [asdict(one) for one in self.remedies],
             "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
         return with_forecast({**told, "measured": measured(told)})
@@ -191,17 +187,10 @@ class Report:
         for growth in found:
             days.append(growth.days)
             report = report.with_table(report.table(growth.table).grown(growth))
-        return report._foreknown(days_measured=round(max(days), 1) if days else None)
+        return report.with_basis(days_measured=round(max(days), 1) if days else None)
 
-    def with_disk(self, disk: Disk | None) -> Report:
-        """Note the disk that the database lies on, where it can be seen."""
-        return self._foreknown(disk=asdict(disk) if disk else None)
-
-    def with_makers(self, **makers: list[dict[str, Any]]) -> Report:
-        """Note which flows and types of events make the most rows."""
-        return self._foreknown(makers=makers)
-
-    def _foreknown(self, **measured: Any) -> Report:
+    def with_basis(self, **measured: Any) -> Report:
+        """Note what the forecast rests on."""
         return replace(self, forecast={**self.forecast, **measured})
 
     def with_kept(self, kept: Iterable[Kept]) -> Report:
@@ -299,5 +288,4 @@ class Report:
         """Whether rows went, or space came back, in any step of this run."""
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
-        better = any(one.done for one in self.indexes) or any(one.set for one in self.autovacuum)
-        return (gone or better) and not self.check_mode
+        return (gone or mended(self.indexes, self.autovacuum)) and not self.check_mode

@@ -17,7 +17,7 @@ from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan.delete import plan_delete, with_estimates, with_way
 from ..plan.plan import Plan
-from ..request.options.work import BULK_LIMIT
+from ..request.options.limits import BULK_LIMIT
 from ..request.settings import Settings
 from .outcome import Outcome, deleted, planned
 from .session import Session, begun

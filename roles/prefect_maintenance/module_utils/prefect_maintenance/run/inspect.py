@@ -45,7 +45,7 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
             drivers = flows(database, since)
             events = next(size for size in sizes if size.name == EVENTS.name)
             makers = {"flows": drivers, "event_types": event_types(database, events, since)}
-            report = report.with_makers(**makers)
+            report = report.with_basis(makers=makers)
         report = report.closed("inspect", session.seconds)
     answers = {
         "server": dict(report.server),
@@ -92,4 +92,4 @@ def _note_disk(session: Session) -> None:
     if isinstance(found, str):
         session.report = session.report.with_warnings([found])
     else:
-        session.report = session.report.with_disk(found)
+        session.report = session.report.with_basis(disk=asdict(found) if found else None)

@@ -20,7 +20,7 @@ from ..report.plain import failed, with_waits
 from ..report.prometheus import Stands
 from ..report.report import SCHEMA
 from ..request.masking import Mask
-from ..request.options.work import BULK_LIMIT
+from ..request.options.limits import BULK_LIMIT
 from ..request.secrets import secrets_of
 from ..request.settings import Settings
 from . import textfile

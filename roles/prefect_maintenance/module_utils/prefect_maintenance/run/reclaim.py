@@ -70,7 +70,7 @@ def _foretold(session: Session) -> Outcome:
     for choice in report.plan.reclaim:
         report = report.with_choice(choice)
     changed = any(choice.action in REWRITING for choice in report.plan.reclaim)
-    changed = changed or any(one.changes for one in report.plan.indexes) or bool(to_set)
+    changed = changed or bool(report.plan.indexes) or bool(to_set)
     return reclaimed(report, session.seconds, changed=changed)
 
 
@@ -133,4 +133,5 @@ def _planned(session: Session, deleted: Mapping[str, int], rewritten: Mapping[st
     )
     told = (f"{choice.table}: {choice.why}" for choice in plan.reclaim if choice.left)
     indexes = index_choices(session, plan, rows_left(session, deleted), _rewritten(session))
-    return session.report.with_plan(with_indexes(plan, indexes)).with_warnings(told)
+    built = tuple(one for one in indexes if one.changes)
+    return session.report.with_plan(with_indexes(plan, built)).with_warnings(told)

@@ -143,7 +143,10 @@ class Session:
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
         error: MaintenanceError | None = None
-        governors = () if self.database.is_postgresql else (SingleWriter(self.database),)
+        governors: tuple[SingleWriter, ...] = ()
+        if not self.database.is_postgresql:
+            governors = (SingleWriter(self.database),)
+            self.pace.batch = governors[0].batch
         try:
             with (
                 throttled(self.database, self.settings, self.pace, proven=self.proven),

@@ -13,6 +13,7 @@ from ..pace.governors import Governor
 from ..pace.limits_file import Limits
 from ..pace.nice import Nice
 from ..pace.pace import Pace
+from ..pace.single_writer import LONGEST_BATCH
 from ..pace.throttling import Throttling
 from ..request.settings import Api, Settings
 
@@ -47,7 +48,12 @@ def throttled(
         if latency and latency.idle is None:
             warn("the Prefect API does not say how quick it is, so the work does not wait for it")
         governors.append(Throttling(limits, reader, latency))
-    before, pace.batches.target = pace.batches.target, lambda: limits().batch_seconds
+    most = float("inf") if database.is_postgresql else LONGEST_BATCH
+
+    def target() -> float:
+        return min(limits().batch_seconds, most)
+
+    before, pace.batches.target = pace.batches.target, target
     try:
         with pace.also(*governors):
             pace.begin()

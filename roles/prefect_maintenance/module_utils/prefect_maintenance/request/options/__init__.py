@@ -18,7 +18,8 @@ from .option import STEPS, WHOLE, Group, Option
 from .retention import RETENTION
 from .role import ROLE, ROLE_ALONE, STOP
 from .server import SERVER
-from .work import STEP_ALONE, WORK
+from .step import STEP_ALONE
+from .work import WORK
 
 GROUPS: tuple[Group, ...] = (
     POOL_ALONE,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .limits import RUNTIME
 from .option import WHOLE, Group, Option
 from .retention import DAYS
-from .work import RUNTIME, VACUUM_MODES
+from .work import VACUUM_MODES
 
 _BEGIN = "rollout/begin"
 _PERCENT = (0, 100)
