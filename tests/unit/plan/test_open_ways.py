@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from prefect_maintenance.measure.room import Places, Room, for_compaction, for_copy, for_deletes
+from prefect_maintenance.measure.room import Places, Room, for_copy, for_deletes, for_index
 from prefect_maintenance.measure.sizes import TableSize
 from prefect_maintenance.plan.choices import Choice, choose
 from prefect_maintenance.plan.closed import in_order
@@ -173,11 +173,11 @@ def test_deletes_need_wal_only_and_no_more_than_the_server_lets_it_grow() -> Non
 def test_a_compaction_needs_room_for_one_index_and_for_its_sort_where_memory_is_too_small() -> None:
     index, wal = 20 * MIB, 1000 * MIB
     in_memory, spilled = (Places("", "", ("",), 0.4, m * MIB) for m in (40, 39))
-    assert for_compaction(room(20, 80), in_memory, index, wal) == ""
-    assert "20.0 MiB for an index" in for_compaction(room(19, 80), in_memory, index, wal)
-    assert "80.0 MiB of WAL" in for_compaction(room(20, 79), in_memory, index, wal)
-    assert "20.0 MiB for sorting" in for_compaction(room(39, 80), spilled, index, wal)
-    assert for_compaction(room(40, 80), spilled, index, wal) == ""
+    assert for_index(room(20, 80), in_memory, index, wal) == ""
+    assert "20.0 MiB for an index" in for_index(room(19, 80), in_memory, index, wal)
+    assert "80.0 MiB of WAL" in for_index(room(20, 79), in_memory, index, wal)
+    assert "20.0 MiB for sorting" in for_index(room(39, 80), spilled, index, wal)
+    assert for_index(room(40, 80), spilled, index, wal) == ""
     ways = chosen("auto", 1.0, KEY).ways
     assert ways["compact"].extra_bytes < ways["full"].extra_bytes / 4
 

@@ -11,7 +11,7 @@ from ..database import visibility
 from ..database.connection import Database
 from ..errors import MaintenanceError
 from ..units import size
-from .room import Free, Need, Places, Room, for_copy
+from .room import Free, Need, Places, Room, for_copy, for_index
 from .sizes import database_bytes
 from .temporary import temporary
 
@@ -117,6 +117,19 @@ def require(database: Database, what: str, survivors: int) -> None:
             f"{what} cannot be rewritten: {lacking}; free some disk, or shorten the retention "
             "and run again"
         )
+
+
+def require_for_index(disks: Disks, table: str, index_bytes: int) -> None:
+    """Make sure that a new index of a table on PostgreSQL fits, where that can be known.
+
+    Raises:
+        NoRoom: it does not fit.
+    """
+    room = disks.look()
+    if room is None:
+        return
+    if lacking := for_index(room, places_of(disks.database, table), index_bytes, index_bytes):
+        raise NoRoom(f"{lacking}; free some disk there and run again")
 
 
 def unknown(disks: Disks) -> str | None:

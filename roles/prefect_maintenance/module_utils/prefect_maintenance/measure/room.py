@@ -110,15 +110,23 @@ def for_copy(room: Room, places: Places, copied: float) -> str:
     return room.lacking("the copy", [*needs, *_sorts(room, places, indexes)])
 
 
-def for_compaction(room: Room, places: Places, index: int, wal: int) -> str:
-    """Say how its largest index, as it is built anew, and the WAL do not fit."""
+def for_index(room: Room, places: Places, index: int, wal: int, what: str = "an index") -> str:
+    """Say how an index, as it is built anew, and the WAL of the work do not fit.
+
+    Args:
+        room: what is free.
+        places: of its table.
+        index: bytes of the new index.
+        wal: bytes that are written to the WAL.
+        what: is to fit, for the text.
+    """
     needs = [
         Need("for an index", places.usual or room.data, index),
         Need("of WAL", room.wal, min(wal, room.wal_grows)),
     ]
     # Rows that are sorted take about twice their place in the index.
     sorts = _sorts(room, places, index) if 2 * index > places.memory else []
-    return room.lacking("a compaction", [*needs, *sorts])
+    return room.lacking(what, [*needs, *sorts])
 
 
 def for_deletes(room: Room, wal: int) -> str:

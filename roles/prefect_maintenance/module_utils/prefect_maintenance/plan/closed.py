@@ -8,7 +8,7 @@ from ..database.connection import Database
 from ..measure import compactable
 from ..measure.disk_space import places_of
 from ..measure.obstacles import obstacles
-from ..measure.room import Room, for_compaction, for_copy, for_deletes
+from ..measure.room import Room, for_copy, for_deletes, for_index
 from ..measure.sizes import TableSize
 from .choices import COPYING, estimate_of, extra_of
 
@@ -43,7 +43,7 @@ def _no_room(
     moved = estimate_of("compact", size, kept).wal_bytes
     found = {
         **dict.fromkeys(COPYING, for_copy(room, places, kept)),
-        "compact": for_compaction(room, places, extra_of("compact", size, kept), moved),
+        "compact": for_index(room, places, extra_of("compact", size, kept), moved, "a compaction"),
         "delete": for_deletes(room, deleted_wal),
     }
     return {way: why for way, why in found.items() if why}
