@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..events import IndexRebuilt, Progress
 from ..measure import leftovers
-from ..measure.disk_space import shortage
+from ..measure.disk_space import NoRoom, require_for_index
 from ..plan.indexes import IndexChoice
 from .reclaim import Reclaim
-from .reindex import rebuild
+from .reindex import outlive_others, rebuild
 
-_QUOTED = """
-SELECT format('%I.%I', n.nspname, i.relname)
+_INDEX = """
+SELECT format('%I.%I', n.nspname, i.relname), pg_relation_size(i.oid)
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
 WHERE x.indrelid = to_regclass(:t) AND i.relname = :i
@@ -21,51 +21,60 @@ WHERE x.indrelid = to_regclass(:t) AND i.relname = :i
 
 
 def mend(job: Reclaim, choices: Iterable[IndexChoice]) -> None:
-    """Build the chosen indexes anew, smallest first; one that cannot be had is left and told.
+    """Build the chosen indexes anew, smallest first; what cannot be had is left and told.
 
     Raises:
         Stopped: between two indexes.
         ConnectionFailed: the database is gone.
     """
-    chosen = sorted((one for one in choices if one.changes), key=lambda one: one.bytes)
-    for one in chosen:
-        if job.ledger.failed(one.table):
-            continue
-        with job.ledger.working_on(one.table):
-            if lacking := shortage(job.disks, one.bytes - one.gives_back, one.table):
-                job.ledger.warn(_not_built(one, lacking))
-                continue
-            try:
-                _mend(job, one)
-            except (ConnectionFailed, Stopped):
-                raise
-            except MaintenanceError as error:
-                job.ledger.warn(_not_built(one, str(error)))
+    tables: dict[str, list[IndexChoice]] = {}
+    for one in choices:
+        if one.changes and not job.ledger.failed(one.table):
+            tables.setdefault(one.table, []).append(one)
+    for table, chosen in tables.items():
+        with job.ledger.working_on(table):
+            fitting = [one for one in chosen if _fits(job, one)]
+            for one in fitting:
+                if one.problem == "invalid":
+                    _make_valid(job, one)
+            _rebuild(job, table, {one.index: one for one in fitting if one.problem == "bloated"})
 
 
-def _not_built(one: IndexChoice, why: str) -> str:
+def _fits(job: Reclaim, one: IndexChoice) -> bool:
+    try:
+        require_for_index(job.disks, one.table, one.bytes - one.gives_back)
+    except NoRoom as error:
+        job.ledger.warn(_not_built(one, error))
+        return False
+    return True
+
+
+def _not_built(one: IndexChoice, why: MaintenanceError) -> str:
     return f"the index {one.index} of {one.table} was not built anew: {why}"
 
 
-def _mend(job: Reclaim, one: IndexChoice) -> None:
-    if one.problem == "invalid":
-        job.pace(Progress(one.table, 0, 1, "indexes"))
-        _make_valid(job, one)
-        job.ledger.events(IndexRebuilt(one.table, one.index, 0))
+def _rebuild(job: Reclaim, table: str, chosen: Mapping[str, IndexChoice]) -> None:
+    if not chosen:
         return
-    done = rebuild(job.database, one.table, job.lock_timeout, job.pace, only={one.index})
+    done = rebuild(job.database, table, job.lock_timeout, job.pace, only=set(chosen))
     for warning in done.warnings:
         job.ledger.warn(warning)
-    if done.indexes:
-        job.ledger.events(IndexRebuilt(one.table, one.index, done.bytes_back))
+    for index in done.indexes:
+        _, size = job.database.rows(_INDEX, t=table, i=index)[0]
+        job.ledger.events(IndexRebuilt(table, index, chosen[index].bytes - size))
 
 
 def _make_valid(job: Reclaim, one: IndexChoice) -> None:
-    quoted = job.database.scalar(_QUOTED, t=one.table, i=one.index)
+    database, table = job.database, one.table
+    job.pace(Progress(table, 0, 1, "indexes"))
+    quoted, _ = database.rows(_INDEX, t=table, i=one.index)[0]
     try:
-        job.database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")
-    except ConnectionFailed:
+        outlive_others(database, table, job.lock_timeout)
+        database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")
+    except (ConnectionFailed, Stopped):
         raise
-    except MaintenanceError:
-        leftovers.remove(job.database, one.table, job.lock_timeout)
-        raise
+    except MaintenanceError as error:
+        job.ledger.warn(_not_built(one, error))
+        leftovers.remove(database, table, job.lock_timeout)
+    else:
+        job.ledger.events(IndexRebuilt(table, one.index, 0))

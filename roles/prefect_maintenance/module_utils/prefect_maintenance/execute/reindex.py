@@ -92,7 +92,7 @@ def rebuild(
     for place, (name, quoted, before) in enumerate(found):
         pace(Progress(table, place, len(found), "indexes"))
         try:
-            _outlive_others(database, table, lock_timeout)
+            outlive_others(database, table, lock_timeout)
             database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")
         except (LockTimeout, DiskFull) as error:
             # Whoever is in the way of one would be in the way of the others.
@@ -106,7 +106,7 @@ def rebuild(
     return Rebuilt(tuple(done), back, copied, tuple(warnings))
 
 
-def _outlive_others(database: Database, table: str, lock_timeout: float) -> None:
+def outlive_others(database: Database, table: str, lock_timeout: float) -> None:
     """Wait until those are gone for whom the new index would wait when it is built already.
 
     Given up then, it would lie there until they are gone.
