@@ -61,8 +61,8 @@ def _measure(step: str, server: PrefectServer, path: Path) -> None:
         began = time.monotonic()
         outcome = STEPS[step](Settings.parse(request, check=False), Pace())
         took = time.monotonic() - began
-    assert outcome.error is None, outcome.error
     show(step, took, answers)
+    assert outcome.error is None, outcome.error
     gone = sum(outcome.report.deleted.values())
     print(f"    {gone:,} rows gone so far, the file has {path.stat().st_size / 1e6:.0f} MB")
 
