@@ -60,11 +60,12 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 plan = _decided(session, plan, api)
                 if settings.check:
                     return planned("delete", session.report, plan, session.seconds)
+                by_api = _by_api(session, plan, api)
                 ledger, error = session.carry_out(
                     lambda ledger: delete(
                         Delete(
                             BySql(database, session.rules),
-                            _by_api(session, plan, api),
+                            by_api,
                             database,
                             session.rules,
                             settings.cutoffs,
@@ -72,7 +73,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                             pace,
                             ledger,
                         )
-                    )
+                    ),
+                    watch_api=by_api is None,
                 )
             session.measure_left(error)
             report = session.report

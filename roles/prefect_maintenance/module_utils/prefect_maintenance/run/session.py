@@ -136,10 +136,16 @@ class Session:
             self.report = self.report.with_warnings(left)
             yield
 
-    def carry_out(self, work: Callable[[Ledger], None]) -> tuple[Ledger, MaintenanceError | None]:
+    def carry_out(
+        self, work: Callable[[Ledger], None], *, watch_api: bool = True
+    ) -> tuple[Ledger, MaintenanceError | None]:
         """Do the work; returns what was done and what ended it, so that none of it is lost.
 
         The report has what happened.
+
+        Args:
+            work: fills the ledger.
+            watch_api: wait for an API that has become slow; what calls it looks by itself.
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
         error: MaintenanceError | None = None
@@ -147,9 +153,10 @@ class Session:
         if not self.database.is_postgresql:
             governors = (SingleWriter(self.database),)
             self.pace.batch = governors[0].batch
+        api = self.settings.api if watch_api and self.proven else None
         try:
             with (
-                throttled(self.database, self.settings, self.pace, proven=self.proven),
+                throttled(self.database, self.settings, self.pace, api),
                 self.pace.also(*governors),
             ):
                 work(ledger)

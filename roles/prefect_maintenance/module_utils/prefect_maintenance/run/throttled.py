@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def throttled(
-    database: Database, settings: Settings, pace: Pace, *, proven: bool
+    database: Database, settings: Settings, pace: Pace, api: Api | None
 ) -> Iterator[None]:
     """Let the pace wait for the server until the end of the block; the work may begin in it.
 
@@ -31,7 +31,7 @@ def throttled(
         database: an open connection.
         settings: of the request.
         pace: waits.
-        proven: whether the API is known to speak for this database.
+        api: is looked at as well, where it is known to speak for this database.
 
     Raises:
         Stopped: the server had too much to bear before the work began, and for too long.
@@ -44,7 +44,7 @@ def throttled(
     governors: list[Governor] = [Nice(limits)]
     reader = LoadReader(database, warn) if database.is_postgresql else None
     if reader:
-        latency = _latency(settings.api) if proven and limits().api_latency else None
+        latency = _latency(api) if limits().api_latency else None
         if latency and latency.idle is None:
             warn("the Prefect API does not say how quick it is, so the work does not wait for it")
         governors.append(Throttling(limits, reader, latency))
