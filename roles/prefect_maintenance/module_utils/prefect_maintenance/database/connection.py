@@ -24,6 +24,9 @@ from .pooler import require_own_session
 from .session import application_name, prepare_postgresql, prepare_sqlite
 
 _LOCK_ATTEMPTS = 5
+# Nobody queues behind one who waits for an SQLite file, and Prefect's own writers wait for a
+# minute: so does this one, in attempts of the usual lock_timeout.
+_FILE_ATTEMPTS, _FILE_PAUSE = 12, 0.2
 
 T = TypeVar("T")
 
@@ -161,11 +164,11 @@ class Database:
         Raises:
             LockTimeout: it lost every time.
         """
-        for attempt in range(1, _LOCK_ATTEMPTS):
+        for attempt in range(1, _LOCK_ATTEMPTS if self.is_postgresql else _FILE_ATTEMPTS):
             try:
                 return operation()
             except LockTimeout:
-                pause = 0.2 * 2**attempt
+                pause = 0.2 * 2**attempt if self.is_postgresql else _FILE_PAUSE
                 self.events(Waiting("the database", "somebody holds a lock", pause, "lock"))
                 time.sleep(pause)
         return operation()
