@@ -78,7 +78,7 @@ molecule-images:  ## for machines without a registry: images from Debian package
 containers: venv
 	molecule/test.sh --if-possible $(SCENARIOS)
 
-pairs: venv  ## the contract on one old and one new pair of Prefect and PostgreSQL
+pairs: venv  ## the contract on the oldest Prefect and PostgreSQL
 	$(BIN)/python -m lab.matrix --bounded
 
 guards: venv  ## break each guard and see a test fail: GUARDS='--only mask', '--write'

@@ -5,7 +5,7 @@ Of a report as its JSON stands, which one of an earlier version writes without t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..units import size
@@ -22,8 +22,8 @@ def of_tables(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return the sections on single tables: their indexes, and settings of autovacuum."""
     indexes = [_index(one) for one in report.get("indexes") or ()]
     settings = report.get("autovacuum") or ()
-    done = [_setting(one) for one in settings if one["set"]]
-    better = [_setting(one) for one in settings if not one["set"]]
+    done = _settings(one for one in settings if one["set"])
+    better = _settings(one for one in settings if not one["set"])
     found = (
         ("Indexes that are INVALID or bloated", indexes),
         ("Autovacuum, as it was set now", done),
@@ -46,8 +46,15 @@ def _index(one: Mapping[str, Any]) -> str:
     return f"{named}{f'{back} {came}' if back else ''}; {done}{one['why']}".rstrip("; ")
 
 
+def _settings(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say each setting once, with all tables of which the same is to be said."""
+    tables: dict[str, list[str]] = {}
+    for one in found:
+        tables.setdefault(_setting(one), []).append(one["table"] or "the server")
+    return [f"{', '.join(whose)}: {told}" for told, whose in tables.items()]
+
+
 def _setting(one: Mapping[str, Any]) -> str:
-    whose = one["table"] or "the server"
     if one["set"]:
-        return f"{whose}: {one['setting']} {one['suggested']}, before {one['now']}"
-    return f"{whose}: {one['setting']} {one['suggested']} instead of {one['now']}: {one['why']}"
+        return f"{one['setting']} {one['suggested']}, before {one['now']}"
+    return f"{one['setting']} {one['suggested']} instead of {one['now']}: {one['why']}"
