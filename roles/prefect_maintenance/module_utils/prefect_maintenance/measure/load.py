@@ -74,6 +74,16 @@ SELECT json_build_object(
 _READY = "pg_ls_archive_statusdir()"
 _WAL = "pg_ls_waldir()"
 _MAY = "SELECT has_function_privilege(:function, 'EXECUTE')"
+# The work may need one more session itself, and comes first.
+_SPARE = 2
+_PLACES = """
+SELECT LEAST(CASE WHEN r.rolconnlimit >= 0 AND NOT r.rolsuper
+    THEN r.rolconnlimit - count(*) FILTER (WHERE a.usesysid = r.oid) END,
+    current_setting('max_connections')::int
+    - current_setting('superuser_reserved_connections')::int - count(a.usesysid))
+FROM pg_roles r, pg_stat_activity a WHERE r.rolname = current_user
+GROUP BY r.rolconnlimit, r.rolsuper
+"""
 _SEGMENT = re.compile(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})")
 
 
@@ -133,7 +143,7 @@ class Load:
 class LoadReader:
     """Looks at a server at most once a second; to be closed.
 
-    A look that cannot be had is none: whoever asks goes on, and a warning says so once.
+    Where it cannot, whoever asks goes on, and a warning says so once.
 
     Attributes:
         database: says where the server is; it is not used once the reader is made.
@@ -156,6 +166,7 @@ class LoadReader:
         role = visibility.current_role(database)
         self._stats = visibility.advice(database, role, (visibility.STATS,))
         self._monitor = visibility.grant(database, role, ["pg_monitor"])
+        self._crowded = int(database.scalar(_PLACES)) < _SPARE
         ready, wal = (database.scalar(_MAY, function=one) for one in (_READY, _WAL))
         self._sql = _LOOK.format(
             ready=f"(SELECT count(*) FROM {_READY} WHERE name LIKE '%.ready')" if ready else "NULL",
@@ -166,6 +177,9 @@ class LoadReader:
         """Return the latest look, a new one where the last is a second old."""
         if self.clock() < self._next:
             return self._seen
+        if self._crowded:
+            self._warn("no session is left to look at the server's load, so nothing waits for it")
+            return None
         try:
             self._seen = self._look()
             self._next = self.clock() + _EVERY
