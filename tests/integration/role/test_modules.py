@@ -51,6 +51,9 @@ WORK = {
     "max_runtime": 300,
     "stop_file": "{{ stop_file }}",
     "per_cluster": 2,
+    "throttle": {"nice": 0.1, "replica_lag_bytes": 1000000000},
+    "limits_file": "{{ stop_file }}.limits",
+    "windows": [{"cron": "* * * * *", "duration": "1h", "timezone": "UTC", "kind": "allow"}],
 }
 # One task for each set of options that go together.
 TASKS: list[tuple[str, dict[str, Any]]] = [
@@ -60,17 +63,21 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         **POLICY, **API, "report": {"host": "here"}, "growth_drivers": True,
         "before": ["purge", "delete", "vacuum"], "locate": False,
         "textfile_dir": "{{ textfile_dir }}",
+        "db_free_bytes": 10**12,
         "disk": {"host": "db1", "path": "/data", "df": "x 100 40 60 40% /data", "why": ""}}),
     ("prefect_db_purge", {
         **POLICY, **API, **WORK, "report": "{{ prefect_db_bloat_info.report }}",
         "purge_strategy": "delete", "batch_size": 500, "vacuum": "plain",
-        "vacuum_min_bytes": 1, "vacuum_min_percent": 1}),
+        "vacuum_min_bytes": 1, "vacuum_min_percent": 1, "max_lock": 2.5,
+        "db_free_bytes": 10**12}),
     ("prefect_api_delete", {
         **POLICY, **API, **WORK, "report": "{{ prefect_db_purge.report }}",
-        "run_delete_via": "api", "batch_size": 20, "concurrency": 2}),
+        "run_delete_via": "api", "batch_size": 20, "concurrency": 2, "api_budget": 60,
+        "db_free_bytes": 10**12}),
     ("prefect_db_vacuum", {
         **POLICY, **WORK, "report": "{{ prefect_api_delete.report }}", "vacuum": "full",
-        "vacuum_min_bytes": 100000000, "vacuum_min_percent": 90}),
+        "vacuum_min_bytes": 100000000, "vacuum_min_percent": 90, "max_lock": 2.5,
+        "db_free_bytes": 10**12, "tune_autovacuum": False}),
     ("prefect_work_pool", {
         **API, "name": "converged", "type": "process", "description": "of a test",
         "concurrency_limit": 2, "only_environment": ["A"], "worker": "converged",

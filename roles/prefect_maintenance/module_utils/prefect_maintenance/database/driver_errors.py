@@ -75,7 +75,7 @@ def _translated(error: DBAPIError) -> MaintenanceError:
             "then shorten the retention and run again"
         )
     if "database disk image is malformed" in text or "file is not a database" in text:
-        return Corrupt(f"the SQLite file is damaged: {text}")
+        return Corrupt(f"the SQLite file is damaged: {text}; run again once it is restored")
     if error.connection_invalidated or code.startswith(("08", "57P")):
         return ConnectionFailed(f"the connection to the database was lost: {text}; run again")
     if "readonly database" in text or "read-only" in text:

@@ -105,7 +105,9 @@ class _Calls:
             ApiError: so many failed.
         """
         if self._failures:
-            raise ApiError(f"{len(self._failures)} calls failed, the first: {self._failures[0]}")
+            raise ApiError(
+                f"{len(self._failures)} calls failed, the first: {self._failures[0]}; run again"
+            )
 
     def _next(self) -> list[Single]:
         found = singles(self.job.database, self.tried, self.api.pace.size)
@@ -136,7 +138,8 @@ class _Calls:
             raise error
         else:
             raise ApiError(
-                f"gave up after {self._in_a_row} failed batches in a row: {self._failures[0]}"
+                f"gave up after {self._in_a_row} failed batches in a row: {self._failures[0]}; "
+                "run again"
             )
 
     def _fall_back(self, why: str) -> None:

@@ -25,4 +25,7 @@ def require_intact(database: Database, when: str = "nothing was changed") -> Non
     said = str(database.scalar(_CHECK))
     if said != "ok":
         fault = " ".join(said.replace("*** in database main ***", "").split())
-        raise Corrupt(f"the SQLite file {database.file} is damaged: {fault}; {when}")
+        raise Corrupt(
+            f"the SQLite file {database.file} is damaged: {fault}; {when}; run again once it is "
+            "restored"
+        )

@@ -85,13 +85,15 @@ def _window(told: Any, which: str) -> Window:
 
 
 def _cron(told: Any, which: str) -> Cron:
-    wanted = f"windows: cron of {which} must be five fields, e.g. '0 22 * * mon-fri'"
+    wanted = f"windows: cron of {which}"
     if not isinstance(told, str):
-        raise SettingsError(f"{wanted}, not {short(told)}")
+        raise SettingsError(f"{wanted} must be five fields, e.g. '0 22 * * *', not {short(told)}")
     try:
         return Cron.parse(told)
     except ValueError as error:
-        raise SettingsError(f"{wanted}; of {short(told)}, {error}") from None
+        raise SettingsError(
+            f"{wanted} must be five fields, e.g. '0 22 * * mon-fri'; of {short(told)}, {error}"
+        ) from None
 
 
 def _duration(told: Any, which: str) -> timedelta:

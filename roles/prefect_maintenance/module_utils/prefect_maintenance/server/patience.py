@@ -49,7 +49,7 @@ class Patience:
             return
         raise ApiBusy(
             f"the Prefect API answered {answer.status_code} to {answer.request.method} "
-            f"{answer.request.url.raw_path.decode()}",
+            f"{answer.request.url.raw_path.decode()}; run again when it is less busy",
             answer.status_code,
             seconds_until(answer.headers.get("Retry-After", "")),
             maintained=answer.headers.get("Prefect-Maintenance") == "true",
