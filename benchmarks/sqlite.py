@@ -13,7 +13,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -91,7 +92,9 @@ def show(what: str, seconds: float, answers: Mapping[str, Answers]) -> None:
 @contextmanager
 def writing(server: PrefectServer) -> Iterator[dict[str, Answers]]:
     """Let clients write and read until the end of the block; the answers are there afterwards."""
-    clients = {"runs": _Runs, "logs": _Logs, "artifacts": _Artifacts, "reads": _Reads}
+    clients: dict[str, Callable[..., _Client]] = {
+        "runs": _Runs, "logs": _Logs, "artifacts": _Artifacts, "reads": _Reads,
+    }  # fmt: skip
     over = threading.Event()
     answers: dict[str, Answers] = {}
     threads = []
@@ -108,7 +111,7 @@ def writing(server: PrefectServer) -> Iterator[dict[str, Answers]]:
             thread.join()
 
 
-class _Client:
+class _Client(ABC):
     """One client with a connection of its own, two turns a second."""
 
     def __init__(
@@ -124,9 +127,9 @@ class _Client:
         while not self._over.wait(_EVERY):
             self.once(kind)
 
+    @abstractmethod
     def once(self, kind: str) -> None:
         """Make the requests of one turn."""
-        raise NotImplementedError
 
     def post(self, kind: str, path: str, body: Any) -> Any:
         """Make a request and note what came; nothing when it failed."""

@@ -163,7 +163,7 @@ def test_an_index_that_is_being_built_is_left_to_its_builder(
             wait_until(lambda: cluster.execute(building, values=[logs]))
             assert wait_until(lambda: cluster.execute(UNSOUND, logs)) == [("half_made",)]
             assert invalid(ours, "log") == ()
-        builder.result(timeout=60)
+        builder.result()
     assert cluster.execute(UNSOUND, logs) == []
 
 

@@ -74,15 +74,14 @@ def note_end(session: Session, begun: int) -> None:
     database, report = session.database, session.report
     if not database.is_postgresql:
         return
-    found = blockers(database)
     tables = {one.table for one in report.indexes}
     left = {(table, one.index) for table in tables for one in invalid(database, table)}
     dead = {t.name: t.dead_after for t in report.tables if (t.dead_after or 0) >= _SOME}
-    if dead:
-        since = transactions_begun(session) - begun + 1
-        found = blockers(database, Old(session.seconds, since))
-        if keeps := [one for one in found if one.keeps_rows]:
-            report = report.with_warnings([_not_removed(dead, keeps[0])])
+    old = Old(session.seconds, transactions_begun(session) - begun + 1) if dead else None
+    found = blockers(database, old)
+    keeps = [one for one in found if one.keeps_rows]
+    if dead and keeps:
+        report = report.with_warnings([_not_removed(dead, keeps[0])])
     session.report = replace(report, blockers=found, indexes=ended(report.indexes, left))
 
 
