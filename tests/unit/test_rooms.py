@@ -27,13 +27,14 @@ ROOMS = (
     "report",
     "run",
     "flow_form",
+    "flow_shown",
     "flow",
     "schedule",
 )
 FILES = sorted(ENGINE.rglob("*.py"))
 # What takes longer to import than most steps do: Prefect, and those of our files that need it or
 # speak HTTP themselves.
-SLOW = ("prefect", "server.api", "server.latency", "server.proof", "flow")
+SLOW = ("prefect", "server.api", "server.latency", "server.proof", "flow", "flow_shown")
 
 
 def own_name(path: Path) -> str:

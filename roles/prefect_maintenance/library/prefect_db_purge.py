@@ -85,6 +85,58 @@ options:
     type: list
     elements: str
     default: [COMPLETED, FAILED, CANCELLED]
+  rules:
+    description:
+      - Retention of flow runs by deployment, flow, tag, work pool and state.
+      - A rule matches by C(deployments), C(flows), C(tags), C(work_pools) and C(states), and leaves
+        out what fits all of its C(except). Each is a list of alternatives, in which C(*) and C(?)
+        are wild; all that are given must fit.
+      - "The first rule that matches a run decides about it: each clause of its C(keep) keeps, which
+        are C(days), C(last), C(last_success) and C(last_failure) of a deployment, or C(forever). A
+        run that no rule matches falls under O(states) and O(retention)."
+      - Its C(logs) says how long the logs of those runs are kept.
+    type: list
+    elements: dict
+    default: []
+  event_rules:
+    description:
+      - Retention of events by type and resource, where it differs.
+      - A rule matches by C(events) and C(resources); its C(keep) has C(days), C(last) of each
+        resource, or is C(forever).
+    type: list
+    elements: dict
+    default: []
+  log_rules:
+    description:
+      - Retention of logs by level and logger, where it differs.
+      - A rule matches logs C(below) a level and of the C(loggers); its C(keep) has C(days) or is
+        C(forever).
+    type: list
+    elements: dict
+    default: []
+  hold_tags:
+    description:
+      - Tags of a run or of its deployment that keep the run whatever its age.
+      - C(*) and C(?) are wild. A tag such as C(keep-until:2027-03-31) keeps until the end of that
+        day in UTC; one whose date cannot be read keeps.
+    type: list
+    elements: str
+    default: [keep, keep-until:*, hold:*]
+  max_rows:
+    description:
+      - Refuse a plan that deletes more rows than this; V(0) is no limit.
+      - It is 0 or more, at most 9223372036854775807.
+    type: int
+    default: 0
+  archive_dir:
+    description: Folder on the target where rows are written, and verified, before they go.
+    type: path
+  archive_days:
+    description:
+      - Days for which archives are kept in O(archive_dir); V(0) keeps them for good.
+      - It is 0 or more, at most 36500.
+    type: int
+    default: 0
   purge_strategy:
     description:
       - How logs and events go; V(auto) takes for each table whichever way costs less.
@@ -296,6 +348,17 @@ def main() -> None:
                 "elements": "str",
                 "default": ["COMPLETED", "FAILED", "CANCELLED"],
             },
+            "rules": {"type": "list", "elements": "dict", "default": []},
+            "event_rules": {"type": "list", "elements": "dict", "default": []},
+            "log_rules": {"type": "list", "elements": "dict", "default": []},
+            "hold_tags": {
+                "type": "list",
+                "elements": "str",
+                "default": ["keep", "keep-until:*", "hold:*"],
+            },
+            "max_rows": {"type": "int", "default": 0},
+            "archive_dir": {"type": "path"},
+            "archive_days": {"type": "int", "default": 0},
             "purge_strategy": {
                 "type": "str",
                 "choices": ["auto", "delete", "rewrite"],

@@ -33,6 +33,10 @@ POLICY = {
     "retention_days": 20,
     "retention": {"logs": 10},
     "states": ["COMPLETED", "FAILED"],
+    "rules": [{"name": "r", "flows": ["none*"], "keep": {"days": 3, "last": 2}}],
+    "event_rules": [{"events": ["none.*"], "keep": {"days": 3}}],
+    "log_rules": [{"below": "INFO", "loggers": ["none"], "keep": {"days": 3}}],
+    "hold_tags": ["keep", "keep-until:*"],
     "reference_time": "{{ now }}",
     "lock_timeout": 3.5,
     "db_url": "{{ db_url }}",
@@ -55,6 +59,7 @@ WORK = {
     "limits_file": "{{ stop_file }}.limits",
     "windows": [{"cron": "* * * * *", "duration": "1h", "timezone": "UTC", "kind": "allow"}],
 }
+ARCHIVE = {"archive_dir": "{{ stop_file }}.archive", "archive_days": 400}
 # One task for each set of options that go together.
 TASKS: list[tuple[str, dict[str, Any]]] = [
     ("prefect_db_role", {
@@ -69,11 +74,11 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         **POLICY, **API, **WORK, "report": "{{ prefect_db_bloat_info.report }}",
         "purge_strategy": "delete", "batch_size": 500, "vacuum": "plain",
         "vacuum_min_bytes": 1, "vacuum_min_percent": 1, "max_lock": 2.5,
-        "db_free_bytes": 10**12}),
+        "db_free_bytes": 10**12, "max_rows": 10**9, **ARCHIVE}),
     ("prefect_api_delete", {
         **POLICY, **API, **WORK, "report": "{{ prefect_db_purge.report }}",
         "run_delete_via": "api", "batch_size": 20, "concurrency": 2, "api_budget": 60,
-        "db_free_bytes": 10**12}),
+        "db_free_bytes": 10**12, "max_rows": 10**9, "stuck": {"RUNNING": 300}, **ARCHIVE}),
     ("prefect_db_vacuum", {
         **POLICY, **WORK, "report": "{{ prefect_api_delete.report }}", "vacuum": "full",
         "vacuum_min_bytes": 100000000, "vacuum_min_percent": 90, "max_lock": 2.5,

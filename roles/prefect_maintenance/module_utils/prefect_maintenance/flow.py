@@ -10,27 +10,20 @@ import json
 import os
 import socket
 import stat
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_markdown_artifact
 from prefect.utilities.callables import parameter_schema as schema_of
 from pydantic import Field
 
 from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
-from .events import Event, Progress, Waiting
 from .flow_form import Days, Retention, Window, within
-from .report.live import Live
+from .flow_shown import Shown
 from .report.markdown import markdown
 from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
@@ -47,8 +40,6 @@ HOST = "PREFECT_MAINTENANCE_HOST"
 
 _NAMES = ("db_url", "api_url", "api_auth_string", "api_key", "api_headers", "api_ca_cert",
           "api_validate_certs")  # fmt: skip
-# Seconds between two signs of life.
-_SHOW_EVERY, _LOG_EVERY = 2.0, 10.0
 
 
 def run_name() -> str:
@@ -70,6 +61,14 @@ def maintenance(
     states: Annotated[
         list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]], Field(min_length=1)
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
+    rules: list[dict[str, Any]] = [],  # noqa: B006
+    event_rules: list[dict[str, Any]] = [],  # noqa: B006
+    log_rules: list[dict[str, Any]] = [],  # noqa: B006
+    hold_tags: list[str] = ["keep", "keep-until:*", "hold:*"],  # noqa: B006
+    stuck: dict[str, Days] = {},  # noqa: B006
+    max_rows: Annotated[int, within("max_rows")] = 0,
+    archive_dir: str | None = None,
+    archive_days: Annotated[int, within("archive_days")] = 0,
     purge_strategy: Literal["auto", "delete", "rewrite"] = "auto",
     run_delete_via: Literal["auto", "api", "sql"] = "auto",
     api_budget: Annotated[int, within("api_budget")] = 600,
@@ -96,6 +95,14 @@ def maintenance(
         retention_days: Days for which everything is kept.
         retention: Days per entity, where they differ.
         states: Terminal states whose flow runs may go.
+        rules: Retention of flow runs by deployment, flow, tag, work pool and state.
+        event_rules: Retention of events by type and resource, where it differs.
+        log_rules: Retention of logs by level and logger, where it differs.
+        hold_tags: Tags of a run or of its deployment that keep the run whatever its age.
+        stuck: Days after which an unfinished run without a sign of life is ended, by its state.
+        max_rows: Refuse a plan that deletes more rows than this; 0 is no limit.
+        archive_dir: Folder on the target where rows are written, and verified, before they go.
+        archive_days: Days for which archives are kept in archive_dir; 0 keeps them for good.
         purge_strategy: How logs and events go; auto takes for each table whichever way costs less.
         run_delete_via: Whether runs and artifacts are deleted by the server or in the database.
         api_budget: Seconds that run_delete_via=auto may spend on the API; the rest goes by SQL.
@@ -123,6 +130,14 @@ def maintenance(
         "retention_days": retention_days,
         "retention": retention.model_dump(exclude_none=True),
         "states": list(states),
+        "rules": rules,
+        "event_rules": event_rules,
+        "log_rules": log_rules,
+        "hold_tags": hold_tags,
+        "stuck": stuck,
+        "max_rows": max_rows,
+        "archive_dir": archive_dir,
+        "archive_days": archive_days,
         "purge_strategy": purge_strategy,
         "run_delete_via": run_delete_via,
         "api_budget": api_budget,
@@ -142,7 +157,7 @@ def maintenance(
     held = read_credentials()
     # Both doors name the server alike, or a monitor would take it for two.
     report: dict[str, Any] = {"host": os.environ.get(HOST) or socket.gethostname()}
-    shown = _Shown()
+    shown = Shown(len(_STEPS))
     try:
         with sign_of_life(held.get("db_url")):
             for number, (name, step) in enumerate(_STEPS.items()):
@@ -197,61 +212,10 @@ def read_credentials() -> dict[str, Any]:
     return {name: held[name] for name in _NAMES if held.get(name) not in (None, "", {})}
 
 
-class _Shown:
-    """Signs of life: a progress artifact that says where the run is, and lines in its log.
-
-    A flow run itself has no description that could be changed, and a state for each line would
-    stay in the history; the artifact stands on the run's page.
-    """
-
-    def __init__(self) -> None:
-        self._number, self.step = 0, ""
-        self._live = Live()
-        self._artifact: UUID | None = None
-        self._shown = self._logged = time.monotonic()
-
-    def begin(self, number: int, step: str) -> None:
-        """Say that a step begins, one of so many."""
-        self._number, self.step = number, step
-        self._set(0.0, step)
-
-    def after(self, report: Mapping[str, Any]) -> None:
-        """Take the report so far, which says what the rows to come take on disk."""
-        self._live = Live.after(report)
-
-    def __call__(self, event: Event) -> None:
-        """Take an event."""
-        self._live(event)
-        if not isinstance(event, Progress | Waiting):
-            return
-        now, line = time.monotonic(), self._live.line()
-        if now - self._shown > _SHOW_EVERY:
-            self._shown = now
-            self._set(self._live.share or 0.0, line)
-        if now - self._logged > _LOG_EVERY:
-            self._logged = now
-            get_run_logger().info("%s", line)
-
-    def done(self) -> None:
-        """Show the whole."""
-        self._number = len(_STEPS)
-        self._set(0.0, "done")
-
-    def _set(self, share: float, where: str) -> None:
-        percent = min(100.0, 100 * (self._number + share) / len(_STEPS))
-        if self._artifact is None:
-            made = create_progress_artifact(
-                progress=percent, key="prefect-maintenance-progress", description=where
-            )
-            self._artifact = made if isinstance(made, UUID) else None
-        else:
-            update_progress_artifact(self._artifact, progress=percent, description=where)
-
-
 def _as_task(step: str, name: str) -> Any:
     @task(name=name, task_run_name=name, persist_result=False)
     def carry_out_step(
-        asked: Mapping[str, Any], report: dict[str, Any], *, dry_run: bool, shown: _Shown
+        asked: Mapping[str, Any], report: dict[str, Any], *, dry_run: bool, shown: Shown
     ) -> tuple[dict[str, Any], str | None]:
         """Carry out a step; returns the report continued, and why it failed."""
         logger = get_run_logger()

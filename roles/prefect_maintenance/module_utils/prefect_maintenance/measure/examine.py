@@ -9,7 +9,8 @@ from ..catalogue import BY_NAME, EXCLUDED, REVISIONS, SINCE_PREFECT_3, TABLES, T
 from ..database import privileges
 from ..database.connection import Database
 from ..errors import Unsupported
-from ..request.policy import TERMINAL_STATES, UNFINISHED_STATES
+from ..request.policy import UNFINISHED_STATES
+from ..request.rules import TERMINAL_STATES
 from . import leftovers
 
 _VERSION, _SQLITE_VERSION = "SHOW server_version", "SELECT sqlite_version()"

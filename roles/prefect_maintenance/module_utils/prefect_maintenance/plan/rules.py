@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..catalogue import BY_NAME, Table
-from ..request.policy import TERMINAL_STATES, UNFINISHED_STATES
+from ..request.policy import UNFINISHED_STATES
+from ..request.rules import TERMINAL_STATES
 
 # The first half can use the index on end_time; together they are COALESCE(...) < cutoff.
 _OLD = (

@@ -10,10 +10,11 @@ from typing import Any
 from ..errors import SettingsError
 from .instants import iso
 from .options import REQUEST
+from .parse_rules import parse_event_rules, parse_hold_tags, parse_log_rules, parse_run_rules
+from .rules import TERMINAL_STATES, EventRule, LogRule, RunRule
 from .values import given, integer, short
 
 ENTITIES = REQUEST["retention"].known
-TERMINAL_STATES = REQUEST["states"].known
 # Prefect: the other types of StateType in prefect.client.schemas.objects.
 UNFINISHED_STATES = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 
@@ -23,10 +24,18 @@ ORPHAN_GRACE = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Policy:
-    """How long each entity is kept, in days, and which terminal states may go."""
+    """How long each entity is kept, in days, and which terminal states may go.
+
+    Rules say otherwise for what they match; tags that fit a pattern of `hold_tags`, of a run or
+    of its deployment, keep the run whatever else is said.
+    """
 
     days: Mapping[str, int]
     states: tuple[str, ...]
+    rules: tuple[RunRule, ...] = ()
+    event_rules: tuple[EventRule, ...] = ()
+    log_rules: tuple[LogRule, ...] = ()
+    hold_tags: tuple[str, ...] = ()
 
     def as_report(self) -> dict[str, Any]:
         """Return the policy as it stands in the JSON report."""
@@ -57,11 +66,11 @@ class Cutoffs:
 
 
 def parse_policy(request: Mapping[str, Any]) -> Policy:
-    """Check retention and states.
+    """Check retention, states and rules.
 
     Raises:
         SettingsError: retention is not a whole number of days from 1, its entity is unknown,
-            or a state is unknown or not terminal.
+            a state is unknown or not terminal, or a rule cannot be read.
     """
     everywhere = integer(given(request, "retention_days"), "retention_days", unit="days")
     own = given(request, "retention")
@@ -82,7 +91,14 @@ def parse_policy(request: Mapping[str, Any]) -> Policy:
         else everywhere
         for entity in ENTITIES
     }
-    return Policy(days=days, states=_states(given(request, "states")))
+    return Policy(
+        days=days,
+        states=_states(given(request, "states")),
+        rules=parse_run_rules(request),
+        event_rules=parse_event_rules(request),
+        log_rules=parse_log_rules(request),
+        hold_tags=parse_hold_tags(request),
+    )
 
 
 def cutoffs_of(policy: Policy, reference: datetime) -> Cutoffs:

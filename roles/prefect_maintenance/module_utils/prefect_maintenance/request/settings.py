@@ -14,9 +14,10 @@ from ..errors import SettingsError
 from . import instants
 from .api_address import check_api_url, check_headers
 from .instants import parse_instant
+from .options import REQUEST
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
 from .throttle import Throttle, parse_throttle
-from .values import given, number, one_of, seconds, word
+from .values import given, integer, number, one_of, seconds, short, word
 from .windows import Window, parse_windows
 
 
@@ -99,6 +100,14 @@ class DiskLook:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """Where rows are written before they go, and for how many days that is kept; 0 is for good."""
+
+    folder: Path
+    days: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """One request to the engine.
 
@@ -107,6 +116,9 @@ class Settings:
         locate: only say where the database's files lie.
         disk: what a look at its disk on another host brought.
         db_free_bytes: free on its disk where nobody can look; 0 where nobody knows.
+        max_rows: that a plan may delete; 0 is any number.
+        stuck: days after which an unfinished run is ended, by its state; LATE is one.
+        archive: where rows are written before they go; None where they are not.
     """
 
     db_url: str | None
@@ -119,6 +131,9 @@ class Settings:
     run_delete_via: str
     api_budget: int
     tune_autovacuum: bool
+    max_rows: int
+    stuck: Mapping[str, int]
+    archive: Archive | None
     growth_drivers: bool
     locate: bool
     disk: DiskLook | None
@@ -168,6 +183,9 @@ class Settings:
             run_delete_via=word(request, "run_delete_via"),
             api_budget=number(request, "api_budget"),
             tune_autovacuum=bool(given(request, "tune_autovacuum")),
+            max_rows=number(request, "max_rows"),
+            stuck=_parse_stuck(request),
+            archive=_parse_archive(request),
             growth_drivers=bool(given(request, "growth_drivers")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
@@ -208,6 +226,26 @@ def parse_api(request: Mapping[str, Any]) -> Api | None:
 
 def _path(request: Mapping[str, Any], name: str) -> Path | None:
     return Path(request[name]) if request.get(name) else None
+
+
+def _parse_stuck(request: Mapping[str, Any]) -> dict[str, int]:
+    told, option = given(request, "stuck"), REQUEST["stuck"]
+    if not isinstance(told, Mapping):
+        raise SettingsError(
+            f"stuck must map states to days, e.g. {{RUNNING: 7, PENDING: 2}}, not {short(told)}"
+        )
+    for state in told:
+        if state not in option.known:
+            raise SettingsError(
+                f"stuck has {short(state)}, which is no state of an unfinished run; "
+                f"known are {', '.join(option.known)}"
+            )
+    return {s: integer(days, f"stuck.{s}", option.bounds, unit="days") for s, days in told.items()}
+
+
+def _parse_archive(request: Mapping[str, Any]) -> Archive | None:
+    folder, days = _path(request, "archive_dir"), number(request, "archive_days")
+    return Archive(folder, days) if folder else None
 
 
 def _parse_disk(request: Mapping[str, Any]) -> DiskLook | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from .option import STEPS, WHOLE, Group, Option
+from .option import DELETE, PURGE, STEPS, WHOLE, Group, Option
 
 # A hundred years reach back before any computer.
 DAYS = (1, 36500)
+# How many of the newest a rule may keep, and how many rules there may be of a kind.
+LAST = (1, 1_000_000)
+MOST_RULES = 100
 
 RETENTION = Group(
     "What goes, and when",
@@ -46,6 +49,113 @@ RETENTION = Group(
             entries=WHOLE,
             flow=True,
             common=True,
+        ),
+        Option(
+            "rules",
+            "list",
+            "Retention of flow runs by deployment, flow, tag, work pool and state.",
+            (
+                "A rule matches by C(deployments), C(flows), C(tags), C(work_pools) and C(states), "
+                "and leaves out what fits all of its C(except). Each is a list of alternatives, "
+                "in which C(*) and C(?) are wild; all that are given must fit.",
+                "The first rule that matches a run decides about it: each clause of its C(keep) "
+                "keeps, which are C(days), C(last), C(last_success) and C(last_failure) of a "
+                "deployment, or C(forever). A run that no rule matches falls under O(states) and "
+                "O(retention).",
+                "Its C(logs) says how long the logs of those runs are kept.",
+            ),
+            default=(),
+            elements="dict",
+            modules=STEPS,
+            entries=WHOLE,
+            flow=True,
+            common=True,
+        ),
+        Option(
+            "event_rules",
+            "list",
+            "Retention of events by type and resource, where it differs.",
+            (
+                "A rule matches by C(events) and C(resources); its C(keep) has C(days), C(last) "
+                "of each resource, or is C(forever).",
+            ),
+            default=(),
+            elements="dict",
+            modules=STEPS,
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "log_rules",
+            "list",
+            "Retention of logs by level and logger, where it differs.",
+            (
+                "A rule matches logs C(below) a level and of the C(loggers); its C(keep) has "
+                "C(days) or is C(forever).",
+            ),
+            default=(),
+            elements="dict",
+            modules=STEPS,
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "hold_tags",
+            "list",
+            "Tags of a run or of its deployment that keep the run whatever its age.",
+            (
+                "C(*) and C(?) are wild. A tag such as C(keep-until:2027-03-31) keeps until the "
+                "end of that day in UTC; one whose date cannot be read keeps.",
+            ),
+            default=("keep", "keep-until:*", "hold:*"),
+            elements="str",
+            modules=STEPS,
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "stuck",
+            "dict",
+            "Days after which an unfinished run without a sign of life is ended, by its state.",
+            (
+                "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as "
+                "crashed. V(LATE) deletes scheduled runs that never started.",
+                "Without it nothing is ended.",
+            ),
+            default={},
+            known=("RUNNING", "PENDING", "PAUSED", "CANCELLING", "LATE"),
+            bounds=DAYS,
+            modules=(DELETE,),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "max_rows",
+            "int",
+            "Refuse a plan that deletes more rows than this; V(0) is no limit.",
+            default=0,
+            bounds=(0, 2**63 - 1),
+            modules=(PURGE, DELETE),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "archive_dir",
+            "path",
+            "Folder on the target where rows are written, and verified, before they go.",
+            modules=(PURGE, DELETE),
+            entries=WHOLE,
+            flow=True,
+        ),
+        Option(
+            "archive_days",
+            "int",
+            "Days for which archives are kept in O(archive_dir); V(0) keeps them for good.",
+            default=0,
+            bounds=(0, 36500),
+            modules=(PURGE, DELETE),
+            entries=WHOLE,
+            flow=True,
         ),
     ),
 )
