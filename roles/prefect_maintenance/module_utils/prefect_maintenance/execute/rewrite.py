@@ -79,6 +79,7 @@ def rewrite(job: Rewrite) -> Rewritten:
                 )
             except ConnectionFailed as error:
                 raise Refused(f"{job.table} needs a second session: {error}") from None
+            job.prepare(copier)
             follow(job, names)
             began, copied = _replaced(job, names, copier)
     except BaseException as error:

@@ -56,8 +56,9 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
                 found[table.name] = _oldest(database, table, "t", age, goes, task_runs=cutoff)
             else:
                 age = f"x.{table.age}"
-                goes = f"{age} < :cutoff AND {rules.aged(table.name)}"
-                found[table.name] = _oldest(database, table, "x", age, goes, cutoff=cutoff)
+                goes = rules.aged(table.name)
+                values = rules.values(table, cutoffs)
+                found[table.name] = _oldest(database, table, "x", age, goes, **values)
     return found
 
 

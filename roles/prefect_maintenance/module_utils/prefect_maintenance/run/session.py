@@ -27,6 +27,7 @@ from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
+from ..plan.bulk_rules import bulk_rules
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
 from ..plan.plan import Plan, joined
@@ -69,7 +70,9 @@ class Session:
     def rules(self) -> Rules:
         """The policy as SQL, for this server."""
         own = (self.settings.own_flow_run,) if self.settings.own_flow_run else ()
-        return Rules(self.settings.policy.states, self.server.unfinished, own)
+        policy, cutoffs = self.settings.policy, self.settings.cutoffs
+        dated = bulk_rules(policy, cutoffs, postgresql=self.database.is_postgresql)
+        return Rules(policy.states, self.server.unfinished, own, dated=dated)
 
     def prove(self) -> None:
         """Prove that API and database belong together, when both are given.
