@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from maintenance import FLOW, clear, engine_for, request, run_step
 from prefect_maintenance.pace.pace import Pace
+from prefect_maintenance.request.instants import iso
 from world import NOW, POLICY, Row, World, dump, insert
 
 PURGED = ("log", "events", "event_resources")
@@ -75,8 +76,21 @@ def fill_by_hand(url: str, rows: Bulk) -> None:
     """Leave nothing in a database but these rows."""
     engine = engine_for(url)
     clear(engine)
+    engine.dispose()
+    put(url, rows)
+
+
+def put(url: str, rows: Bulk) -> None:
+    """Add these rows to a database."""
+    engine = engine_for(url)
     insert(engine, rows.world)
     engine.dispose()
+
+
+def due(url: str, table: str, **rules: Any) -> str | None:
+    """Say when the oldest row of a table occurred that should have gone."""
+    tables = run_step("bloat_info", request(url, **rules)).report.as_json()["tables"]
+    return next(one["oldest_due"] for one in tables if one["name"] == table)
 
 
 def names(url: str, tables: Sequence[str] = PURGED) -> set[str]:
@@ -106,6 +120,6 @@ def left(url: str, rows: Bulk, way: str, pace: Pace | None = None, **rules: Any)
     return stays
 
 
-def instant(days: float) -> datetime:
-    """Return the instant so many days ago."""
-    return NOW - timedelta(days=days)
+def instant(days: float) -> str:
+    """Return the instant so many days ago, as a report writes it."""
+    return iso(NOW - timedelta(days=days))

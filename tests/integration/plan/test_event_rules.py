@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from bulk import Bulk, left
+from bulk import Bulk, due, fill_by_hand, instant, left, put
+from maintenance import at_first_batch
 
 HEARTBEATS = {"events": ["lab.*.heartbeat"], "keep": {"days": 1}}
 FAILURES = {"name": "failures", "events": ["lab.run.Failed"], "keep": {"days": 90}}
 LAST = {"events": ["lab.state"], "keep": {"last": 3}}
 
 
-def test_a_rule_keeps_events_shorter_or_longer_than_the_cutoff(
-    purged: str, way: str
-) -> None:
+def test_a_rule_keeps_events_shorter_or_longer_than_the_cutoff(purged: str, way: str) -> None:
     rows = Bulk()
     rows.event("beat old", 2, "lab.run.heartbeat")
     rows.event("beat young", 0.9, "lab.run.heartbeat")
@@ -76,9 +75,7 @@ def test_signs_that_are_wild_in_a_database_stand_for_themselves(purged: str, way
     assert stays == {"per cent", "under", "class", "back", "quote"}
 
 
-def test_resources_come_and_go_with_an_event_of_a_rule(
-    purged: str, way: str
-) -> None:
+def test_resources_come_and_go_with_an_event_of_a_rule(purged: str, way: str) -> None:
     rows = Bulk()
     rows.event("beat", 2, "lab.run.heartbeat", resources=[2, 0.5])
     rows.event("fail", 89, "lab.run.Failed", resources=[89, 95, 3])
@@ -88,3 +85,39 @@ def test_resources_come_and_go_with_an_event_of_a_rule(
     rows.resource("gone", 0.1, "nobody")
     stays = left(purged, rows, way, event_rules=[HEARTBEATS, FAILURES, LAST])
     assert stays == {"fail", "fail+0", "fail+1", "fail+2", "state", "state+0", "young", "young+0"}
+
+
+def test_what_comes_meanwhile_stays_and_lets_nothing_go_that_the_plan_keeps(
+    purged: str, way: str
+) -> None:
+    rows, more = Bulk(), Bulk()
+    for number in range(5):
+        rows.event(f"a{number}", 100 - number, "lab.state", "a")
+    rows.event("b0", 100, "lab.state", "b")
+    rows.event("old", 16)
+    more.event("a5", 0.01, "lab.state", "a")
+    # Sent late, of a resource that has no more than its rule keeps, and of one that came just now.
+    more.event("b1", 90, "lab.state", "b")
+    more.event("c1", 90, "lab.state", "c")
+    with at_first_batch("events", lambda: put(purged, more)) as pace:
+        stays = left(purged, rows, way, pace, event_rules=[LAST])
+    assert stays == {"a2", "a3", "a4", "a5", "b0", "b1", "c1"}
+
+
+def test_the_oldest_that_is_due_is_what_the_rules_would_make_go(purged: str, way: str) -> None:
+    rules = {"event_rules": [{**LAST, "keep": {"last": 3, "days": 50}}, FAILURES, HEARTBEATS]}
+    rows = Bulk()
+    rows.event("fail", 89, "lab.run.Failed", resources=[89, 95])
+    for number in range(4):
+        rows.event(f"a{number}", 80 - number, "lab.state", resources=[80 - number])
+    rows.event("b0", 40, "lab.state", "b", resources=[40])
+    fill_by_hand(purged, rows)
+    assert [due(purged, table, **rules) for table in ("events", "event_resources")] == [
+        instant(80)
+    ] * 2
+    assert left(purged, rows, way, **rules) >= {"fail", "fail+1", "a1", "a2", "a3", "b0"}
+    assert [due(purged, table, **rules) for table in ("events", "event_resources")] == [None] * 2
+    more = Bulk()
+    more.event("beat", 2, "lab.run.heartbeat", resources=[2])
+    put(purged, more)
+    assert due(purged, "event_resources", **rules) == instant(2)

@@ -13,6 +13,7 @@ from typing import Any
 from ..catalogue import FLOW_RUN, TABLES, TASK_RUN, Table
 from ..database.connection import Database
 from ..request.policy import Cutoffs
+from .event_due import oldest_events
 from .rules import Rules
 
 _AGE = "COALESCE({r}.end_time, {r}.state_timestamp, {r}.start_time, {r}.expected_start_time)"
@@ -44,6 +45,7 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
     """
     found: dict[str, datetime | None] = {}
     with database.snapshot():
+        by_rules = oldest_events(database, rules, cutoffs, _IN_PYTHON)
         for table in TABLES:
             if table.entity is None:
                 continue
@@ -54,6 +56,8 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
                 goes = rules.task_run_goes(after_runs=False)
                 age = _AGE.format(r="t")
                 found[table.name] = _oldest(database, table, "t", age, goes, task_runs=cutoff)
+            elif table.name in by_rules:
+                found[table.name] = _instant(by_rules[table.name])
             else:
                 age = f"x.{table.age}"
                 goes = rules.aged(table.name)

@@ -109,7 +109,7 @@ def stays_with_event(events: DatedRules, among: str = "") -> str:
 
 def make_ranks(database: Database, events: DatedRules) -> None:
     """Make the temporary table of what is kept as the last of a resource, empty."""
-    if not _lasts(events):
+    if not ranks(events):
         return
     database.run(f"DROP TABLE IF EXISTS {LAST}")
     database.run(_CREATE)
@@ -118,7 +118,7 @@ def make_ranks(database: Database, events: DatedRules) -> None:
 
 def rank(database: Database, events: DatedRules) -> None:
     """Find what is kept as the last of a resource; `make_ranks` came before it."""
-    if not _lasts(events):
+    if not ranks(events):
         return
     database.run(_FILL.format(ranked=ranked(events, "=")), **events.bound)
     if database.is_postgresql:
@@ -132,7 +132,7 @@ def ranked(events: DatedRules, which: str) -> str:
         events: the rules; one or more keep the last.
         which: compares the place with how many are kept: "=" is the oldest of them.
     """
-    lasts = _lasts(events)
+    lasts = ranks(events)
     return _RANKED.format(
         number=events.number("x"),
         numbers=", ".join(str(case.number) for case in lasts),
@@ -143,7 +143,7 @@ def ranked(events: DatedRules, which: str) -> str:
 
 def hand_over(database: Database, events: DatedRules, other: Database) -> None:
     """Lay down in another session of PostgreSQL what is kept as the last of a resource."""
-    if not _lasts(events):
+    if not ranks(events):
         return
     make_ranks(other, events)
     resource, rule = "", 0
@@ -154,5 +154,6 @@ def hand_over(database: Database, events: DatedRules, other: Database) -> None:
     other.run(f"ANALYZE {LAST}")
 
 
-def _lasts(events: DatedRules) -> list[Case]:
+def ranks(events: DatedRules) -> list[Case]:
+    """Return the rules that keep the last of each resource."""
     return [case for case in events.cases if case.last]
