@@ -90,7 +90,8 @@ def put(url: str, rows: Bulk) -> None:
 def due(url: str, table: str, **rules: Any) -> str | None:
     """Say when the oldest row of a table occurred that should have gone."""
     tables = run_step("bloat_info", request(url, **rules)).report.as_json()["tables"]
-    return next(one["oldest_due"] for one in tables if one["name"] == table)
+    oldest: str | None = next(one["oldest_due"] for one in tables if one["name"] == table)
+    return oldest
 
 
 def names(url: str, tables: Sequence[str] = PURGED) -> set[str]:

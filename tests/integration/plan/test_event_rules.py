@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bulk import Bulk, due, fill_by_hand, instant, left, put
 from maintenance import at_first_batch
 
@@ -105,7 +107,9 @@ def test_what_comes_meanwhile_stays_and_lets_nothing_go_that_the_plan_keeps(
 
 
 def test_the_oldest_that_is_due_is_what_the_rules_would_make_go(purged: str, way: str) -> None:
-    rules = {"event_rules": [{**LAST, "keep": {"last": 3, "days": 50}}, FAILURES, HEARTBEATS]}
+    rules: dict[str, Any] = {
+        "event_rules": [{**LAST, "keep": {"last": 3, "days": 50}}, FAILURES, HEARTBEATS]
+    }
     rows = Bulk()
     rows.event("fail", 89, "lab.run.Failed", resources=[89, 95])
     for number in range(4):

@@ -98,8 +98,8 @@ def _dated(job: Purge, table: str) -> None:
 def _aged(job: Purge, table: str) -> None:
     """Purge the rows of a table that go by their age."""
     database, age = job.database, BY_NAME[table].age
-    total, goes = job.plan.rows[table], job.rules.aged(table)
-    bound = job.rules.values(BY_NAME[table], job.cutoffs)
+    total, rules = job.plan.rows[table], job.rules.now
+    goes, bound = rules.aged(table), rules.values(BY_NAME[table], job.cutoffs)
     sql = f"DELETE FROM {table} AS x WHERE {{where}} AND {goes}"
 
     if not indexed(database, table, age) or _large(database, table, total):
@@ -132,6 +132,7 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         lock_timeout=job.lock_timeout,
         max_lock=job.max_lock,
         pace=job.pace,
+        holds=job.rules.holds,
         prepare=partial(_prepare, job, table),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..database.connection import Database
 from ..database.table_guard import Guard
@@ -12,6 +12,7 @@ from ..events import Progress
 from ..measure import obstacles
 from ..measure.leftovers import Names
 from ..pace.pace import Pace
+from ..plan.holds import Holds
 
 # Joins a condition on an unfinished flow run `f`.
 AMONG_REVIVED = "AND f.id IN (SELECT v.id FROM prefect_maintenance_revived v)"
@@ -38,6 +39,7 @@ class Rewrite:
         expected: rows that are to go, as planned.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
         revived: the keeps after the first, for the runs in `prefect_maintenance_revived` only.
+        holds: what keeps flow runs; where it lists them, the keeps ask for them in that list.
         prepare: lays down in another session what the conditions look up.
     """
 
@@ -53,6 +55,7 @@ class Rewrite:
     expected: int = 0
     live: str = ""
     revived: tuple[str, ...] = ()
+    holds: Holds = field(default_factory=Holds)
     prepare: Callable[[Database], None] = lambda _session: None
 
 

@@ -7,13 +7,14 @@ from ..request.policy import Cutoffs, Policy
 from .dated_rules import DatedRules
 from .event_rules import event_rules, resource_rules
 from .log_rules import log_rules
+from .patterns import Patterns
 
 
-def bulk_rules(policy: Policy, cutoffs: Cutoffs, *, postgresql: bool) -> dict[str, DatedRules]:
+def bulk_rules(policy: Policy, cutoffs: Cutoffs, patterns: Patterns) -> dict[str, DatedRules]:
     """Write the rules of a policy for events, their resources and logs as conditions."""
-    events = event_rules(policy.event_rules, cutoffs, postgresql=postgresql)
+    events = event_rules(policy.event_rules, cutoffs, patterns)
     return {
         EVENTS.name: events,
         EVENT_RESOURCES.name: resource_rules(events),
-        LOG.name: log_rules(policy.log_rules, cutoffs, postgresql=postgresql),
+        LOG.name: log_rules(policy.log_rules, cutoffs, patterns),
     }

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
+from ..request.policy import before
 from ..request.rules import Keep
 
 # No row is as young, so that each is asked whether it goes, whatever its age.
 NEVER = datetime.max.replace(tzinfo=UTC)
-_ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,12 @@ class DatedRules:
 
 
 def cutoff_of(keep: Keep, reference: datetime) -> datetime | None:
-    """Return the instant from which on a clause keeps rows by their age alone, if one does."""
-    if keep.days is None:
-        return None
-    try:
-        return reference - timedelta(days=keep.days)
-    except OverflowError:
-        return _ALWAYS
+    """Return the instant from which on a clause keeps rows by their age alone, if one does.
+
+    Raises:
+        SettingsError: it lies before all times.
+    """
+    return None if keep.days is None else before(reference, keep.days)
 
 
 def bounds(

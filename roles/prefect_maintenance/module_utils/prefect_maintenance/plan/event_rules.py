@@ -9,7 +9,7 @@ from ..database.connection import Database
 from ..request.policy import Cutoffs
 from ..request.rules import EventRule
 from .dated_rules import NEVER, Case, DatedRules, bounds, cutoff_of
-from .fitting import fits
+from .patterns import Patterns
 
 # Of each resource that has so many events as its rule keeps: the oldest that is kept. An event
 # that comes later moves none of them, so it never makes another go that the plan keeps.
@@ -48,26 +48,28 @@ SELECT * FROM unnest(CAST(:rules AS int[]), CAST(:resources AS text[]),
 """
 
 
-def event_rules(rules: tuple[EventRule, ...], cutoffs: Cutoffs, *, postgresql: bool) -> DatedRules:
+def event_rules(rules: tuple[EventRule, ...], cutoffs: Cutoffs, patterns: Patterns) -> DatedRules:
     """Write rules for events as conditions."""
     if not rules:
         return DatedRules(EVENTS.age)
     bound: dict[str, object] = {"event_cutoff_0": cutoffs.events}
-    cases = tuple(_case(rule, cutoffs.reference, bound, postgresql) for rule in rules)
+    cases = tuple(_case(rule, cutoffs.reference, bound, patterns) for rule in rules)
     until, since = bounds((rule.keep for rule in rules), cutoffs.events, cutoffs.reference)
     otherwise = f"{{x}}.{EVENTS.age} < :event_cutoff_0"
     return DatedRules(EVENTS.age, cases, otherwise, bound=bound, until=until, since=since)
 
 
-def _case(rule: EventRule, reference: datetime, bound: dict[str, object], postgresql: bool) -> Case:
+def _case(
+    rule: EventRule, reference: datetime, bound: dict[str, object], patterns: Patterns
+) -> Case:
     matched = []
-    for kind, column, patterns in (
+    for kind, column, told in (
         ("type", "event", rule.events),
         ("resource", "resource_id", rule.resources),
     ):
-        if patterns:
-            prefix = f"event_{kind}_{rule.number}"
-            fit, values = fits(f"{{x}}.{column}", patterns, prefix, postgresql=postgresql)
+        if told:
+            name = f"event_{kind}_{rule.number}"
+            fit, values = patterns.each(f"{{x}}.{column}", told, name)
             matched.append(fit)
             bound.update(values)
     goes = []

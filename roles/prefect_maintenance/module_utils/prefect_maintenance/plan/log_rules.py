@@ -6,10 +6,10 @@ from ..catalogue import LOG
 from ..request.policy import Cutoffs
 from ..request.rules import LogRule
 from .dated_rules import Case, DatedRules, bounds, cutoff_of
-from .fitting import fits
+from .patterns import Patterns
 
 
-def log_rules(rules: tuple[LogRule, ...], cutoffs: Cutoffs, *, postgresql: bool) -> DatedRules:
+def log_rules(rules: tuple[LogRule, ...], cutoffs: Cutoffs, patterns: Patterns) -> DatedRules:
     """Write rules for logs as conditions; the runs that logs belong to are asked apart."""
     if not rules:
         return DatedRules(LOG.age)
@@ -20,9 +20,7 @@ def log_rules(rules: tuple[LogRule, ...], cutoffs: Cutoffs, *, postgresql: bool)
         if rule.below is not None:
             matched.append(f"{{x}}.level < {rule.below:d}")
         if rule.loggers:
-            fit, values = fits(
-                "{x}.name", rule.loggers, f"log_name_{rule.number}", postgresql=postgresql
-            )
+            fit, values = patterns.each("{x}.name", rule.loggers, f"log_name_{rule.number}")
             matched.append(fit)
             bound.update(values)
         goes = "FALSE"
