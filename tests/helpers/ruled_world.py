@@ -79,9 +79,9 @@ class _Dresser:
 
     def _add(self, table: str, **columns: object) -> str:
         self.made += 1
-        row = {"id": _IDS.format(self.made), **columns}
+        row: Row = {"id": _IDS.format(self.made), **columns}
         self.rows[table].append(row)
-        return row["id"]
+        return str(row["id"])
 
     def _pools(self) -> list[str]:
         """Make work pools with two queues each; a queue's name says nothing."""
