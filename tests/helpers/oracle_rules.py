@@ -72,11 +72,12 @@ class Ruled:
     @cached_property
     def held(self) -> set[str]:
         """The flow runs that a tag of theirs or of their deployment holds."""
-        return {
-            run
-            for run, row in self.before["flow_run"].items()
-            if any(map(self._holds, [*row["tags"], *self._deployment(row).get("tags", ())]))
-        }
+        found = set()
+        for run, row in self.before["flow_run"].items():
+            tags: list[str] = [*row["tags"], *self._deployment(row).get("tags", ())]
+            if any(map(self._holds, tags)):
+                found.add(run)
+        return found
 
     def _holds(self, tag: str) -> bool:
         patterns = HOLD_TAGS if self.policy.hold_tags is None else self.policy.hold_tags

@@ -94,9 +94,9 @@ class _Dresser:
 
     def _deployments(self, flows: list[str], queues: list[str]) -> list[Row]:
         for flow in flows:
-            for name in self.chance.sample(DEPLOYMENTS, 3):
-                tags = self._some(DEPLOYMENT_TAGS, 0.3)
-                if self.chance.random() < 0.15:
+            for name in self.chance.sample(DEPLOYMENTS, 2):
+                tags = self._some(DEPLOYMENT_TAGS, 0.2)
+                if self.chance.random() < 0.1:
                     tags.append(self.chance.choice((*HOLDS, *NO_HOLDS)))
                 queue = self.chance.choice((None, *queues))
                 self._add("deployment", name=name, flow_id=flow, tags=tags, work_queue_id=queue)
@@ -120,12 +120,15 @@ class _Dresser:
             run["deployment_id"] = _IDS.format(chance.choice((900, 901)))
         run["work_queue_id"] = chance.choice((None, *queues))
         run["tags"] = self._some(TAGS, 0.25)
-        if chance.random() < 0.1:
+        if chance.random() < 0.08:
             run["tags"].append(chance.choice((*HOLDS, *NO_HOLDS)))
         run["state_type"] = chance.choice((*TERMINAL * 6, *UNFINISHED, None))
-        if chance.random() < 0.5:
+        if chance.random() < 0.7:
             run["parent_task_run_id"] = None
-        if edge := self._edge("rules"):
+        edge = self._edge("rules")
+        if edge is None and chance.random() < 0.3:
+            edge = self.policy.now - timedelta(days=chance.choice((50, 60)))
+        if edge:
             first = next((c for c in ("end_time", "state_timestamp") if run[c]), "end_time")
             run[first] = edge
 
