@@ -98,8 +98,9 @@ class Ruled:
             return fits_one(patterns, [self.before["flow"][str(run["flow_id"])]["name"]])
         if kind == "work_pools":
             queue = self.before["work_queue"].get(str(run["work_queue_id"]))
-            pool = queue and self.before["work_pool"][str(queue["work_pool_id"])]["name"]
-            return pool is not None and fits_one(patterns, [pool])
+            if queue is None:
+                return False
+            return fits_one(patterns, [self.before["work_pool"][queue["work_pool_id"]]["name"]])
         assert kind == "deployments"
         deployment = self._deployment(run)
         if not deployment:
