@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from maintenance import engine_for, fill, request, run_step
-from oracle import compare, of_the_engine, survivors
+from oracle import compare, survivors
 from random_rules import random_policy
 from world import AROUND, TABLES, Policy, dump
 
@@ -66,15 +65,8 @@ def agree(engine: sa.Engine, policy: Policy, seed: int, strategy: str) -> None:
     again = carried_out(engine, policy, strategy, check=False)
     assert {table: rows for table, rows in again["deleted"].items() if rows} == {}
     assert dump(engine) == left, "the second run changed a row"
-    assert of_the_engine(survivors(before, policy)).keys() == left.keys()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_rows_that_go_are_those_of_the_rules(world_engine: sa.Engine, seed: int) -> None:
     agree(world_engine, random_policy(seed), seed, ("delete", "rewrite")[seed % 2])
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_without(world_engine: sa.Engine, seed: int) -> None:
-    p = replace(random_policy(seed), rules=(), event_rules=(), log_rules=(), hold_tags=())
-    agree(world_engine, p, seed, ("delete", "rewrite")[seed % 2])
