@@ -36,6 +36,8 @@ POLICY = Policy(
     ),
 )
 asked = partial(request, policy=POLICY, run_delete_via="sql")
+# Which holds have ended is looked up once, among the tags that are there.
+ENDED = "keep-until:2026-06-29"
 # Older than what rules say, and younger than the general policy.
 DAYS, OLD = 5, 60
 
@@ -43,9 +45,9 @@ DAYS, OLD = 5, 60
 class Meanwhile:
     """Runs that a plan deletes, each with what becomes of it before the deletion comes to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tags: list[str]) -> None:
         self.scene = RuledScene(POLICY)
-        self.first = self.scene.run(900)
+        self.first = self.scene.run(900, tags)
         self.changes: list[tuple[str, str, dict[str, Any]]] = []
         # By what becomes of it: the run, and whether it stays now and after the next run.
         self.runs: dict[str, str] = {}
@@ -79,12 +81,13 @@ Columns = dict[str, Any]
 TAGGED: list[tuple[str, Columns, bool, bool]] = [
     ("gains a hold", {"tags": ["short", "keep"]}, True, True),
     ("gains a hold that ends", {"tags": ["short", "keep-until:2026-06-30"]}, True, True),
-    ("gains a hold that has ended", {"tags": ["short", "keep-until:2026-06-29"]}, False, False),
+    ("gains a hold that has ended", {"tags": ["short", ENDED]}, False, False),
+    ("gains one that no tag had before", {"tags": ["short", "keep-until:2026-06-28"]}, True, False),
     ("gains a tag of a rule before", {"tags": ["short", "long"]}, True, True),
     ("gains one of a rule that keeps for less", {"tags": ["short", "soon"]}, True, False),
     ("gains a tag that no rule names", {"tags": ["short", "x"]}, False, False),
     ("loses its tag", {"tags": []}, True, True),
-    ("fails after all, and its rule names no states", {"state_type": "FAILED"}, False, False),
+    ("fails after all, which changes ranks", {"state_type": "FAILED"}, True, False),
     ("begins again", {"state_type": "RUNNING"}, True, True),
     ("ends later", {"end_time": NOW - timedelta(days=1)}, True, True),
 ]
@@ -141,7 +144,7 @@ def test_what_becomes_of_a_run_between_plan_and_deletion_decides_about_it(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_defaults(monkeypatch, BySql, runs_a_batch=1)
-    meanwhile = Meanwhile()
+    meanwhile = Meanwhile([ENDED])
     tagged(meanwhile)
     deployed(meanwhile)
     meanwhile.scene.put(engine)
@@ -209,6 +212,8 @@ def test_what_hangs_on_a_run_that_gains_a_hold_meanwhile_stays(
     add = {"task_run": scene.task, "artifact": scene.artifact, "log": scene.log}[table]
     add(first, 900)
     held = add(run, OLD)
+    # Where most of a table goes, it goes in the order of its pages.
+    young = {scene.log(None, 1) for _ in range(50)} if table == "log" else set()
     scene.put(engine)
     row = ("flow_run", run) if hold == "run" else ("deployment", deployment)
 
@@ -219,7 +224,7 @@ def test_what_hangs_on_a_run_that_gains_a_hold_meanwhile_stays(
     with at_first_batch(table, gain) as pace:
         told = asked(engine, purge_strategy="delete", batch_size=1)
         run_step("purge" if table == "log" else "delete", told, pace=pace)
-    assert set(dump(engine, [table])[table]) == {held}
+    assert set(dump(engine, [table])[table]) == {held, *young}
 
 
 @pytest.mark.parametrize("which", ["shared_server", "shared_sqlite_server"])
@@ -229,7 +234,7 @@ def test_the_api_too_is_asked_only_for_runs_that_their_rule_still_lets_go(
     server: PrefectServer = request.getfixturevalue(which)
     engine = engine_for(server.db_url)
     clear(engine)
-    meanwhile = Meanwhile()
+    meanwhile = Meanwhile([])
     deployed(meanwhile)
     # The call for it is under way when it changes: the server's own guard keeps it.
     meanwhile.expect("gains a hold at the call", meanwhile.first, {"tags": ["keep"]}, now=True,
