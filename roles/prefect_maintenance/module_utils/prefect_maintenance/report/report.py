@@ -15,14 +15,15 @@ from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice
-from ..plan.decisions import Decision
 from ..plan.plan import Kept, Plan
+from ..plan.what_if import WhatIf
 from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
 from .estimated import as_json, measured
 from .findings import IndexState, mended, read
 from .plain import with_forecast
+from .rules import without_empty
 from .tables import TableReport
 from .verdict import Need
 
@@ -75,6 +76,7 @@ class Report:
         blockers: what keeps VACUUM from removing dead rows, what keeps the most first.
         indexes: those that are INVALID or bloated, or were.
         autovacuum: settings that let the tables grow, and better ones.
+        what_if: what would go of each table with this policy; of the report playbook only.
     """
 
     schema: int
@@ -105,6 +107,7 @@ class Report:
     blockers: tuple[Blocker, ...] = ()
     indexes: tuple[IndexState, ...] = ()
     autovacuum: tuple[Setting, ...] = ()
+    what_if: tuple[WhatIf, ...] = ()
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -150,7 +153,7 @@ class Report:
             "plan": self.plan.as_json(),
             "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
-        return with_forecast({**told, "measured": measured(told)})
+        return with_forecast({**without_empty(told), "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -236,25 +239,12 @@ class Report:
         for table, why in delete_via.reasons(plan).items():
             report = report.with_table(replace(report.table(table), strategy_why=why))
         for decision in plan.decisions.values():
-            report = report._with_decision(decision)
+            report = report.with_table(report.table(decision.table).decided(decision))
         for name in plan.estimates:
             if name is not None:
                 estimate = as_json(report.plan.estimates[name])
                 report = report.with_table(replace(report.table(name), estimate=estimate))
         return report
-
-    def _with_decision(self, decision: Decision) -> Report:
-        estimates = {
-            way: {
-                "seconds": round(cost.seconds, 2),
-                "wal_bytes": cost.wal_bytes,
-                "extra_bytes": cost.extra_bytes,
-                "lock_ms": int(1000 * cost.lock_seconds),
-            }
-            for way, cost in decision.costs.items()
-        }
-        table = self.table(decision.table)
-        return self.with_table(replace(table, strategy_why=decision.why, estimates=estimates))
 
     def with_choice(self, choice: Choice) -> Report:
         """Note what becomes of the space of a table, or of an SQLite file as a whole."""

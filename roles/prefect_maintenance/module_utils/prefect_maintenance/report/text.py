@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import COPYING
 from ..units import count, size
-from . import delete_via, estimated, standing, ways
+from . import delete_via, estimated, standing, ways, what_if
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -229,6 +229,7 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
     lines += _bloat_notes(report)
     if any(t.rows_method == "estimate" for t in report.tables):
         lines.append("  rows of tables above 2 GiB are the planner's estimate")
+    lines += what_if.lines(told)
     lines += growth_lines(told)
     if growth:
         lines += ["", "  what makes the rows (since the flow runs' cutoff):"]

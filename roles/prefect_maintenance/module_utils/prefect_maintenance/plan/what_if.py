@@ -1,0 +1,209 @@
+"""What would go with a policy, in seconds: from statistics and samples, or counted.
+
+PostgreSQL's own estimate of how many rows are older than an instant rests on the histogram of the
+column, its most common values and the size of the table now; EXPLAIN tells it without reading a
+row. What it cannot know, such as the state of a log's run, is asked of a sample of pages, which
+takes the same time however large the table is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..catalogue import (
+    ARTIFACT,
+    ARTIFACT_COLLECTION,
+    BY_NAME,
+    FLOW_RUN,
+    LOG,
+    TABLES,
+    TASK_RUN,
+    TASK_RUN_STATE,
+    Table,
+)
+from ..database.connection import Database
+from ..errors import Cancelled
+from ..events import Counting, Listener, silent
+from ..measure.growth import sample_of
+from ..measure.sizes import TableSize, analysed
+from ..request.policy import Cutoffs
+from .delete import plan_delete
+from .purge import plan_purge
+from .rules import Rules
+
+# A statement that takes longer is ended, so that nobody waits for an estimate.
+_SECONDS = 5
+_BOUND = f"SET LOCAL statement_timeout = '{_SECONDS}s'"
+# Of pages that a sample reads, and that are asked for the run of each row.
+_PAGES, _PAGES_WITH_RUNS = 1000, 250
+
+_EXPLAIN = "EXPLAIN (FORMAT JSON) SELECT 1 FROM {table} x {where}"
+_SHARE = "SELECT count(*) FILTER (WHERE {goes}), count(*) FROM {sample}"
+_MAY_COUNT = (
+    "SELECT NOT pg_is_in_recovery() AND has_database_privilege(current_database(), 'TEMPORARY')"
+)
+
+_ITS_RUN_GOES = "EXISTS (SELECT 1 FROM flow_run r WHERE r.id = {run} AND {goes})"
+_ITS_TASK_RUN_GOES = "EXISTS (SELECT 1 FROM task_run t WHERE t.id = x.task_run_id AND {goes})"
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """What would go of a table with a policy.
+
+    Attributes:
+        table: its name.
+        entity: whose retention decides about it.
+        rows: that would go.
+        bytes: that they take, with their share of indexes and TOAST.
+        share: of the table's rows, from 0 to 1.
+        exact: whether the rows were counted; bytes are always in proportion to them.
+    """
+
+    table: str
+    entity: str
+    rows: int
+    bytes: int
+    share: float
+    exact: bool
+
+
+def may_count(database: Database) -> bool:
+    """Tell whether rows can be counted as a check does, which needs temporary tables."""
+    return not database.is_postgresql or bool(database.scalar(_MAY_COUNT))
+
+
+def counted(
+    database: Database,
+    rules: Rules,
+    cutoffs: Cutoffs,
+    unforced: Iterable[str],
+    sizes: Iterable[TableSize],
+    tell: Listener = silent,
+) -> list[WhatIf]:
+    """Count what would go, as the check of a maintenance does."""
+    plan = plan_purge(database, rules, cutoffs, frozenset(unforced), tell)
+    plan = plan.joined(plan_delete(database, rules, cutoffs, purged=True, tell=tell))
+    return [
+        _of_rows(size, size.share(plan.rows.get(size.name, 0)), plan.rows.get(size.name, 0))
+        for size in sizes
+    ]
+
+
+def estimated(
+    database: Database,
+    rules: Rules,
+    cutoffs: Cutoffs,
+    sizes: Iterable[TableSize],
+    tell: Listener = silent,
+) -> tuple[list[WhatIf], list[str]]:
+    """Estimate what would go from statistics and samples, on PostgreSQL.
+
+    Returns:
+        What would go of each table, and those tables for which it would have taken too long.
+    """
+    found, left = [], []
+    looked = [size for size in sizes if size.name != ARTIFACT_COLLECTION.name]
+    counting = Counting(tell, len(looked))
+    for size in looked:
+        counting(size.name)
+        try:
+            with database.snapshot():
+                database.run(_BOUND)
+                share = _share(database, size, rules, cutoffs)
+        except Cancelled:
+            left.append(size.name)
+        else:
+            found.append(_of_rows(size, share))
+    return found, left
+
+
+def _of_rows(size: TableSize, share: float, rows: int | None = None) -> WhatIf:
+    live = max(0, size.bytes - size.bloat_bytes)
+    return WhatIf(
+        table=size.name,
+        entity=entity_of(BY_NAME[size.name]),
+        rows=round(share * size.rows) if rows is None else rows,
+        bytes=int(share * live),
+        share=round(share, 4),
+        exact=rows is not None,
+    )
+
+
+def entity_of(table: Table) -> str:
+    """Return whose retention decides about the rows of a table, if need be about its parents'."""
+    if table.entity:
+        return table.entity
+    above = table.parents[0].table if table.parents else str(table.repeats)
+    return entity_of(BY_NAME[above])
+
+
+def _share(database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs) -> float:
+    """Return the share of a table's rows that would go."""
+    table = BY_NAME[size.name]
+    if table.deleted_by == "sql" and analysed(database, table.name):
+        share = _older(database, table, getattr(cutoffs, str(table.entity)))
+        return _with_runs(database, size, rules, cutoffs, share) if table == LOG else share
+    goes = _goes(table, rules)
+    pages = _PAGES if table == FLOW_RUN else _PAGES_WITH_RUNS
+    return _sampled(database, size, goes, pages, _bound(goes, table, cutoffs))
+
+
+def _older(database: Database, table: Table, cutoff: datetime) -> float:
+    """Return the share of rows older than an instant, as the planner knows it."""
+    whole = _rows(database, table, "")
+    return min(1.0, _rows(database, table, f"WHERE x.{table.age} < :cutoff", cutoff=cutoff) / whole)
+
+
+def _rows(database: Database, table: Table, where: str, **values: Any) -> float:
+    told = database.scalar(_EXPLAIN.format(table=table.name, where=where), **values)
+    return max(1.0, float(told[0]["Plan"]["Plan Rows"]))
+
+
+def _with_runs(
+    database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs, old: float
+) -> float:
+    """Add the logs that go with their run although they are young enough themselves."""
+    if cutoffs.flow_runs <= cutoffs.logs:
+        return old
+    young = f"x.timestamp >= :logs AND {_ITS_RUN_GOES}"
+    goes = young.format(run="x.flow_run_id", goes=rules.run_goes)
+    bound = {"logs": cutoffs.logs, "flow_runs": cutoffs.flow_runs}
+    return min(1.0, old + _sampled(database, size, goes, _PAGES_WITH_RUNS, bound))
+
+
+def _sampled(
+    database: Database, size: TableSize, goes: str, pages: int, bound: Mapping[str, Any]
+) -> float:
+    alias = {FLOW_RUN.name: "r", TASK_RUN.name: "t"}.get(size.name, "x")
+    sample = sample_of(size, alias, pages)
+    gone, seen = database.rows(_SHARE.format(goes=goes, sample=sample), **bound)[0]
+    return gone / seen if seen else 0.0
+
+
+def _goes(table: Table, rules: Rules) -> str:
+    """Row of a table would go, as far as the row, its run and its task run tell."""
+    if table == FLOW_RUN:
+        return rules.run_goes
+    if table == ARTIFACT:
+        return f"x.created < :artifacts AND {rules.not_live('x')}"
+    if table == TASK_RUN_STATE:
+        return _ITS_TASK_RUN_GOES.format(goes=_task_run_goes(rules))
+    if table == TASK_RUN:
+        return _task_run_goes(rules)
+    if table.entity:
+        return f"x.{table.age} < :{table.entity}"
+    return _ITS_RUN_GOES.format(run="x.flow_run_id", goes=rules.run_goes)
+
+
+def _task_run_goes(rules: Rules) -> str:
+    with_run = _ITS_RUN_GOES.format(run="t.flow_run_id", goes=rules.run_goes)
+    return f"({with_run} OR {rules.task_run_goes(after_runs=False)})"
+
+
+def _bound(goes: str, table: Table, cutoffs: Cutoffs) -> dict[str, Any]:
+    names: Sequence[str] = {*(one.entity for one in TABLES if one.entity)}
+    return {name: getattr(cutoffs, name) for name in names if f":{name}" in goes}
