@@ -79,13 +79,18 @@ def scaled_to(database: Database, size: TableSize) -> tuple[str, float]:
     """Return what to select from instead of a table, and the share of its rows that this has."""
     if not database.is_postgresql or size.heap_bytes < _EXACT_BELOW_BYTES:
         return size.name, 1.0
-    return sample_of(size), min(1.0, _PAGES * _PAGE / size.heap_bytes)
+    return sample_of(size), sampled_share(size)
 
 
 def sample_of(size: TableSize, alias: str = "", pages: int = _PAGES) -> str:
     """Write what to select from instead of a table on PostgreSQL: about so many of its pages."""
-    percent = 100 * min(1.0, pages * _PAGE / max(1, size.heap_bytes))
+    percent = 100 * sampled_share(size, pages)
     return _PAGES_OF.format(table=size.name, alias=alias, percent=percent)
+
+
+def sampled_share(size: TableSize, pages: int = _PAGES) -> float:
+    """Return the share of a table's rows that so many of its pages have."""
+    return min(1.0, pages * _PAGE / max(1, size.heap_bytes))
 
 
 def _counted(database: Database, size: TableSize, days: float, until: datetime) -> Growth:

@@ -9,7 +9,7 @@ takes the same time however large the table is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,11 +27,14 @@ from ..catalogue import (
 from ..database.connection import Database
 from ..errors import Cancelled
 from ..events import Counting, Listener, silent
-from ..measure.growth import sample_of
+from ..measure.growth import sample_of, sampled_share
 from ..measure.sizes import TableSize, analysed
 from ..request.policy import Cutoffs
 from .delete import plan_delete
+from .holds import Holds
+from .plan import Plan
 from .purge import plan_purge
+from .ranked_share import ranked_share
 from .rules import Rules
 
 # A statement that takes longer is ended, so that nobody waits for an estimate.
@@ -81,16 +84,17 @@ def counted(
     rules: Rules,
     cutoffs: Cutoffs,
     unforced: Iterable[str],
-    sizes: Iterable[TableSize],
     tell: Listener = silent,
-) -> list[WhatIf]:
+) -> Plan:
     """Count what would go, as the check of a maintenance does."""
     plan = plan_purge(database, rules, cutoffs, frozenset(unforced), tell)
-    plan = plan.joined(plan_delete(database, rules, cutoffs, purged=True, tell=tell))
-    return [
-        _of_rows(size, size.share(plan.rows.get(size.name, 0)), plan.rows.get(size.name, 0))
-        for size in sizes
-    ]
+    return plan.joined(plan_delete(database, rules, cutoffs, purged=True, tell=tell))
+
+
+def of_plan(plan: Plan, sizes: Iterable[TableSize]) -> tuple[WhatIf, ...]:
+    """Return what goes of each table by a plan."""
+    rows = {size.name: plan.rows.get(size.name, 0) for size in sizes}
+    return tuple(_of_rows(size, size.share(rows[size.name]), rows[size.name]) for size in sizes)
 
 
 def estimated(
@@ -105,20 +109,27 @@ def estimated(
     Returns:
         What would go of each table, and those tables for which it would have taken too long.
     """
-    found, left = [], []
+    found: list[WhatIf] = []
+    left: list[str] = []
+    # Where no tag is there that holds, no run has to be asked for its tags.
+    rules = rules if rules.holds.there else replace(rules, holds=Holds())
     looked = [size for size in sizes if size.name != ARTIFACT_COLLECTION.name]
-    counting = Counting(tell, len(looked))
-    for size in looked:
+    counting, old = Counting(tell, len(looked)), 1.0
+    # Flow runs come first, because what the newest of them keep holds for what hangs on them too.
+    for size in sorted(looked, key=lambda size: size.name != FLOW_RUN.name):
         counting(size.name)
         try:
             with database.snapshot():
                 database.run(_BOUND)
-                share = _share(database, size, rules, cutoffs)
+                if size.name == FLOW_RUN.name:
+                    old = _not_ranked(database, size, rules, cutoffs)
+                share = _share(database, size, rules, cutoffs, old)
         except Cancelled:
             left.append(size.name)
         else:
             found.append(_of_rows(size, share))
-    return found, left
+    order = [size.name for size in looked]
+    return sorted(found, key=lambda one: order.index(one.table)), left
 
 
 def _of_rows(size: TableSize, share: float, rows: int | None = None) -> WhatIf:
@@ -141,15 +152,33 @@ def entity_of(table: Table) -> str:
     return entity_of(BY_NAME[above])
 
 
-def _share(database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs) -> float:
-    """Return the share of a table's rows that would go."""
-    table = BY_NAME[size.name]
+def _share(
+    database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs, old: float
+) -> float:
+    """Return the share of a table's rows that would go.
+
+    Args:
+        database: where.
+        size: of the table.
+        rules: the policy as SQL.
+        cutoffs: the instants to count from.
+        old: share of the runs which are old enough that is not kept among the newest.
+    """
+    table, goes = BY_NAME[size.name], _goes(BY_NAME[size.name], rules)
+    pages = _PAGES if table == FLOW_RUN else _PAGES_WITH_RUNS
     if table.deleted_by == "sql" and analysed(database, table.name):
         share = _older(database, table, getattr(cutoffs, str(table.entity)))
-        return _with_runs(database, size, rules, cutoffs, share) if table == LOG else share
-    goes = _goes(table, rules)
-    pages = _PAGES if table == FLOW_RUN else _PAGES_WITH_RUNS
-    return _sampled(database, size, goes, pages, _bound(goes, table, cutoffs))
+    else:
+        share = _sampled(database, size, goes, pages, {**rules.bound, **_bound(goes, cutoffs)})
+    if table == LOG:
+        return _with_runs(database, size, rules, cutoffs, share, old)
+    return share if table == ARTIFACT or table.deleted_by == "sql" else share * old
+
+
+def _not_ranked(database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs) -> float:
+    bound = {"flow_runs": cutoffs.flow_runs, **rules.bound}
+    share = sampled_share(size, _PAGES)
+    return ranked_share(database, rules, sample_of(size, "r", _PAGES), share, bound)
 
 
 def _older(database: Database, table: Table, cutoff: datetime) -> float:
@@ -164,15 +193,15 @@ def _rows(database: Database, table: Table, where: str, **values: Any) -> float:
 
 
 def _with_runs(
-    database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs, old: float
+    database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs, aged: float, old: float
 ) -> float:
     """Add the logs that go with their run although they are young enough themselves."""
-    if cutoffs.flow_runs <= cutoffs.logs:
-        return old
+    if cutoffs.flow_runs <= cutoffs.logs and not rules.runs:
+        return aged
     young = f"x.timestamp >= :logs AND {_ITS_RUN_GOES}"
     goes = young.format(run="x.flow_run_id", goes=rules.run_goes)
-    bound = {"logs": cutoffs.logs, "flow_runs": cutoffs.flow_runs}
-    return min(1.0, old + _sampled(database, size, goes, _PAGES_WITH_RUNS, bound))
+    bound = {"logs": cutoffs.logs, "flow_runs": cutoffs.flow_runs, **rules.bound}
+    return min(1.0, aged + old * _sampled(database, size, goes, _PAGES_WITH_RUNS, bound))
 
 
 def _sampled(
@@ -204,6 +233,6 @@ def _task_run_goes(rules: Rules) -> str:
     return f"({with_run} OR {rules.task_run_goes(after_runs=False)})"
 
 
-def _bound(goes: str, table: Table, cutoffs: Cutoffs) -> dict[str, Any]:
+def _bound(goes: str, cutoffs: Cutoffs) -> dict[str, Any]:
     names: Sequence[str] = {*(one.entity for one in TABLES if one.entity)}
     return {name: getattr(cutoffs, name) for name in names if f":{name}" in goes}

@@ -151,6 +151,7 @@ class Report:
         told = {
             **asdict(self),
             "plan": self.plan.as_json(),
+            "rules": [asdict(one) for one in self.plan.rules],
             "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
         return with_forecast({**without_empty(told), "measured": measured(told)})
