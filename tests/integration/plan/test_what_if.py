@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import engine_for, fill, request, run_step
+from maintenance import clear, engine_for, fill, request, run_step
 from prefect_maintenance.plan import what_if
 from prefect_maintenance.run.outcome import Outcome
+from ruled_scene import RuledScene
 from world import NOW, SAME, Policy, dump
 
 POLICY = Policy(NOW, {**SAME, "logs": 40, "events": 5})
 
 
-def asked(where: str | sa.Engine, *, check: bool) -> Outcome:
+def asked(where: str | sa.Engine, *, check: bool, **more: Any) -> Outcome:
     """Ask what would go, as the report playbook does."""
-    return run_step("bloat_info", {**request(where, POLICY), "what_if": True}, check=check)
+    return run_step("bloat_info", request(where, POLICY, what_if=True, **more), check=check)
 
 
 def by_table(outcome: Outcome) -> dict[str, int]:
@@ -81,3 +82,28 @@ def test_what_would_take_too_long_is_left_out_and_said(
 def test_nobody_who_does_not_ask_is_told(filled: str) -> None:
     told = run_step("bloat_info", request(filled, POLICY)).report.as_json()
     assert "what_if" not in told
+
+
+def test_rules_are_estimated_with_the_newest_that_they_keep(database: str) -> None:
+    scene, engine = RuledScene(POLICY), engine_for(database)
+    nightly, hourly = scene.deployment("nightly"), scene.deployment("hourly")
+    for days in range(1, 41):
+        scene.run(days, deployment_id=nightly)
+        scene.run(days, deployment_id=hourly, state_type=("COMPLETED", "FAILED")[days % 2])
+        scene.run(days, tags=["gdpr"])
+    clear(engine)
+    scene.put(engine)
+    rules = [
+        {"tags": ["gdpr"], "keep": "forever"},
+        {"deployments": ["nightly"], "keep": {"days": 3, "last": 10}},
+        {"deployments": ["hourly"], "keep": {"days": 3, "last_success": 4, "last_failure": 2}},
+    ]
+    estimated, counted = (asked(engine, check=check, rules=rules) for check in (False, True))
+    # Of hourly, the estimate takes one clause for the other: the fourth success is of eight days.
+    assert by_table(counted)["flow_run"] == 30 + 40 - 3 - 3
+    assert by_table(estimated)["flow_run"] == pytest.approx(30 + 40 - 3 - 3, abs=2)
+    told = {one.name: (one.rows, one.kept) for one in counted.report.plan.rules}
+    assert told["rule 1"] == (0, 40)
+    assert told["rule 2"] == (30, 10)
+    assert "rules" in counted.report.as_json()
+    engine.dispose()
