@@ -234,5 +234,5 @@ def _task_run_goes(rules: Rules) -> str:
 
 
 def _bound(goes: str, cutoffs: Cutoffs) -> dict[str, Any]:
-    names: Sequence[str] = {*(one.entity for one in TABLES if one.entity)}
+    names = {one.entity for one in TABLES if one.entity}
     return {name: getattr(cutoffs, name) for name in names if f":{name}" in goes}

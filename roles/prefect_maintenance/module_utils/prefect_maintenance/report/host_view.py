@@ -87,9 +87,9 @@ class HostView:
         grown: bytes that came between the last run and this report.
         grows: growth was measured.
         standing: titles and lines on indexes and autovacuum.
-        rules: what they let go and keep.
+        rule_kinds: rules, what they let go and keep.
         holds: a line for each tag that holds runs.
-        what_if: what `would_go` is, or that nothing would.
+        would_go_title: what `would_go` is, or that nothing would.
         would_go: what would go of each table with this policy.
     """
 
@@ -109,9 +109,9 @@ class HostView:
     grown: int | None
     grows: bool
     standing: tuple[tuple[str, list[str]], ...]
-    rules: tuple[rules.Kind, ...]
+    rule_kinds: tuple[rules.Kind, ...]
     holds: tuple[str, ...]
-    what_if: str
+    would_go_title: str
     would_go: tuple[what_if.Row, ...]
 
 

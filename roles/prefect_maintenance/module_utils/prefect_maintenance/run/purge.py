@@ -28,8 +28,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             plan = plan_purge(
                 database, session.staged_rules, settings.cutoffs, server.unforced, pace.events
             )
-            told = rule_warnings.of_rows(plan.rules)
-            session.report = session.report.with_warnings(told)
+            session.report = session.report.with_warnings(rule_warnings.of_rows(plan.rules))
             # Where nothing goes, it is enough that the step before has proved whose this is.
             if any(plan.rows.values()) or not session.proven:
                 session.prove()
