@@ -28,6 +28,7 @@ from ..pace.pace import Pace
 from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
 from ..plan import holds
+from ..plan.bulk_rules import bulk_rules
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
 from ..plan.patterns import Patterns
@@ -71,13 +72,16 @@ class Session:
     def rules(self) -> Rules:
         """The policy as SQL, for this server and the holds that are there."""
         own = (self.settings.own_flow_run,) if self.settings.own_flow_run else ()
-        policy, reference = self.settings.policy, self.settings.cutoffs.reference
+        policy, cutoffs = self.settings.policy, self.settings.cutoffs
+        patterns = Patterns(self.database.is_postgresql)
+        runs = RunRules(policy.rules, cutoffs.reference, patterns)
         return Rules(
             policy.states,
             self.server.unfinished,
             own,
-            RunRules(policy.rules, reference, Patterns(self.database.is_postgresql)),
-            holds.find(self.database, policy.hold_tags, reference),
+            runs,
+            holds.find(self.database, policy.hold_tags, cutoffs.reference),
+            bulk_rules(policy, cutoffs, patterns),
         )
 
     @cached_property
