@@ -107,3 +107,23 @@ def test_rules_are_estimated_with_the_newest_that_they_keep(database: str) -> No
     assert told["rule 2"] == (30, 10)
     assert "rules" in counted.report.as_json()
     engine.dispose()
+
+
+def test_rules_for_events_and_logs_are_estimated_with_what_hangs_on_them(database: str) -> None:
+    scene, engine = RuledScene(POLICY), engine_for(database)
+    for days in range(1, 31):
+        scene.event(days, "lab.heartbeat", "lab.1")
+        scene.event(days, "lab.run", f"lab.{days}")
+        scene.log(None, days, level=10)
+        scene.log(None, days, level=40)
+    clear(engine)
+    scene.put(engine)
+    rules: dict[str, Any] = {
+        "event_rules": [{"events": ["*.heartbeat"], "keep": {"days": 20, "last": 3}}],
+        "log_rules": [{"below": "INFO", "keep": {"days": 10}}],
+    }
+    estimated, counted = (by_table(asked(engine, check=check, **rules)) for check in (False, True))
+    # Of events at their very cutoff each stays.
+    assert counted == {"events": 10 + 25, "event_resources": 10 + 25, "log": 20}
+    assert estimated == counted
+    engine.dispose()

@@ -8,7 +8,7 @@ takes the same time however large the table is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,8 @@ from ..errors import Cancelled
 from ..events import Counting, Listener, silent
 from ..measure.growth import sample_of, sampled_share
 from ..measure.sizes import TableSize, analysed
-from ..request.policy import Cutoffs
+from ..request.policy import Cutoffs, Policy
+from .bulk_rules import bulk_rules
 from .delete import plan_delete
 from .holds import Holds
 from .plan import Plan
@@ -132,6 +133,18 @@ def estimated(
     return sorted(found, key=lambda one: order.index(one.table)), left
 
 
+def without_order(rules: Rules, policy: Policy, cutoffs: Cutoffs) -> Rules:
+    """Return rules that ask for no order of all events: what `last` keeps of them is left out."""
+    told = tuple(
+        replace(rule, keep=replace(rule.keep, days=rule.keep.days or 0, last=None))
+        if rule.keep.last
+        else rule
+        for rule in policy.event_rules
+    )
+    policy = replace(policy, event_rules=told)
+    return replace(rules, dated=bulk_rules(policy, cutoffs, rules.runs.patterns))
+
+
 def _of_rows(size: TableSize, share: float, rows: int | None = None) -> WhatIf:
     live = max(0, size.bytes - size.bloat_bytes)
     return WhatIf(
@@ -164,21 +177,24 @@ def _share(
         cutoffs: the instants to count from.
         old: share of the runs which are old enough that is not kept among the newest.
     """
-    table, goes = BY_NAME[size.name], _goes(BY_NAME[size.name], rules)
-    pages = _PAGES if table == FLOW_RUN else _PAGES_WITH_RUNS
-    if table.deleted_by == "sql" and analysed(database, table.name):
+    table = BY_NAME[size.name]
+    by_age = table.deleted_by == "sql"
+    if by_age and not rules.dated_by(table) and analysed(database, table.name):
         share = _older(database, table, getattr(cutoffs, str(table.entity)))
     else:
-        share = _sampled(database, size, goes, pages, {**rules.bound, **_bound(goes, cutoffs)})
-    if table == LOG:
-        return _with_runs(database, size, rules, cutoffs, share, old)
-    return share if table == ARTIFACT or table.deleted_by == "sql" else share * old
+        share = _sampled(database, size, _goes(table, rules), _values(table, rules, cutoffs))
+    if table == LOG and (rules.runs or cutoffs.flow_runs > cutoffs.logs):
+        # Young enough by themselves, and gone with their run.
+        stays = f"({rules.dated_by(LOG).goes('x')}) IS NOT TRUE"
+        with_run = _ITS_RUN_GOES.format(run="x.flow_run_id", goes=rules.run_goes)
+        values = _values(table, rules, cutoffs)
+        share += old * _sampled(database, size, f"{stays} AND {with_run}", values)
+    return min(1.0, share if table == ARTIFACT or by_age else share * old)
 
 
 def _not_ranked(database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs) -> float:
-    bound = {"flow_runs": cutoffs.flow_runs, **rules.bound}
-    share = sampled_share(size, _PAGES)
-    return ranked_share(database, rules, sample_of(size, "r", _PAGES), share, bound)
+    share, values = sampled_share(size, _PAGES), _values(FLOW_RUN, rules, cutoffs)
+    return ranked_share(database, rules, sample_of(size, "r", _PAGES), share, values)
 
 
 def _older(database: Database, table: Table, cutoff: datetime) -> float:
@@ -192,24 +208,10 @@ def _rows(database: Database, table: Table, where: str, **values: Any) -> float:
     return max(1.0, float(told[0]["Plan"]["Plan Rows"]))
 
 
-def _with_runs(
-    database: Database, size: TableSize, rules: Rules, cutoffs: Cutoffs, aged: float, old: float
-) -> float:
-    """Add the logs that go with their run although they are young enough themselves."""
-    if cutoffs.flow_runs <= cutoffs.logs and not rules.runs:
-        return aged
-    young = f"x.timestamp >= :logs AND {_ITS_RUN_GOES}"
-    goes = young.format(run="x.flow_run_id", goes=rules.run_goes)
-    bound = {"logs": cutoffs.logs, "flow_runs": cutoffs.flow_runs, **rules.bound}
-    return min(1.0, aged + old * _sampled(database, size, goes, _PAGES_WITH_RUNS, bound))
-
-
-def _sampled(
-    database: Database, size: TableSize, goes: str, pages: int, bound: Mapping[str, Any]
-) -> float:
+def _sampled(database: Database, size: TableSize, goes: str, values: Mapping[str, Any]) -> float:
     alias = {FLOW_RUN.name: "r", TASK_RUN.name: "t"}.get(size.name, "x")
-    sample = sample_of(size, alias, pages)
-    gone, seen = database.rows(_SHARE.format(goes=goes, sample=sample), **bound)[0]
+    sample = sample_of(size, alias, _PAGES if size.name == FLOW_RUN.name else _PAGES_WITH_RUNS)
+    gone, seen = database.rows(_SHARE.format(goes=goes, sample=sample), **values)[0]
     return gone / seen if seen else 0.0
 
 
@@ -223,8 +225,8 @@ def _goes(table: Table, rules: Rules) -> str:
         return _ITS_TASK_RUN_GOES.format(goes=_task_run_goes(rules))
     if table == TASK_RUN:
         return _task_run_goes(rules)
-    if table.entity:
-        return f"x.{table.age} < :{table.entity}"
+    if table.deleted_by == "sql":
+        return rules.dated_by(table).goes("x")
     return _ITS_RUN_GOES.format(run="x.flow_run_id", goes=rules.run_goes)
 
 
@@ -233,6 +235,7 @@ def _task_run_goes(rules: Rules) -> str:
     return f"({with_run} OR {rules.task_run_goes(after_runs=False)})"
 
 
-def _bound(goes: str, cutoffs: Cutoffs) -> dict[str, Any]:
-    names = {one.entity for one in TABLES if one.entity}
-    return {name: getattr(cutoffs, name) for name in names if f":{name}" in goes}
+def _values(table: Table, rules: Rules, cutoffs: Cutoffs) -> dict[str, Any]:
+    """Return whatever a condition on rows of a table may bind."""
+    bound = {one.entity: getattr(cutoffs, one.entity) for one in TABLES if one.entity}
+    return {**bound, **rules.bound, **(rules.values(table, cutoffs) if table.entity else {})}

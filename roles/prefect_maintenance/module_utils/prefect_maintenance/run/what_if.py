@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..measure.sizes import TableSize
 from ..plan import rule_warnings
 from ..plan.plan import Plan
-from ..plan.what_if import counted, estimated, may_count, of_plan
+from ..plan.what_if import counted, estimated, may_count, of_plan, without_order
 from ..report.report import Report
 from .session import Session
 
@@ -26,9 +26,9 @@ def what_would_go(session: Session, report: Report, sizes: Iterable[TableSize]) 
         if may_count(database):
             return _counted(session, report, sizes)
         report = report.with_warnings([_NOT_COUNTED])
-    found, left = estimated(
-        database, session.rules, session.settings.cutoffs, sizes, session.pace.events
-    )
+    policy, cutoffs = session.settings.policy, session.settings.cutoffs
+    rules = without_order(session.rules, policy, cutoffs)
+    found, left = estimated(database, rules, cutoffs, sizes, session.pace.events)
     if left:
         report = report.with_warnings([f"what would go of {', '.join(left)} is not known: {_LONG}"])
     told = rule_warnings.of_runs(database, session.rules.runs, ())
