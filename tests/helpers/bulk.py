@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,15 +22,18 @@ def id_of(name: str) -> str:
     return str(uuid.UUID(bytes=name.encode().rjust(16, b"\0")))
 
 
+def _id(name: str | None) -> str | None:
+    return name and id_of(name)
+
+
 class Bulk:
     """Rows to purge; `days` are those of their age, and fractions are fine."""
 
     def __init__(self) -> None:
         self.world = World(POLICY, 1)
 
-    def _add(self, table: str, name: str, row: Row) -> str:
+    def _add(self, table: str, name: str, row: Row) -> None:
         self.world.rows[table].append({"id": id_of(name), **row})
-        return id_of(name)
 
     def event(
         self,
@@ -52,11 +56,14 @@ class Bulk:
         row = {"resource_id": "r", "resource_role": "x", "resource": {}, "event_id": id_of(event)}
         self._add("event_resources", name, {"occurred": NOW - timedelta(days=days), **row})
 
-    def run(self, name: str, days: float, state: str = "COMPLETED", **columns: Any) -> str:
-        """Add a flow run."""
+    def run(self, name: str, days: float, state: str = "COMPLETED", tag: str = "") -> None:
+        """Add a flow run, with a task run `<name>/t`."""
         at = NOW - timedelta(days=days)
-        row = {"name": "r", "flow_id": FLOW, "state_type": state, "end_time": at, "created": at}
-        return self._add("flow_run", name, {**row, "updated": at, **columns})
+        row = {"name": "r", "state_type": state, "end_time": at, "created": at, "updated": at}
+        tags = json.dumps([tag] if tag else [])
+        self._add("flow_run", name, {**row, "flow_id": FLOW, "tags": tags})
+        task = {"task_key": "t", "dynamic_key": "0", "flow_run_id": id_of(name)}
+        self._add("task_run", f"{name}/t", {**row, **task})
 
     def log(
         self,
@@ -65,11 +72,12 @@ class Bulk:
         level: int = 20,
         logger: str = "prefect.flow_runs",
         run: str | None = None,
+        task: str | None = None,
     ) -> None:
-        """Add a log, of a run or of nobody."""
+        """Add a log, of a run, of only a task run, or of nobody."""
         at = NOW - timedelta(days=days)
         row = {"name": logger, "level": level, "message": "m", "timestamp": at}
-        self._add("log", name, {**row, "flow_run_id": run and id_of(run)})
+        self._add("log", name, {**row, "flow_run_id": _id(run), "task_run_id": _id(task)})
 
 
 def fill_by_hand(url: str, rows: Bulk) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bulk import Bulk, fill_by_hand, left, names
+import pytest
+import sqlalchemy as sa
+from bulk import Bulk, due, fill_by_hand, instant, left, names
+from maintenance import at_first_batch, engine_for, run_step
 from maintenance import request as asked_of
-from maintenance import run_step
 
 BELOW_INFO = {"below": "INFO", "keep": {"days": 3}}
 HTTPX = {"loggers": ["httpx*"], "keep": {"days": 5}}
@@ -66,3 +68,81 @@ def test_logs_that_a_rule_keeps_go_with_their_run_and_the_check_counts_them_once
     assert report["deleted"] == foretold
     assert foretold["log"] == 4
     assert names(purged) == set()
+
+
+HEALTH = {"tags": ["health"], "keep": {"days": 60}, "logs": {"days": 1}}
+AUDITED = {"tags": ["audit"], "keep": {"days": 300}, "logs": {"days": 90}}
+FOREVER = {"tags": ["legal"], "states": ["FAILED"], "keep": "forever", "logs": "forever"}
+OTHERS = {"tags": ["*"], "keep": {"days": 300}}
+
+
+AGES = (0.5, 2, 16, 89, 100)
+
+
+def test_a_rule_for_runs_keeps_their_logs_shorter_or_longer(purged: str, way: str) -> None:
+    rows = Bulk()
+    for tag in ("health", "audit", "legal", "other", ""):
+        for state in ("COMPLETED", "FAILED", "RUNNING"):
+            run = f"{tag[:3]}{state[0]}"
+            rows.run(run, 2, state, tag)
+            for days in AGES:
+                rows.log(f"{run} {days}", days, run=run)
+            rows.log(f"{run} task", 16, task=f"{run}/t")
+    stays = left(purged, rows, way, rules=[HEALTH, AUDITED, FOREVER, OTHERS])
+    all_of_it = ["0.5", "2", "16", "89", "100", "task"]
+    for run, kept in {
+        **dict.fromkeys(("heaR", "audR", "legR", "othR", "R", "legF"), all_of_it),
+        **{run: ["0.5"] for run in ("heaC", "heaF")},
+        **{run: ["0.5", "2", "16", "89", "task"] for run in ("audC", "audF")},
+        **{run: ["0.5", "2"] for run in ("legC", "othC", "othF", "C", "F")},
+    }.items():
+        assert sorted(name.split()[1] for name in stays if name.split()[0] == run) == sorted(kept)
+
+
+def test_rules_for_logs_come_before_those_of_their_run(purged: str, way: str) -> None:
+    rows = Bulk()
+    rows.run("audited", 2, tag="audit")
+    rows.run("healthy", 2, tag="health")
+    rows.log("debug", 4, level=10, run="audited")
+    rows.log("info", 4, run="audited")
+    rows.log("audit", 400, logger="audit", run="healthy")
+    rows.log("healthy info", 4, run="healthy")
+    stays = left(purged, rows, way, rules=[HEALTH, AUDITED], log_rules=[BELOW_INFO, ERRORS])
+    assert stays == {"info", "audit"}
+
+
+@pytest.mark.parametrize("way", ["sqlite", "delete"])
+def test_logs_of_a_run_that_gains_a_longer_rule_after_the_plan_stay(purged: str) -> None:
+    rows = Bulk()
+    rows.run("turned", 2)
+    rows.log("old", 50)
+    rows.log("turned old", 16, run="turned")
+    young = [f"young {number}" for number in range(10)]
+    for name in young:
+        rows.log(name, 1)
+    fill_by_hand(purged, rows)
+    asked = asked_of(purged, rules=[AUDITED], purge_strategy="delete", batch_size=1)
+
+    def turn() -> None:
+        engine = engine_for(purged)
+        with engine.begin() as connection:
+            connection.execute(sa.text("UPDATE flow_run SET tags = '[\"audit\"]'"))
+        engine.dispose()
+
+    with at_first_batch("log", turn) as pace:
+        run_step("purge", asked, pace=pace)
+    assert names(purged) == {"turned old", *young}
+
+
+def test_the_oldest_log_that_is_due_is_what_the_rules_would_make_go(purged: str, way: str) -> None:
+    rules: dict[str, Any] = {"rules": [AUDITED, HEALTH], "log_rules": [ERRORS]}
+    rows = Bulk()
+    rows.run("audited", 2, tag="audit")
+    rows.run("healthy", 2, tag="health")
+    rows.log("audit", 400, logger="audit")
+    rows.log("audited", 89, run="audited")
+    rows.log("healthy", 2, run="healthy")
+    fill_by_hand(purged, rows)
+    assert due(purged, "log", **rules) == instant(2)
+    assert left(purged, rows, way, **rules) == {"audit", "audited"}
+    assert due(purged, "log", **rules) is None

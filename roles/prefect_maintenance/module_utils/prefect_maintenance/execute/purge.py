@@ -14,6 +14,7 @@ from ..events import FellBack, Progress
 from ..measure.disk_space import Disks, NoRoom, shortage, unknown
 from ..measure.examine import Server
 from ..pace.pace import Pace
+from ..plan import log_rules
 from ..plan.event_rules import hand_over
 from ..plan.plan import Plan
 from ..plan.purge import AGED
@@ -124,7 +125,8 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         table=table,
         keeps=keeps,
         within=job.rules.dated_by(kind).within("x"),
-        revived=job.rules.keeps(kind, AMONG_REVIVED)[1:],
+        missed=job.rules.lives(kind),
+        revived=job.rules.lives(kind, AMONG_REVIVED),
         live=job.rules.is_unfinished("f") if len(keeps) > 1 else "",
         expected=job.plan.rows[table],
         bound=job.rules.values(kind, job.cutoffs),
@@ -138,9 +140,11 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
 
 
 def _prepare(job: Purge, table: str, copier: Database) -> None:
-    """Lay down in the session that copies what the plan has laid down in this one."""
+    """Lay down in the session that copies what conditions look up: ranks as the plan found them."""
     if table == EVENTS.name:
         hand_over(job.database, job.rules.dated_by(EVENTS), copier)
+    if table == LOG.name:
+        log_rules.stage(copier, job.rules.runs)
 
 
 def _rewritten(job: Purge, table: str) -> bool:

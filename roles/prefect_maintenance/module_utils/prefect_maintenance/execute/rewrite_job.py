@@ -38,7 +38,8 @@ class Rewrite:
         pace: asked between two pieces of the copy whether to go on.
         expected: rows that are to go, as planned.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
-        revived: the keeps after the first, for the runs in `prefect_maintenance_revived` only.
+        missed: conditions on `x`: rows of such runs.
+        revived: the same, of the runs in `prefect_maintenance_revived` only.
         holds: what keeps flow runs; where it lists them, the keeps ask for them in that list.
         prepare: lays down in another session what the conditions look up.
     """
@@ -54,6 +55,7 @@ class Rewrite:
     pace: Pace
     expected: int = 0
     live: str = ""
+    missed: tuple[str, ...] = ()
     revived: tuple[str, ...] = ()
     holds: Holds = field(default_factory=Holds)
     prepare: Callable[[Database], None] = lambda _session: None

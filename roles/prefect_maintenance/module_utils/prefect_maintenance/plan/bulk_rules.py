@@ -8,13 +8,20 @@ from .dated_rules import DatedRules
 from .event_rules import event_rules, resource_rules
 from .log_rules import log_rules
 from .patterns import Patterns
+from .run_rules import RunRules
 
 
-def bulk_rules(policy: Policy, cutoffs: Cutoffs, patterns: Patterns) -> dict[str, DatedRules]:
-    """Write the rules of a policy for events, their resources and logs as conditions."""
+def bulk_rules(
+    policy: Policy, runs: RunRules, cutoffs: Cutoffs, patterns: Patterns
+) -> dict[str, DatedRules]:
+    """Write the rules of a policy for events, their resources and logs as conditions.
+
+    Raises:
+        SettingsError: a cutoff lies before all times.
+    """
     events = event_rules(policy.event_rules, cutoffs, patterns)
     return {
         EVENTS.name: events,
         EVENT_RESOURCES.name: resource_rules(events),
-        LOG.name: log_rules(policy.log_rules, cutoffs, patterns),
+        LOG.name: log_rules(policy.log_rules, runs, cutoffs, patterns),
     }

@@ -7,7 +7,7 @@ cutoff. All of that is one expression, so that whoever copies or counts rows rea
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,6 +45,7 @@ class DatedRules:
         age: the column that dates the rows.
         cases: the rules in their order.
         otherwise: condition on row `{x}`, which no rule matches, that it goes.
+        now: the same, asked of other tables as they are now instead of what a plan laid down.
         staying: condition on row `{x}` that it stays, where that is asked otherwise than by age.
         bound: what the conditions bind beside :cutoff and :since.
         until: rows from then on stay, whatever fits them; None is the general cutoff.
@@ -54,6 +55,7 @@ class DatedRules:
     age: str
     cases: tuple[Case, ...] = ()
     otherwise: str = ""
+    now: str = ""
     staying: str = ""
     bound: Mapping[str, object] = field(default_factory=dict)
     until: datetime | None = None
@@ -65,6 +67,11 @@ class DatedRules:
     def values(self, general: datetime) -> dict[str, Any]:
         """Return what the conditions bind, where :cutoff is an instant from which on all stay."""
         return {**self.bound, "since": self.since or general, "cutoff": self.until or general}
+
+    @property
+    def as_now(self) -> DatedRules:
+        """The same rules, asked of other tables as they are now."""
+        return replace(self, otherwise=self.now or self.otherwise)
 
     def number(self, alias: str) -> str:
         """Write the number of the rule that decides about a row; 0 is the general cutoff."""

@@ -117,8 +117,9 @@ class Rules:
 
     @property
     def now(self) -> Rules:
-        """The same rules, by which holds are looked for in the rows as they are now."""
-        return replace(self, holds=self.holds.now)
+        """The same rules, by which runs are asked for their holds and rules as they are now."""
+        dated = {table: rules.as_now for table, rules in self.dated.items()}
+        return replace(self, holds=self.holds.now, dated=dated)
 
     @property
     def run_goes(self) -> str:
@@ -184,21 +185,30 @@ class Rules:
         dated = self.dated_by(table).values(getattr(cutoffs, str(table.entity)))
         return {**self.bound, **dated}
 
-    def keeps(self, table: Table, among: str = "") -> tuple[str, ...]:
+    def keeps(self, table: Table) -> tuple[str, ...]:
         """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
 
         Apart from each other, because each can use an index of its own. Bind `values`.
 
         Args:
             table: it is purged by age.
-            among: narrows the flow runs `f` whose rows stay; begins with AND.
         """
         dated = self.dated_by(table)
         young = dated.stays("x")
         if not table.of_run:
             return (young,)
-        live = self._live("x", among)
-        return (young, *(f"{dated.goes('x')} AND {one}" for one in live))
+        return (young, *(f"{dated.goes('x')} AND {one}" for one in self._live("x")))
+
+    def lives(self, table: Table, among: str = "") -> tuple[str, ...]:
+        """Conditions on `x`, exclusive of each other: rows that their flow run keeps at any rate.
+
+        Args:
+            table: it is purged by age.
+            among: narrows the flow runs `f` whose rows stay; begins with AND.
+        """
+        if not table.of_run:
+            return ()
+        return tuple(f"x.{table.age} < :cutoff AND {one}" for one in self._live("x", among))
 
     def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
         if self.holds.listed:

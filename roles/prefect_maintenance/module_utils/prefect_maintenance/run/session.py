@@ -27,7 +27,7 @@ from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
-from ..plan import holds
+from ..plan import holds, log_rules
 from ..plan.bulk_rules import bulk_rules
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
@@ -81,12 +81,13 @@ class Session:
             own,
             runs,
             holds.find(self.database, policy.hold_tags, cutoffs.reference),
-            bulk_rules(policy, cutoffs, patterns),
+            bulk_rules(policy, runs, cutoffs, patterns),
         )
 
     @cached_property
     def staged_rules(self) -> Rules:
-        """The same, with the runs that are held laid down in the session."""
+        """The same, with what they look up about flow runs laid down in the session."""
+        log_rules.stage(self.database, self.rules.runs)
         staged = holds.stage(self.database, self.rules.holds)
         return replace(self.rules, holds=staged)
 
