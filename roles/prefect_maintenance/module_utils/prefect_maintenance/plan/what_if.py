@@ -17,6 +17,8 @@ from ..catalogue import (
     ARTIFACT,
     ARTIFACT_COLLECTION,
     BY_NAME,
+    EVENT_RESOURCES,
+    EVENTS,
     FLOW_RUN,
     LOG,
     TABLES,
@@ -32,6 +34,7 @@ from ..measure.sizes import TableSize, analysed
 from ..request.policy import Cutoffs, Policy
 from .bulk_rules import bulk_rules
 from .delete import plan_delete
+from .event_rules import stays_with_event
 from .holds import Holds
 from .plan import Plan
 from .purge import plan_purge
@@ -134,7 +137,7 @@ def estimated(
 
 
 def without_order(rules: Rules, policy: Policy, cutoffs: Cutoffs) -> Rules:
-    """Return rules that ask for no order of all events: what `last` keeps of them is left out."""
+    """Return rules that need no table made beforehand: what `last` keeps of events is left out."""
     told = tuple(
         replace(rule, keep=replace(rule.keep, days=rule.keep.days or 0, last=None))
         if rule.keep.last
@@ -142,7 +145,8 @@ def without_order(rules: Rules, policy: Policy, cutoffs: Cutoffs) -> Rules:
         for rule in policy.event_rules
     )
     policy = replace(policy, event_rules=told)
-    return replace(rules, dated=bulk_rules(policy, cutoffs, rules.runs.patterns))
+    dated = bulk_rules(policy, rules.runs, cutoffs, rules.runs.patterns)
+    return replace(rules, dated=dated).now
 
 
 def _of_rows(size: TableSize, share: float, rows: int | None = None) -> WhatIf:
@@ -225,6 +229,10 @@ def _goes(table: Table, rules: Rules) -> str:
         return _ITS_TASK_RUN_GOES.format(goes=_task_run_goes(rules))
     if table == TASK_RUN:
         return _task_run_goes(rules)
+    events = rules.dated_by(EVENTS)
+    if table == EVENT_RESOURCES and events:
+        staying = stays_with_event(events, f"AND ({events.goes('e')}) IS NOT TRUE")
+        return f"NOT {staying.format(x='x')}"
     if table.deleted_by == "sql":
         return rules.dated_by(table).goes("x")
     return _ITS_RUN_GOES.format(run="x.flow_run_id", goes=rules.run_goes)
@@ -238,4 +246,6 @@ def _task_run_goes(rules: Rules) -> str:
 def _values(table: Table, rules: Rules, cutoffs: Cutoffs) -> dict[str, Any]:
     """Return whatever a condition on rows of a table may bind."""
     bound = {one.entity: getattr(cutoffs, one.entity) for one in TABLES if one.entity}
-    return {**bound, **rules.bound, **(rules.values(table, cutoffs) if table.entity else {})}
+    # Whether a resource goes is asked of its event.
+    dated = EVENTS if table == EVENT_RESOURCES else table
+    return {**bound, **rules.bound, **(rules.values(dated, cutoffs) if table.entity else {})}
