@@ -15,6 +15,7 @@ from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice
+from ..plan.hold_counts import HoldCount, hold_warnings
 from ..plan.plan import Kept, Plan
 from ..plan.what_if import WhatIf
 from ..request.instants import iso, now
@@ -76,6 +77,7 @@ class Report:
         blockers: what keeps VACUUM from removing dead rows, what keeps the most first.
         indexes: those that are INVALID or bloated, or were.
         autovacuum: settings that let the tables grow, and better ones.
+        holds: tags that hold runs, and what they hold; only where there are some.
         what_if: what would go of each table with this policy; of the report playbook only.
     """
 
@@ -107,6 +109,7 @@ class Report:
     blockers: tuple[Blocker, ...] = ()
     indexes: tuple[IndexState, ...] = ()
     autovacuum: tuple[Setting, ...] = ()
+    holds: tuple[HoldCount, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
 
     @classmethod
@@ -143,6 +146,7 @@ class Report:
             waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
+            holds=tuple(HoldCount(**one) for one in so_far.get("holds", ())),
             **read(so_far),
         )
 
@@ -196,6 +200,10 @@ class Report:
     def with_basis(self, **measured: Any) -> Report:
         """Note what the forecast rests on."""
         return replace(self, forecast={**self.forecast, **measured})
+
+    def with_holds(self, holds: tuple[HoldCount, ...]) -> Report:
+        """Note which tags hold runs, and warn of those that hold by mistake."""
+        return replace(self, holds=holds).with_warnings(hold_warnings(holds))
 
     def with_kept(self, kept: Iterable[Kept]) -> Report:
         """Add what stays although it is old enough."""

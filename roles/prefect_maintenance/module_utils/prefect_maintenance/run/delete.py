@@ -52,7 +52,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 database, session.staged_rules, settings.cutoffs, purged=purged, tell=pace.events
             )
             told = rule_warnings.of_runs(database, session.rules.runs, plan.rules)
-            session.report = session.report.with_warnings(told)
+            session.report = session.report.with_warnings(told).with_holds(session.held)
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
                 plan = _decided(session, plan, None)

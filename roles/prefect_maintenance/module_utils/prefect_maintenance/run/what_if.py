@@ -38,7 +38,7 @@ def what_would_go(session: Session, report: Report, sizes: Iterable[TableSize]) 
 def _counted(session: Session, report: Report, sizes: tuple[TableSize, ...]) -> Report:
     database, rules, unforced = session.database, session.staged_rules, session.server.unforced
     plan = counted(database, rules, session.settings.cutoffs, unforced, session.pace.events)
-    report = report.with_kept(plan.kept)
+    report = report.with_kept(plan.kept).with_holds(session.held)
     report = report.with_warnings(rule_warnings.of_runs(database, rules.runs, plan.rules))
     report = report.with_warnings(rule_warnings.of_rows(plan.rules))
     return replace(report, plan=Plan(rules=plan.rules), what_if=of_plan(plan, sizes))
