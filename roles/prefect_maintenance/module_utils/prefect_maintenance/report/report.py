@@ -15,14 +15,16 @@ from ..measure.examine import Server
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice
-from ..plan.decisions import Decision
+from ..plan.hold_counts import HoldCount, hold_warnings
 from ..plan.plan import Kept, Plan
+from ..plan.what_if import WhatIf
 from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
 from .estimated import as_json, measured
 from .findings import IndexState, mended, read
 from .plain import with_forecast
+from .rules import without_empty
 from .tables import TableReport
 from .verdict import Need
 
@@ -75,6 +77,8 @@ class Report:
         blockers: what keeps VACUUM from removing dead rows, what keeps the most first.
         indexes: those that are INVALID or bloated, or were.
         autovacuum: settings that let the tables grow, and better ones.
+        holds: tags that hold runs, and what they hold; only where there are some.
+        what_if: what would go of each table with this policy; of the report playbook only.
     """
 
     schema: int
@@ -105,6 +109,8 @@ class Report:
     blockers: tuple[Blocker, ...] = ()
     indexes: tuple[IndexState, ...] = ()
     autovacuum: tuple[Setting, ...] = ()
+    holds: tuple[HoldCount, ...] = ()
+    what_if: tuple[WhatIf, ...] = ()
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -140,6 +146,7 @@ class Report:
             waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
+            holds=tuple(HoldCount(**one) for one in so_far.get("holds", ())),
             **read(so_far),
         )
 
@@ -148,9 +155,10 @@ class Report:
         told = {
             **asdict(self),
             "plan": self.plan.as_json(),
+            "rules": [asdict(one) for one in self.plan.rules],
             "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
-        return with_forecast({**told, "measured": measured(told)})
+        return with_forecast({**without_empty(told), "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:
         """Note the database as the first step found it."""
@@ -192,6 +200,10 @@ class Report:
     def with_basis(self, **measured: Any) -> Report:
         """Note what the forecast rests on."""
         return replace(self, forecast={**self.forecast, **measured})
+
+    def with_holds(self, holds: tuple[HoldCount, ...]) -> Report:
+        """Note which tags hold runs, and warn of those that hold by mistake."""
+        return replace(self, holds=holds).with_warnings(hold_warnings(holds))
 
     def with_kept(self, kept: Iterable[Kept]) -> Report:
         """Add what stays although it is old enough."""
@@ -236,25 +248,12 @@ class Report:
         for table, why in delete_via.reasons(plan).items():
             report = report.with_table(replace(report.table(table), strategy_why=why))
         for decision in plan.decisions.values():
-            report = report._with_decision(decision)
+            report = report.with_table(report.table(decision.table).decided(decision))
         for name in plan.estimates:
             if name is not None:
                 estimate = as_json(report.plan.estimates[name])
                 report = report.with_table(replace(report.table(name), estimate=estimate))
         return report
-
-    def _with_decision(self, decision: Decision) -> Report:
-        estimates = {
-            way: {
-                "seconds": round(cost.seconds, 2),
-                "wal_bytes": cost.wal_bytes,
-                "extra_bytes": cost.extra_bytes,
-                "lock_ms": int(1000 * cost.lock_seconds),
-            }
-            for way, cost in decision.costs.items()
-        }
-        table = self.table(decision.table)
-        return self.with_table(replace(table, strategy_why=decision.why, estimates=estimates))
 
     def with_choice(self, choice: Choice) -> Report:
         """Note what becomes of the space of a table, or of an SQLite file as a whole."""

@@ -15,6 +15,7 @@ from ..execute.deletion import Delete
 from ..execute.ways import ByApi, BySql, answers
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
+from ..plan import rule_warnings
 from ..plan.delete import plan_delete, with_estimates, with_way
 from ..plan.plan import Plan
 from ..request.options.limits import BULK_LIMIT
@@ -50,6 +51,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             plan = plan_delete(
                 database, session.staged_rules, settings.cutoffs, purged=purged, tell=pace.events
             )
+            told = rule_warnings.of_runs(database, session.rules.runs, plan.rules)
+            session.report = session.report.with_warnings(told).with_holds(session.held)
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
                 plan = _decided(session, plan, None)

@@ -31,6 +31,7 @@ from ..plan import holds, log_rules
 from ..plan.bulk_rules import bulk_rules
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
+from ..plan.hold_counts import HoldCount, hold_counts
 from ..plan.patterns import Patterns
 from ..plan.plan import Plan, joined
 from ..plan.rules import Rules
@@ -90,6 +91,12 @@ class Session:
         log_rules.stage(self.database, self.rules.runs)
         staged = holds.stage(self.database, self.rules.holds)
         return replace(self.rules, holds=staged)
+
+    @property
+    def held(self) -> tuple[HoldCount, ...]:
+        """What each tag holds, of the runs that were laid down."""
+        reference = self.settings.cutoffs.reference
+        return hold_counts(self.database, self.staged_rules.holds, reference)
 
     def prove(self) -> None:
         """Prove that API and database belong together, when both are given.
