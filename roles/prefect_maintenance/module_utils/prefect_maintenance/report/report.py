@@ -17,6 +17,7 @@ from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice
 from ..plan.decisions import Decision
 from ..plan.plan import Kept, Plan
+from ..plan.stuck import StuckRun
 from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
@@ -27,6 +28,8 @@ from .tables import TableReport
 from .verdict import Need
 
 SCHEMA = 1
+# Keys of what is not there as a rule.
+_WHERE_ANY = ("stuck",)
 # Counted in every report, also when nothing of them went.
 DELETED = tuple(
     table.name
@@ -75,6 +78,7 @@ class Report:
         blockers: what keeps VACUUM from removing dead rows, what keeps the most first.
         indexes: those that are INVALID or bloated, or were.
         autovacuum: settings that let the tables grow, and better ones.
+        stuck: runs that have been unfinished for too long; not there when there are none.
     """
 
     schema: int
@@ -105,6 +109,7 @@ class Report:
     blockers: tuple[Blocker, ...] = ()
     indexes: tuple[IndexState, ...] = ()
     autovacuum: tuple[Setting, ...] = ()
+    stuck: tuple[StuckRun, ...] = ()
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -150,6 +155,7 @@ class Report:
             "plan": self.plan.as_json(),
             "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
+        told = {name: one for name, one in told.items() if one or name not in _WHERE_ANY}
         return with_forecast({**told, "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:
@@ -288,4 +294,5 @@ class Report:
         """Whether rows went, or space came back, in any step of this run."""
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
+        gone = gone or any(run.done for run in self.stuck)
         return (gone or mended(self.indexes, self.autovacuum)) and not self.check_mode
