@@ -52,7 +52,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         with session.at_work():
             purged = settings.check and "purge" in session.report.steps
             plan = plan_delete(
-                database, session.rules, settings.cutoffs, purged=purged, tell=pace.events
+                database, session.staged_rules, settings.cutoffs, purged=purged, tell=pace.events
             )
             nothing = not any(plan.rows.values()) and not settings.stuck
             if nothing and session.proven:
@@ -73,10 +73,10 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                     end_stuck(session, api, stuck, ledger)
                     delete(
                         Delete(
-                            BySql(database, session.rules),
+                            BySql(database, session.staged_rules),
                             by_api,
                             database,
-                            session.rules,
+                            session.staged_rules,
                             settings.cutoffs,
                             plan,
                             pace,
@@ -115,7 +115,7 @@ def _by_api(session: Session, plan: Plan, api: PrefectApi | None) -> ByApi | Non
     return ByApi(
         api=api,
         database=session.database,
-        rules=session.rules,
+        rules=session.staged_rules,
         cutoff=settings.cutoffs.flow_runs,
         gives_way=auto,
         pace=ApiPace(
