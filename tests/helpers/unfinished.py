@@ -35,7 +35,7 @@ class Unfinished:
             "id": run, "name": name, "flow_id": FLOW, "state_type": state, "state_name": named,
             "state_id": entered, "state_timestamp": at, "start_time": started, "created": at,
             "run_count": int(started is not None), "expected_start_time": at, "updated": at,
-            "next_scheduled_start_time": at if state == "SCHEDULED" else None,
+            "tags": "[]", "next_scheduled_start_time": at if state == "SCHEDULED" else None,
             "labels": json.dumps(labels if worker else {}), **columns,
         }  # fmt: skip
         self.world.rows["flow_run"].append(row)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import at_first_batch, clear, engine_for, request, run_step, wait_until
+from prefect_maintenance.plan import stuck
 from prefect_maintenance.plan.stuck import StuckRun
 from prefect_maintenance.request.settings import Api
 from prefect_maintenance.run.outcome import Outcome
@@ -77,6 +78,9 @@ def test_exactly_the_runs_without_a_sign_of_life_are_ended(
     runs.run("in a process that lives", parent_task_run_id=runs.task(alive))
     runs.run("in a process of its own", parent_task_run_id=runs.task(alive),
              deployment_id=runs.world.new_id())  # fmt: skip
+    runs.run("held", tags='["a", "keep"]')
+    held_from = runs.run("held parent", tags='["hold:audit"]')
+    runs.run("below a hold", parent_task_run_id=runs.task(held_from))
     own = runs.run("the maintenance itself")
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", own)
     runs.insert()
@@ -97,13 +101,14 @@ def test_exactly_the_runs_without_a_sign_of_life_are_ended(
     why = {name: run.why_not for name, run in told(done).items() if not run.done}
     assert set(why) == {
         "logs", "heartbeats", "works on tasks", "shows its progress", "waits for a subflow",
-        "lives", "in a process that lives",
+        "lives", "in a process that lives", "held", "held parent", "below a hold",
     }  # fmt: skip
     assert why == {n: run.why_not for n, run in told(checked).items() if not run.due}
     for name, sign in (("logs", "a log"), ("heartbeats", "an event"), ("works on tasks", "a task"),
                        ("shows its progress", "an artifact"), ("waits for a subflow", "a subflow"),
                        ("in a process that lives", "a log")):  # fmt: skip
         assert f"it gave a sign of life: {sign}" in str(why[name])
+    assert {str(why[name]) for name in ("held", "held parent", "below a hold")} == {stuck._HOLD}
     left = dump(runs.engine, ["flow_run_state", "task_run"])
     messages = {state["message"] for state in left["flow_run_state"].values()} - {None}
     assert messages == {
@@ -272,3 +277,95 @@ def started(runs: Unfinished, worker: str, days: float) -> None:
             ),
             row,
         )
+
+
+def test_late_runs_that_nobody_holds_back_are_deleted(
+    server: PrefectServer, runs: Unfinished
+) -> None:
+    with open_api(Api(server.api_url)) as api:
+        flow = api.ask("POST", "/flows/", json={"name": "late"})["id"]
+        pools = {}
+        for pool, halted in (("open-pool", False), ("halted-pool", True)):
+            api.ask("POST", "/work_pools/", json={"name": pool, "type": "process"})
+            api.ask("PATCH", f"/work_pools/{pool}", json={"is_paused": halted})
+            pools[pool] = api.ask("GET", f"/work_pools/{pool}/queues/default")["id"]
+        halted = {"name": "q", "is_paused": True}
+        queue = api.ask("POST", "/work_pools/open-pool/queues", json=halted)["id"]
+        made = [
+            api.ask("POST", "/deployments/", json={"name": str(n), "flow_id": flow, "paused": n})
+            for n in (False, True)
+        ]
+        waiting, sleeping = (str(deployment["id"]) for deployment in made)
+
+        def late(name: str, state_name: str = "Late", days: float = 9, **more: Any) -> str:
+            return runs.run(name, "SCHEDULED", days, state_name=state_name, **more)
+
+        gone = [
+            late("late"),
+            late("scheduled", "Scheduled"),
+            late("of a deployment", deployment_id=waiting, work_queue_id=pools["open-pool"]),
+            late("tagged", tags='["a"]'),
+        ]
+        runs.log(gone[0], 1)
+        held_back = {
+            late("of a paused deployment", deployment_id=sleeping): "its deployment is paused",
+            late("in a paused queue", work_queue_id=queue): "its work queue q is paused",
+            late(
+                "in a paused pool", work_queue_id=pools["halted-pool"]
+            ): "its work pool halted-pool is paused",
+            late("held", tags='["keep"]'): stuck._HOLD,
+        }
+        late("lies ahead", "Scheduled", days=-1)
+        late("not yet so late", days=2)
+        late("was given another time", next_scheduled_start_time=runs.ago(-1))
+        late("awaits a retry", "AwaitingRetry")
+        late("had started", start_time=runs.ago(9), run_count=1)
+        late("awaits a slot", "AwaitingConcurrencySlot")
+        late("is waited for", parent_task_run_id=runs.task(runs.run("waits", days=1)))
+        runs.insert()
+        before = dump(runs.engine)
+        asked = request(server, None, stuck={"LATE": 3}, reference_time=runs.now.isoformat())
+        checked = run_step("delete", asked, check=True)
+        assert dump(runs.engine) == before
+        done = run_step("delete", asked)
+        assert not run_step("delete", asked).changed
+        for path in ("/work_pools/open-pool", "/work_pools/halted-pool", f"/flows/{flow}"):
+            api.ask("DELETE", path)
+    assert set(before["flow_run"]) - set(dump(runs.engine, ["flow_run"])["flow_run"]) == set(gone)
+    assert {run.id for run in done.report.stuck if run.done} == set(gone)
+    assert {run.id: run.why_not for run in done.report.stuck if not run.done} == held_back
+    rows = {"flow_run": 4, "flow_run_state": 4, "log": 1}
+    for outcome in (checked, done):
+        deleted = {table: n for table, n in outcome.report.deleted.items() if n}
+        assert deleted == rows
+        assert outcome.report.table("flow_run").ways == {"late": 4}
+        assert outcome.changed
+
+
+def test_a_late_run_that_is_given_another_time_or_a_hold_after_the_question_stays(
+    shared_server: PrefectServer,
+) -> None:
+    runs = Unfinished(engine_for(shared_server.db_url))
+    for name in ("late", "is put off", "starts", "is held"):
+        runs.run(name, "SCHEDULED", state_name="Late")
+    runs.insert()
+    changes = {
+        "is put off": "next_scheduled_start_time = now() + interval '1 day'",
+        "starts": "state_type = 'PENDING', state_name = 'Pending'",
+        "is held": "tags = '[\"keep\"]'",
+    }
+
+    def change(path: str) -> None:
+        if not path.endswith("/bulk_delete"):
+            return
+        with runs.engine.begin() as others:
+            for name, what in changes.items():
+                others.execute(sa.text(f"UPDATE flow_run SET {what} WHERE name = '{name}'"))
+
+    with between(shared_server, instead=change) as url:
+        asked = request(shared_server.db_url, None, api_url=url, stuck=STUCK)
+        done = told(run_step("delete", asked))
+    assert set(states(runs.engine)) == set(changes)
+    assert {name for name, run in done.items() if run.done} == {"late"}
+    assert {done[name].why_not for name in changes} == {"it moved on meanwhile"}
+    runs.engine.dispose()

@@ -108,10 +108,10 @@ class EndStuck:
         yield from (partial(self._delete, batch) for batch in _batches(due))
 
     def _end(self, one: Overdue) -> None:
-        found = self.runs.again(one.run.state, [one.run.id])
-        run = self._due(one.run.id, found.get(one.run.id))
-        if run is None:
-            return
+        for run in self._still_due([one]):
+            self._end_now(run)
+
+    def _end_now(self, run: StuckRun) -> None:
         days = run.seconds // 86400
         lasted = f"{days} day{'' if days == 1 else 's'}"
         told = f"ended by prefect_maintenance: {run.state} for {lasted} without a sign of life"
@@ -124,14 +124,14 @@ class EndStuck:
                 for task_run in self.runs.task_runs(run.id)
             )
 
-    def _delete(self, batch: Sequence[str]) -> None:
+    def _delete(self, batch: Sequence[Overdue]) -> None:
         """Delete late runs that wait for the same queue."""
-        found = self.runs.again(LATE, batch)
-        ids = [run for run in batch if self._due(run, found.get(run))]
+        ids = [run.id for run in self._still_due(batch)]
         if not ids:
             return
         database, before = self.runs.database, leaving(self.runs.database, ids)
-        if not delete_late(self.api, ids, LATE_NAMES, self.runs.cutoff(LATE)):
+        tagged, cutoff = batch[0].tagged, self.runs.cutoff(LATE)
+        if not delete_late(self.api, ids, LATE_NAMES, cutoff, tagged=tagged):
             for run in ids:
                 if self.runs.again(LATE, [run]):
                     self.api.delete("flow_runs", run)
@@ -143,23 +143,29 @@ class EndStuck:
         self._settle(tuple(stay), _MOVED)
         self._settle(tuple(run for run in ids if run not in stay), None)
 
-    def _due(self, run: str, found: Overdue | None) -> StuckRun | None:
-        """Return a run as it is now; where it is not to be ended any more, that is settled."""
-        now = self.runs.spoken_for(self.api, found).run if found else None
-        if now and now.due:
-            return now
-        self._settle((run,), now.why_not if now else _MOVED)
-        return None
+    def _still_due(self, some: Sequence[Overdue]) -> list[StuckRun]:
+        """Return runs in one state as they are now; those not to be ended any more are settled."""
+        found = self.runs.again(some[0].run.state, [one.run.id for one in some])
+        due = []
+        for one in self.runs.spoken_for(self.api, found):
+            if one.run.due:
+                due.append(one.run)
+            else:
+                self._settle((one.run.id,), one.run.why_not)
+        there = {one.run.id for one in found}
+        self._settle(tuple(one.run.id for one in some if one.run.id not in there), _MOVED)
+        return due
 
     def _settle(self, runs: tuple[str, ...], why_not: str | None) -> None:
-        self.ledger.events(StuckRunsSettled(runs, why_not))
+        if runs:
+            self.ledger.events(StuckRunsSettled(runs, why_not))
 
 
-def _batches(found: Iterable[Overdue]) -> Iterator[list[str]]:
+def _batches(found: Iterable[Overdue]) -> Iterator[Sequence[Overdue]]:
     """Cut late runs into the batches of one call each, every batch of one deployment and queue."""
-    waiting: dict[tuple[str | None, str | None], list[str]] = {}
+    alike: dict[tuple[str | None, str | None, bool], list[Overdue]] = {}
     for one in found:
         if one.run.state == LATE:
-            waiting.setdefault((one.deployment, one.queue), []).append(one.run.id)
-    for ids in waiting.values():
-        yield from (ids[at : at + BULK_LIMIT] for at in range(0, len(ids), BULK_LIMIT))
+            alike.setdefault((one.deployment, one.queue, one.tagged), []).append(one)
+    for some in alike.values():
+        yield from (some[at : at + BULK_LIMIT] for at in range(0, len(some), BULK_LIMIT))

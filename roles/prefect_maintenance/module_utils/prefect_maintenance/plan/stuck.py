@@ -9,9 +9,10 @@ everything below them. An ancestor that has ended says nothing: its process is g
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..catalogue import ARTIFACT, EVENT_RESOURCES, FLOW_RUN, FLOW_RUN_STATE, LOG, TASK_RUN
@@ -19,7 +20,8 @@ from ..database.connection import Database
 from ..request.instants import iso, now
 from ..server.stuck import heard_of, paused
 from .hanging import count_leaving
-from .rules import Rules, listed, words
+from .rules import Rules
+from .words import listed, words
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -31,6 +33,7 @@ LATE_NAMES = ("Late", "Scheduled")
 # A worker sends a heartbeat every 30 seconds. One that was heard of since is taken to live: its
 # machine may have been away for a while.
 _HEARD = timedelta(hours=1)
+_HOLD = "a tag of it, or of a run that hangs together with it, is a hold"
 # Runs whose rows one statement counts.
 _COUNTED = 1000
 
@@ -74,9 +77,13 @@ SELECT f.run, f.member FROM family f
 _FOUND = """
 SELECT CAST(r.id AS VARCHAR) AS id, r.name AS name, r.state_name AS state_name, r.{since} AS since,
        CAST(r.labels AS VARCHAR) AS labels, CAST(r.deployment_id AS VARCHAR) AS deployment,
-       CAST(r.work_queue_id AS VARCHAR) AS queue
+       CAST(r.work_queue_id AS VARCHAR) AS queue, CAST(r.tags AS VARCHAR) AS tags, {held} AS held
 FROM prefect_maintenance_stuck s JOIN flow_run r ON r.id = s.id
 ORDER BY r.created, r.id
+"""
+_HELD = """EXISTS (
+    SELECT 1 FROM prefect_maintenance_stuck_family f JOIN flow_run h ON h.id = f.member
+    WHERE f.run = r.id AND {held})
 """
 
 # What a run does, the column that dates it, and which rows `x` are of the member `f.member`.
@@ -152,6 +159,7 @@ class Overdue:
         at: when it came into its state.
         pool: of the worker that it was given to.
         suspended: it has no process, so no worker has it.
+        tagged: it has tags.
         deployment: that it is of.
         queue: that it waits in.
     """
@@ -160,6 +168,7 @@ class Overdue:
     at: datetime
     pool: str
     suspended: bool
+    tagged: bool
     deployment: str | None
     queue: str | None
 
@@ -194,31 +203,42 @@ class StuckRuns:
         with self.database.snapshot():
             return [one for state in self.days for one in self._look(state)]
 
-    def again(self, state: str, ids: Collection[str]) -> dict[str, Overdue]:
-        """Return, by id, those runs of some that are overdue in a state as they are now."""
-        return {one.run.id: one for one in self._look(state, ids)}
+    def again(self, state: str, ids: Collection[str]) -> list[Overdue]:
+        """Return those runs of some that are overdue in a state as they are now."""
+        return list(self._look(state, ids))
 
     def restarted(self, worker: str, since: datetime) -> bool:
         """Tell whether a worker is known to have started anew, without the runs it had before."""
         told = (json.loads(row[0]) for row in self.database.rows(_RESTARTS, since=since))
         return any(one.get("prefect.resource.name") == worker for one in told)
 
-    def spoken_for(self, api: PrefectApi, one: Overdue) -> Overdue:
-        """Return a run with what the server says in its favour: its worker lives, a pause holds it.
+    def spoken_for(self, api: PrefectApi, found: Iterable[Overdue]) -> list[Overdue]:
+        """Return runs with what the server says for them: a worker lives, or a pause holds one.
 
         Raises:
             ApiError: the server does not answer.
         """
-        run, why = one.run, ""
-        if run.why_not:
-            return one
-        if run.state == LATE:
-            why = paused(api, one.deployment, one.queue)
-        elif run.worker and one.pool and not one.suspended:
-            lives = heard_of(api, one.pool, run.worker, now() - _HEARD)
-            if lives and not self.restarted(run.worker, one.at):
-                why = f"its worker {run.worker} still sends heartbeats"
-        return replace(one, run=replace(run, why_not=why)) if why else one
+
+        @cache
+        def waits(deployment: str | None, queue: str | None) -> str:
+            return paused(api, deployment, queue)
+
+        @cache
+        def lives(pool: str, worker: str) -> bool:
+            return heard_of(api, pool, worker, now() - _HEARD)
+
+        def said(one: Overdue) -> str | None:
+            if one.run.state == LATE:
+                return waits(one.deployment, one.queue) or None
+            worker = "" if one.suspended else one.run.worker
+            if worker and lives(one.pool, worker) and not self.restarted(worker, one.at):
+                return f"its worker {worker} still sends heartbeats"
+            return None
+
+        return [
+            replace(one, run=replace(one.run, why_not=one.run.why_not or said(one)))
+            for one in found
+        ]
 
     def task_runs(self, run: str) -> list[str]:
         """Return the unfinished task runs of a run that stand for no subflow."""
@@ -240,8 +260,12 @@ class StuckRuns:
         database.run(_FAMILY.format(unfinished=self.rules.is_unfinished("p")))
         signs = {} if late else self._signs(cutoff)
         since = "expected_start_time" if late else "state_timestamp"
-        for row in database.rows(_FOUND.format(since=since)):
-            yield self._overdue(state, row, signs.get(row.id))
+        held, holds = "FALSE", self.rules.holds.now
+        if tagged := holds.of("h"):
+            held = _HELD.format(held=tagged)
+        sql = _FOUND.format(since=since, held=held)
+        for row in database.rows(sql, **(holds.bound if tagged else {})):
+            yield self._overdue(state, row, signs.get(row.id, ""))
 
     def _signs(self, cutoff: datetime) -> dict[str, str]:
         """Say of each run that shows a sign of life the newest one."""
@@ -254,7 +278,7 @@ class StuckRuns:
                     newest[run] = (found, what)
         return {run: f"{what} of {_shown(at)}" for run, (at, what) in newest.items()}
 
-    def _overdue(self, state: str, row: Any, sign: str | None) -> Overdue:
+    def _overdue(self, state: str, row: Any, sign: str) -> Overdue:
         labels, since = json.loads(row.labels or "{}") or {}, _instant(row.since)
         assert since is not None
         run = StuckRun(
@@ -263,12 +287,13 @@ class StuckRuns:
             state=state,
             since=iso(since),
             seconds=int((self.reference - since).total_seconds()),
-            why_not=sign and f"it gave a sign of life: {sign}",
+            why_not=_HOLD if row.held else f"it gave a sign of life: {sign}" if sign else None,
             worker=str(labels.get("prefect.worker.name") or ""),
         )
         pool = str(labels.get("prefect.work-pool.name") or "")
         suspended = state == "PAUSED" and row.state_name == "Suspended"
-        return Overdue(run, since, pool, suspended, row.deployment, row.queue)
+        tagged = bool(json.loads(row.tags or "[]"))
+        return Overdue(run, since, pool, suspended, tagged, row.deployment, row.queue)
 
 
 def leaving(database: Database, ids: Sequence[str]) -> dict[str, int]:

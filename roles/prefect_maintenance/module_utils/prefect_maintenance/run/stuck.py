@@ -30,7 +30,7 @@ def find_stuck(session: Session, api: PrefectApi | None) -> tuple[list[Overdue],
     found: list[Overdue] = []
     if api is not None and session.settings.stuck:
         runs = _runs(session)
-        found = [runs.spoken_for(api, one) for one in runs.find()]
+        found = runs.spoken_for(api, runs.find())
     report = replace(session.report, stuck=listed(one.run for one in found))
     if more := len(found) - len(report.stuck):
         told = f"{count(more)} more stuck runs are not listed; the first {count(LISTED)} are"

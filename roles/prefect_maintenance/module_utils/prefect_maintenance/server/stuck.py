@@ -55,7 +55,7 @@ def end_run(api: PrefectApi, kind: str, run: str, state: str, message: str) -> s
 
 
 def delete_late(
-    api: PrefectApi, ids: Sequence[str], names: Sequence[str], cutoff: datetime
+    api: PrefectApi, ids: Sequence[str], names: Sequence[str], cutoff: datetime, *, tagged: bool
 ) -> bool:
     """Delete those among some runs that still are scheduled for before the cutoff and never ran.
 
@@ -64,6 +64,7 @@ def delete_late(
         ids: at most 50 flow runs.
         names: of the state, in which a run has never started.
         cutoff: they were to start before it.
+        tagged: they have tags; one without that gets some meanwhile, perhaps a hold, stays.
 
     Returns:
         Whether the server can delete with a filter: before Prefect 3.6.16 it cannot, and nothing
@@ -84,6 +85,7 @@ def delete_late(
         "next_scheduled_start_time": {"before_": iso(cutoff)},
         "start_time": {"is_null_": True},
         "parent_task_run_id": {"is_null_": True},
+        **({} if tagged else {"tags": {"operator": "and_", "is_null_": True}}),
     }
     try:
         body = {"flow_runs": guard, "limit": len(ids)}
