@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from ..catalogue import TABLES
-from ..errors import MaintenanceError, Stopped
 from ..measure.autovacuum import Setting
 from ..measure.blockers import Blocker
 from ..measure.examine import Server
@@ -17,10 +16,12 @@ from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice
 from ..plan.hold_counts import HoldCount, hold_warnings
 from ..plan.plan import Kept, Plan
+from ..plan.stuck import StuckRun
 from ..plan.what_if import WhatIf
 from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
+from .ending import ended_by
 from .estimated import as_json, measured
 from .findings import IndexState, mended, read
 from .plain import with_forecast
@@ -79,6 +80,7 @@ class Report:
         autovacuum: settings that let the tables grow, and better ones.
         holds: tags that hold runs, and what they hold; only where there are some.
         what_if: what would go of each table with this policy; of the report playbook only.
+        stuck: runs that have been unfinished for too long; not there when there are none.
     """
 
     schema: int
@@ -111,6 +113,7 @@ class Report:
     autovacuum: tuple[Setting, ...] = ()
     holds: tuple[HoldCount, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
+    stuck: tuple[StuckRun, ...] = ()
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -272,19 +275,12 @@ class Report:
             seconds=round(self.seconds + seconds, 3),
             status_if_lost="partial" if self.changed else "failed",
         )
-        if error is None:
-            return done
-        told = f"{step}: {error}"
-        if isinstance(error, Stopped) and error.goes_on:
-            opens = error.goes_on.isoformat(timespec="minutes")
-            return replace(done, status="partial", goes_on=opens).with_warnings([told])
-        done = replace(done, status=done.status_if_lost, errors=(*self.errors, told))
-        remedy = error.remedy if isinstance(error, MaintenanceError) else ""
-        return done.with_remedy(told, remedy) if remedy else done
+        return done if error is None else ended_by(done, step, error)
 
     @property
     def changed(self) -> bool:
         """Whether rows went, or space came back, in any step of this run."""
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
+        gone = gone or any(run.done for run in self.stuck)
         return (gone or mended(self.indexes, self.autovacuum)) and not self.check_mode

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import COPYING
 from ..units import count, size
-from . import delete_via, estimated, rules, standing, ways, what_if
+from . import delete_via, estimated, rules, standing, stuck, ways, what_if
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -38,6 +38,7 @@ def render(report: Report) -> list[str]:
         lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
         lines += [f"    {reason}" for reason in reasons]
     lines += rules.lines(told)
+    lines += stuck.lines(told)
     if how_rows := [line for table in report.tables for line in _way(table, report)]:
         title = "  how the rows go:" if report.check_mode else "  how the rows went:"
         lines += ["", title, *how_rows]

@@ -12,6 +12,7 @@ from ..errors import SettingsError
 from ..execute.api_pace import ApiPace
 from ..execute.delete import delete
 from ..execute.deletion import Delete
+from ..execute.ledger import Ledger
 from ..execute.ways import ByApi, BySql, answers
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
@@ -22,6 +23,7 @@ from ..request.options.limits import BULK_LIMIT
 from ..request.settings import Settings
 from .outcome import Outcome, deleted, planned
 from .session import Session, begun
+from .stuck import end_stuck, find_stuck
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -42,6 +44,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         raise SettingsError(
             f"batch_size must be between 1 and {BULK_LIMIT}: the API deletes no more at once"
         )
+    if settings.stuck and settings.api is None:
+        raise SettingsError("api_url is missing: stuck runs are ended through the API")
     with begun("delete", settings, pace) as session:
         database = session.database
         require_writable(database, session.server, "delete", [table.name for table in TABLES])
@@ -53,7 +57,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             )
             told = rule_warnings.of_runs(database, session.rules.runs, plan.rules)
             session.report = session.report.with_warnings(told).with_holds(session.held)
-            if not any(plan.rows.values()) and session.proven:
+            nothing = not any(plan.rows.values()) and not settings.stuck
+            if nothing and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
                 plan = _decided(session, plan, None)
                 return planned("delete", session.report, plan, session.seconds)
@@ -61,11 +66,15 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 if api is not None:
                     session.prove_with(api)
                 plan = _decided(session, plan, api)
+                stuck, of_late = find_stuck(session, api)
+                whole = plan.joined(of_late)
                 if settings.check:
-                    return planned("delete", session.report, plan, session.seconds)
+                    return planned("delete", session.report, whole, session.seconds)
                 by_api = _by_api(session, plan, api)
-                ledger, error = session.carry_out(
-                    lambda ledger: delete(
+
+                def work(ledger: Ledger) -> None:
+                    end_stuck(session, api, stuck, ledger)
+                    delete(
                         Delete(
                             BySql(database, session.staged_rules),
                             by_api,
@@ -76,12 +85,12 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                             pace,
                             ledger,
                         )
-                    ),
-                    watch_api=by_api is None,
-                )
+                    )
+
+                ledger, error = session.carry_out(work, watch_api=by_api is None or bool(stuck))
             session.measure_left(error)
             report = session.report
-            return deleted("delete", database, report, plan, ledger, session.seconds, error)
+            return deleted("delete", database, report, whole, ledger, session.seconds, error)
 
 
 def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:
