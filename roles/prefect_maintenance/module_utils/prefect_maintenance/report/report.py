@@ -75,6 +75,8 @@ class Report:
         blockers: what keeps VACUUM from removing dead rows, what keeps the most first.
         indexes: those that are INVALID or bloated, or were.
         autovacuum: settings that let the tables grow, and better ones.
+        archive: the folder where rows were written before they went, how many, and how many old
+            archives were removed; empty where no archive was asked for.
     """
 
     schema: int
@@ -105,6 +107,7 @@ class Report:
     blockers: tuple[Blocker, ...] = ()
     indexes: tuple[IndexState, ...] = ()
     autovacuum: tuple[Setting, ...] = ()
+    archive: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -140,6 +143,7 @@ class Report:
             waited=dict(so_far.get("waited", {})),
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
+            archive=dict(so_far.get("archive", {})),
             **read(so_far),
         )
 
@@ -150,6 +154,8 @@ class Report:
             "plan": self.plan.as_json(),
             "estimate": as_json(self.plan.estimate) if self.plan.estimates else {},
         }
+        if not self.archive:
+            del told["archive"]
         return with_forecast({**told, "measured": measured(told)})
 
     def with_server(self, server: Server, size: int) -> Report:

@@ -19,7 +19,7 @@ from ..plan.delete import plan_delete, with_estimates, with_way
 from ..plan.plan import Plan
 from ..request.options.limits import BULK_LIMIT
 from ..request.settings import Settings
-from .outcome import Outcome, deleted, planned
+from .outcome import Outcome, deleted
 from .session import Session, begun
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
                 plan = _decided(session, plan, None)
-                return planned("delete", session.report, plan, session.seconds)
+                return session.planned(plan)
             with session.opened_api() as api:
                 if api is not None:
                     session.prove_with(api)
                 plan = _decided(session, plan, api)
                 if settings.check:
-                    return planned("delete", session.report, plan, session.seconds)
+                    return session.planned(plan)
                 by_api = _by_api(session, plan, api)
                 ledger, error = session.carry_out(
                     lambda ledger: delete(
@@ -78,7 +78,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 )
             session.measure_left(error)
             report = session.report
-            return deleted("delete", database, report, plan, ledger, session.seconds, error)
+            seconds, also = session.seconds, bool(session.removed)
+            return deleted("delete", database, report, plan, ledger, seconds, error, also=also)
 
 
 def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:
