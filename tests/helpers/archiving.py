@@ -7,14 +7,16 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import engine_for, name_of, request, run_step, wait_until
+from maintenance import engine_for, fill, name_of, request, run_step, wait_until
+from prefect_maintenance.execute import restore_files
 from prefect_maintenance.pace.pace import Pace
-from world import Dump, dump
+from world import NOW, Dump, dump
 
 from lab.postgres import Postgres
 
@@ -24,6 +26,11 @@ _PARENTS = (
     ("task_run_state", "task_run_id", "task_run"),
 )
 KINDS = ("restored", "there", "left_out")
+OLD = NOW - timedelta(days=60)
+_LOGS = """
+INSERT INTO log (id, name, level, message, timestamp, flow_run_id)
+SELECT gen_random_uuid(), 'l', 20, repeat('m', 200), :at, :run FROM generate_series(1, :rows)
+"""
 _AT_WORK = """
 SELECT count(*) FROM pg_stat_activity
 WHERE application_name LIKE 'prefect-maintenance%%' AND datname = %s
@@ -77,11 +84,27 @@ def killed(cluster: Postgres, url: str, work: Callable[[], object]) -> None:
 
 
 @contextmanager
-def engine_of(url: str) -> Iterator[sa.Engine]:
-    """Lend an engine that is disposed of afterwards."""
+def world_in(url: str, seed: int = 11, size: int = 60) -> Iterator[sa.Engine]:
+    """Leave nothing but a random world in a database, and lend a way to it."""
     engine = engine_for(url)
+    fill(engine, seed=seed, size=size)
     yield engine
     engine.dispose()
+
+
+def ids_in(folder: Path, table: str) -> set[str]:
+    """Return the ids of a table's rows in all archives below a folder."""
+    return {
+        str(row[entry.columns.index("id")])
+        for path, entry in restore_files.files_of(restore_files.find(folder), table)
+        for row in restore_files.rows_in(path, entry)
+    }
+
+
+def add_logs(engine: sa.Engine, rows: int, run: str | None = None) -> None:
+    """Add logs that are older than any cutoff."""
+    with engine.begin() as connection:
+        connection.execute(sa.text(_LOGS), {"rows": rows, "at": OLD, "run": run})
 
 
 def patched_in(target: Any, name: str, instead: Callable[..., Any]) -> None:

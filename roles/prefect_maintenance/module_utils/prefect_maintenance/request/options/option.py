@@ -20,7 +20,7 @@ STEPS = (MEASURE, PURGE, DELETE, VACUUM)
 WRITERS = (PURGE, DELETE, VACUUM)
 
 # The entry points of the role that take every variable.
-WHOLE = ("main", "inspect", "schedule")
+WHOLE = ("main", "inspect", "schedule", "restore")
 
 
 @dataclass(frozen=True)

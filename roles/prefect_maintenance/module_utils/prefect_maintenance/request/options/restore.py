@@ -5,8 +5,6 @@ from __future__ import annotations
 from .option import RESTORE as RESTORE_MODULE
 from .option import WHOLE, Group, Option
 
-_ENTRIES = (*WHOLE, "restore")
-
 RESTORE_ALONE = Group(
     "A restore",
     (
@@ -50,26 +48,26 @@ RESTORE = Group(
             "Folder on the target with the archive that C(playbooks/restore.yml) restores, or "
             "with several below it.",
             ("Without it, those of this server in O(archive_dir).",),
-            entries=_ENTRIES,
+            entries=WHOLE,
         ),
         Option(
             "restore_flow_run",
             "str",
             "Id of the only flow run that C(playbooks/restore.yml) restores, with all that belongs "
             "to it.",
-            entries=_ENTRIES,
+            entries=WHOLE,
         ),
         Option(
             "restore_begin",
             "str",
             "C(playbooks/restore.yml) restores only what is dated then or later, in ISO 8601.",
-            entries=_ENTRIES,
+            entries=WHOLE,
         ),
         Option(
             "restore_until",
             "str",
             "C(playbooks/restore.yml) restores only what is dated before, in ISO 8601.",
-            entries=_ENTRIES,
+            entries=WHOLE,
         ),
     ),
 )
