@@ -36,6 +36,12 @@ REASONS: dict[str, tuple[set[str], str]] = {
     "execute/worklist.py": ({"flow_run"}, "the order of trees"),
     "execute/row_guards.py": (RUNS, "trees of runs and subflows, locked whole"),
     "execute/swap.py": ({"flow_run"}, "runs that were revived during a rewrite"),
+    "execute/restore_sql.py": (
+        {"artifact", "artifact_collection"},
+        "a collection points to its newest artifact again",
+    ),
+    "request/restore.py": ({"flow_run"}, "the option that names one run"),
+    "request/options/restore.py": ({"flow_run"}, "the option that names one run"),
     "execute/artifact_collections.py": (
         {"artifact", "artifact_collection"},
         "a collection repeats the columns of its newest artifact",

@@ -81,6 +81,8 @@ class Report:
         holds: tags that hold runs, and what they hold; only where there are some.
         what_if: what would go of each table with this policy; of the report playbook only.
         stuck: runs that have been unfinished for too long; not there when there are none.
+        archive: the folder where rows were written before they went, how many, and how many old
+            archives were removed; empty where no archive was asked for.
     """
 
     schema: int
@@ -114,6 +116,7 @@ class Report:
     holds: tuple[HoldCount, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
     stuck: tuple[StuckRun, ...] = ()
+    archive: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -150,6 +153,7 @@ class Report:
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
             holds=tuple(HoldCount(**one) for one in so_far.get("holds", ())),
+            archive=dict(so_far.get("archive", {})),
             **read(so_far),
         )
 
