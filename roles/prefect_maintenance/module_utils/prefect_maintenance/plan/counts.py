@@ -99,17 +99,24 @@ SELECT count(*) <= {few} FROM (
     SELECT 1 FROM log x WHERE {within} LIMIT 1 + {few}) young
 """
 
-# The same by the rule that decides, 0 being the general cutoff; each row is looked at once.
+# The same by the rule that decides, 0 being the general cutoff, and by what age alone would do;
+# each row is looked at once.
 COUNT_BY_RULE = """
-SELECT n.rule, n.goes, count(*), CAST(min(n.at) AS text), CAST(max(n.at) AS text)
-FROM (SELECT {number} AS rule, {goes} AS goes, x.{age} AS at FROM {table} x WHERE {condition}) n
-GROUP BY n.rule, n.goes
+SELECT n.rule, n.goes, n.old, count(*), min(n.at), max(n.at) FROM (
+    SELECT {number} AS rule, {goes} AS goes, x.{age} < :{general} AS old, {finite} AS at
+    FROM {table} x WHERE {condition}) n
+GROUP BY n.rule, n.goes, n.old
 """
 
 COUNT_GONE_RESOURCES = """
 SELECT count(*) FROM event_resources x
 WHERE x.occurred >= :events AND NOT EXISTS (
     SELECT 1 FROM events e WHERE e.id = x.event_id AND e.occurred >= :events)
+"""
+
+# The oldest or newest of the rows that go, in the order of an index.
+ENDS = """
+SELECT x.{age} FROM {table} x WHERE {goes} AND {finite} IS NOT NULL ORDER BY x.{age} {order} LIMIT 1
 """
 
 # The same where rules decide about events: by their own age, and for their event.
