@@ -218,7 +218,8 @@ class Rules:
         """
         if not table.of_run:
             return ()
-        return tuple(f"x.{table.age} < :cutoff AND {one}" for one in self._live("x", among))
+        again = replace(self, holds=self.holds.again)
+        return tuple(f"x.{table.age} < :cutoff AND {one}" for one in again._live("x", among))
 
     def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
         if self.holds.listed:
