@@ -128,9 +128,9 @@ options:
   stuck:
     description:
       - Days after which an unfinished run without a sign of life is ended, by its state.
-      - "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as crashed.
-        V(LATE) deletes scheduled runs that never started."
-      - Without it nothing is ended.
+      - "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as crashed, so
+        that its slots are free again. V(LATE) deletes scheduled runs that never started."
+      - Without it nothing is ended. It needs O(api_url).
       - Its keys may be V(RUNNING), V(PENDING), V(PAUSED), V(CANCELLING), V(LATE).
       - Each is 1 or more, at most 36500.
     type: dict

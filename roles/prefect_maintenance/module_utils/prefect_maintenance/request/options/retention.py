@@ -127,8 +127,9 @@ RETENTION = Group(
             "Days after which an unfinished run without a sign of life is ended, by its state.",
             (
                 "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as "
-                "crashed. V(LATE) deletes scheduled runs that never started.",
-                "Without it nothing is ended.",
+                "crashed, so that its slots are free again. V(LATE) deletes scheduled runs that "
+                "never started.",
+                "Without it nothing is ended. It needs O(api_url).",
             ),
             default={},
             known=("RUNNING", "PENDING", "PAUSED", "CANCELLING", "LATE"),
