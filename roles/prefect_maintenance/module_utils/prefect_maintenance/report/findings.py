@@ -43,6 +43,9 @@ def read(report: Mapping[str, Any]) -> dict[str, Any]:
         "blockers": tuple(Blocker(**one) for one in report.get("blockers", ())),
         "indexes": tuple(IndexState(**one) for one in report.get("indexes", ())),
         "autovacuum": tuple(Setting(**one) for one in report.get("autovacuum", ())),
+        "asked": dict(report.get("asked", {})),
+        "refused": str(report.get("refused", "")),
+        "saved_plan": dict(report.get("saved_plan", {})),
     }
 
 

@@ -75,6 +75,10 @@ class Report:
         blockers: what keeps VACUUM from removing dead rows, what keeps the most first.
         indexes: those that are INVALID or bloated, or were.
         autovacuum: settings that let the tables grow, and better ones.
+        asked: the options that decide, of a run whose plan is kept or was; else absent.
+        refused: in a check, why a run would refuse to begin; absent when it would not.
+        saved_plan: of the plan that was applied when it was `made`, its `fingerprint`, the rows
+            that it `planned` and those that were `found`; absent where there was none.
     """
 
     schema: int
@@ -105,6 +109,9 @@ class Report:
     blockers: tuple[Blocker, ...] = ()
     indexes: tuple[IndexState, ...] = ()
     autovacuum: tuple[Setting, ...] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    refused: str = ""
+    saved_plan: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:

@@ -19,6 +19,7 @@ from ..plan.delete import plan_delete, with_estimates, with_way
 from ..plan.plan import Plan
 from ..request.options.limits import BULK_LIMIT
 from ..request.settings import Settings
+from .allowed import require_allowed
 from .outcome import Outcome, deleted, planned
 from .session import Session, begun
 
@@ -94,6 +95,7 @@ def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:
     )
     plan = session.with_pages(with_estimates(session.database, plan))
     session.require_room(plan)
+    require_allowed(session, plan)
     session.report = session.report.with_plan(plan)
     return plan
 

@@ -8,6 +8,7 @@ from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan.purge import plan_purge, with_decisions
 from ..request.settings import Settings
+from .allowed import require_allowed
 from .outcome import Outcome, deleted, planned
 from .session import begun
 
@@ -34,6 +35,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             plan = with_decisions(database, plan, settings.purge_strategy, session.wanted, room)
             plan = session.with_pages(plan)
             session.require_room(plan)
+            require_allowed(session, plan)
             session.report = session.report.with_plan(plan)
             for decision in plan.decisions.values():
                 if decision.strategy != settings.purge_strategy != "auto":
