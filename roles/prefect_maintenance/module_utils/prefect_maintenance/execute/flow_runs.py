@@ -35,7 +35,7 @@ def delete_flow_runs(job: Delete) -> None:
     Raises:
         ApiError: deletions failed that only the API was to do.
     """
-    database, bound = job.database, {"flow_runs": job.cutoffs.flow_runs}
+    database, bound = job.database, {"flow_runs": job.cutoffs.flow_runs, **job.rules.bound}
     candidates.find_trees(database)
     with worklist(database, WORKLIST_OF_RUNS):
         database.run(INDEX_WORKLIST_TOP)

@@ -98,25 +98,23 @@ def _aged(job: Purge, table: str) -> None:
     """Purge the rows of a table that are older than the cutoff."""
     database, age = job.database, BY_NAME[table].age
     cutoff = getattr(job.cutoffs, str(BY_NAME[table].entity))
-    total = job.plan.rows[table]
-    sql = (
-        f"DELETE FROM {table} AS x WHERE {{where}} "
-        f"AND x.{age} < :cutoff AND {job.rules.aged(table)}"
-    )
+    total, rules = job.plan.rows[table], job.rules.now
+    goes, bound = rules.aged(table), {"cutoff": cutoff, **rules.bound}
+    sql = f"DELETE FROM {table} AS x WHERE {{where}} AND x.{age} < :cutoff AND {goes}"
 
     if not indexed(database, table, age) or _large(database, table, total):
         for where in heap_slices(database, table, _rows(job)):
-            _batch(job, table, "delete by heap range", sql.format(where=where), cutoff=cutoff)
+            _batch(job, table, "delete by heap range", sql.format(where=where), **bound)
         return
     within = f"x.{age} >= :first AND x.{age} < :last"
     sql = sql.format(where=within)
     for first, last, crowded in time_slices(database, table, age, cutoff, _rows(job)):
-        bound = {"first": first, "last": last, "cutoff": cutoff}
+        at = {"first": first, "last": last, **bound}
         if crowded:
-            goes = f"{within} AND x.{age} < :cutoff AND {job.rules.aged(table)}"
-            _parts(job, table, "delete by time range", goes, **bound)
+            aged = f"{within} AND x.{age} < :cutoff AND {goes}"
+            _parts(job, table, "delete by time range", aged, **at)
         else:
-            _batch(job, table, "delete by time range", sql, **bound)
+            _batch(job, table, "delete by time range", sql, **at)
 
 
 def _rewrite(job: Purge, table: str) -> Rewrite:
@@ -128,11 +126,15 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         revived=job.rules.keeps(BY_NAME[table], AMONG_REVIVED)[1:],
         live=job.rules.is_unfinished("f") if len(keeps) > 1 else "",
         expected=job.plan.rows[table],
-        bound={"cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity))},
+        bound={
+            "cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity)),
+            **job.rules.bound,
+        },
         age=str(BY_NAME[table].age),
         lock_timeout=job.lock_timeout,
         max_lock=job.max_lock,
         pace=job.pace,
+        holds=job.rules.holds,
     )
 
 

@@ -25,6 +25,7 @@ from ..errors import ConnectionFailed, LockTimeout, MaintenanceError
 from ..measure import leftovers, relations, snapshots
 from ..measure.leftovers import Names
 from ..measure.sizes import total_bytes
+from ..plan.holds import stage
 from .copy import catch_up, copy
 from .follow import follow
 from .rewrite_job import Refused, Rewrite, Work, require_whole
@@ -79,6 +80,8 @@ def rewrite(job: Rewrite) -> Rewritten:
                 )
             except ConnectionFailed as error:
                 raise Refused(f"{job.table} needs a second session: {error}") from None
+            if job.holds.listed:
+                stage(copier, job.holds)
             follow(job, names)
             began, copied = _replaced(job, names, copier)
     except BaseException as error:

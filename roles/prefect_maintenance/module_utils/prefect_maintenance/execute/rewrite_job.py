@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..database.connection import Database
 from ..database.table_guard import Guard
@@ -11,6 +11,7 @@ from ..events import Progress
 from ..measure import obstacles
 from ..measure.leftovers import Names
 from ..pace.pace import Pace
+from ..plan.holds import Holds
 
 # Joins a condition on an unfinished flow run `f`.
 AMONG_REVIVED = "AND f.id IN (SELECT v.id FROM prefect_maintenance_revived v)"
@@ -35,6 +36,7 @@ class Rewrite:
         expected: rows that are to go, as planned.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
         revived: the keeps after the first, for the runs in `prefect_maintenance_revived` only.
+        holds: what keeps flow runs; where it lists them, the keeps ask for them in that list.
     """
 
     database: Database
@@ -48,6 +50,7 @@ class Rewrite:
     expected: int = 0
     live: str = ""
     revived: tuple[str, ...] = ()
+    holds: Holds = field(default_factory=Holds)
 
 
 @dataclass(frozen=True)

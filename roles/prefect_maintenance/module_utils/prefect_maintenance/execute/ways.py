@@ -24,7 +24,8 @@ from ..catalogue import BY_NAME, FLOW_RUN, LOG, TASK_RUN, Table
 from ..database.connection import Database
 from ..errors import ApiError, ConnectionFailed, MaintenanceError
 from ..plan.hanging import count_leaving
-from ..plan.rules import Rules, listed
+from ..plan.rules import Rules
+from ..plan.words import listed
 from .api_pace import ApiPace
 from .batches import SQLITE_BATCH, delete_some, in_parts
 from .row_guards import free_singles, lock_rows, lock_trees
@@ -171,7 +172,8 @@ class BySql:
     def logs(self, table: str, ids: Sequence[str]) -> Iterator[int]:
         """Delete what is left of the logs of objects that are gone; yields each part's rows."""
         goes = self._logs_of_gone(table, ids)
-        yield from in_parts(self.database, LOG.name, goes, lambda: self.most)
+        bound = self.rules.bound
+        yield from in_parts(self.database, LOG.name, goes, lambda: self.most, **bound)
 
     def _logs_of_gone(self, table: str, ids: Sequence[str]) -> str:
         """Row `x` is a log of objects that are gone.
@@ -179,7 +181,7 @@ class BySql:
         A flow run that is retried after its old task runs went keeps their logs.
         """
         goes = _LOGS_OF_GONE.format(column=LOGGING[table], table=table, ids=listed(ids))
-        return f"{goes} AND {self.rules.not_live('x')}" if table == TASK_RUN.name else goes
+        return f"{goes} AND {self.rules.now.not_live('x')}" if table == TASK_RUN.name else goes
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
         def transaction() -> Deleted:
@@ -194,7 +196,7 @@ class BySql:
                 if table in LOGGING and left > 0:
                     goes = self._logs_of_gone(table, ids)
                     sql = delete_some(self.database, LOG.name, goes, left)
-                    gone[LOG.name] = self.database.run(sql)
+                    gone[LOG.name] = self.database.run(sql, **self.rules.bound)
                 return Deleted(gone, ids=ids)
 
         return self.database.retry_on_lock(transaction)

@@ -16,7 +16,7 @@ CREATE TEMPORARY TABLE prefect_maintenance_worklist AS
 SELECT row_number() OVER (
            ORDER BY COALESCE(top.end_time, top.state_timestamp, top.start_time,
                              top.expected_start_time), COALESCE(o.top, d.id), d.id) AS position,
-       d.id AS id, COALESCE(o.top, d.id) AS top,
+       d.id AS id, COALESCE(o.top, d.id) AS top, d.rule AS rule, d.state AS state, d.age AS age,
        {SINGLE} AS single
 FROM prefect_maintenance_candidate d
 JOIN flow_run r ON r.id = d.id

@@ -14,12 +14,17 @@ from __future__ import annotations
 from datetime import datetime
 
 from ..database.connection import Database
+from . import ranks
 from .rules import Rules
+from .words import age
 
 # `relative` is the parent of `run` where `above` is 1, a child of it where it is 0.
 _TABLES = {
     "prefect_maintenance_relative": "SELECT r.id AS run, r.id AS relative, 1 AS above",
-    "prefect_maintenance_candidate": "SELECT r.id AS id",
+    "prefect_maintenance_candidate": (
+        f"SELECT r.id AS id, 0 AS rule, CAST(r.state_type AS VARCHAR) AS state, {age('r')} AS age"
+    ),
+    "prefect_maintenance_ranked": "SELECT r.id AS id, CAST('' AS VARCHAR) AS clause",
     "prefect_maintenance_family": "SELECT r.id AS id",
     "prefect_maintenance_kept": "SELECT r.id AS id",
     "prefect_maintenance_tree": "SELECT r.id AS id, r.id AS top",
@@ -27,7 +32,13 @@ _TABLES = {
 _CREATE = "CREATE TEMPORARY TABLE {table} AS {columns} FROM flow_run r WHERE 1 = 0"
 
 _THAT_GO_BY_THEMSELVES = """
-INSERT INTO prefect_maintenance_candidate (id) SELECT r.id FROM flow_run r WHERE {goes}
+INSERT INTO prefect_maintenance_candidate (id, rule)
+SELECT r.id, {rule} FROM flow_run r WHERE {goes}
+"""
+_THAT_ARE_NOT_AMONG_THE_NEWEST = """
+INSERT INTO prefect_maintenance_candidate (id, rule, state, age)
+SELECT r.id, {rule}, CAST(r.state_type AS VARCHAR), {age} FROM flow_run r
+WHERE {goes} AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_ranked k WHERE k.id = r.id)
 """
 _PARENTS = """
 INSERT INTO prefect_maintenance_relative (run, relative, above)
@@ -96,7 +107,14 @@ def find(database: Database, rules: Rules, cutoff: datetime) -> None:
         rules: the policy as SQL.
         cutoff: of flow runs.
     """
-    database.run(_THAT_GO_BY_THEMSELVES.format(goes=rules.run_goes), flow_runs=cutoff)
+    runs, sql = rules.runs, _THAT_GO_BY_THEMSELVES
+    if runs.ranked:
+        sql = _THAT_ARE_NOT_AMONG_THE_NEWEST
+        database.run(ranks.stage(runs), **rules.bound)
+        _analyse(database, "prefect_maintenance_ranked")
+    rule = runs.rule_of("r") if runs else "0"
+    sql = sql.format(rule=rule, age=age("r"), goes=rules.run_goes)
+    database.run(sql, flow_runs=cutoff, **rules.bound)
     _analyse(database, "prefect_maintenance_candidate")
     database.run(_PARENTS)
     database.run(_CHILDREN)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ..catalogue import FLOW_RUN, TASK_RUN
 from .hanging import cascading
-from .rules import Rules, old, words
+from .rules import Rules
+from .words import old, words
 
 _HANGING = tuple(cascading(FLOW_RUN))
 RUN_TABLES = (FLOW_RUN.name, *(hanging.table.name for hanging in _HANGING))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN, Table
 from ..database.connection import Database
@@ -26,7 +27,9 @@ from .counts import (
 from .estimate import of_calls, of_deletes
 from .plan import KEY_GONE, OLD, WITH_RUN, WITH_TASK_RUN, Kept, Plan, Reason, given, joined
 from .purge import kept_live, of_rows
+from .rule_counts import RuleCount
 from .rules import Rules
+from .survey import survey
 from .via import choose_via
 
 
@@ -61,6 +64,7 @@ def plan_delete(
         with_tasks = database.scalar(
             COUNT_TASK_LOGS.format(goes=goes),
             **{name: bound[name] for name in ("task_runs", "logs")},
+            **rules.bound,
             purged=purged,
         )
         with_tasks += database.scalar(
@@ -70,10 +74,10 @@ def plan_delete(
         )
         counting(TASK_RUN.name)
         by_themselves = database.rows(
-            COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"]
+            COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"], **rules.bound
         )[0]._asdict()
         counting(ARTIFACT.name)
-        artifacts = {"artifacts": bound["artifacts"]}
+        artifacts = {"artifacts": bound["artifacts"], **rules.bound}
         not_live = rules.not_live("x")
         old = database.scalar(COUNT_ARTIFACTS.format(not_live=not_live), **artifacts)
         keys = database.scalar(COUNT_COLLECTIONS.format(not_live=not_live), **artifacts)
@@ -84,18 +88,28 @@ def plan_delete(
             Reason(ARTIFACT.name, old, OLD),
             Reason(ARTIFACT_COLLECTION.name, keys, KEY_GONE),
         )
-        kept = [
-            Kept(FLOW_RUN.name, count, BECAUSE[reason].format(state=state), reason)
-            for reason, state, count in database.rows(
-                kept_runs(rules), flow_runs=bound["flow_runs"]
-            )
-        ]
-        kept.sort(key=lambda kept: kept.why)
+        kept, of_rules = _kept_runs(database, rules, cutoffs.flow_runs)
         live = database.scalar(COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts)
     rows: dict[str, int] = {}
     for reason in reasons:
         rows[reason.what] = rows.get(reason.what, 0) + reason.rows
-    return Plan(rows=rows, reasons=given(reasons), kept=(*kept, *kept_live(ARTIFACT.name, live)))
+    kept = (*kept, *kept_live(ARTIFACT.name, live))
+    return Plan(rows=rows, reasons=given(reasons), kept=kept, rules=of_rules)
+
+
+def _kept_runs(
+    database: Database, rules: Rules, cutoff: datetime
+) -> tuple[tuple[Kept, ...], tuple[RuleCount, ...]]:
+    """Say which flow runs stay although they are old enough, and what each rule decides."""
+    of_rules: tuple[RuleCount, ...] = ()
+    if rules.runs or rules.holds.listed:
+        kept, of_rules = survey(database, rules, cutoff)
+    else:
+        kept = [
+            Kept(FLOW_RUN.name, count, BECAUSE[reason].format(state=state), reason)
+            for reason, state, count in database.rows(kept_runs(rules), flow_runs=cutoff)
+        ]
+    return tuple(sorted(kept, key=lambda kept: kept.why)), of_rules
 
 
 def with_way(

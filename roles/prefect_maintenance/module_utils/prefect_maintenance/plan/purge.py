@@ -159,9 +159,9 @@ def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tup
     cutoff = getattr(cutoffs, str(BY_NAME[table].entity))
     young, *spared = rules.keeps(BY_NAME[table])
     old = COUNT_ROWS.format(table=table, condition=f"NOT {young}")
-    return database.scalar(old, cutoff=cutoff), sum(
-        database.scalar(COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
-        for keep in spared
+    bound = {"cutoff": cutoff, **rules.bound}
+    return database.scalar(old, **bound), sum(
+        database.scalar(COUNT_ROWS.format(table=table, condition=keep), **bound) for keep in spared
     )
 
 

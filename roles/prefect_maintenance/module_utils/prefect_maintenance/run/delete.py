@@ -49,7 +49,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         with session.at_work():
             purged = settings.check and "purge" in session.report.steps
             plan = plan_delete(
-                database, session.rules, settings.cutoffs, purged=purged, tell=pace.events
+                database, session.staged_rules, settings.cutoffs, purged=purged, tell=pace.events
             )
             if not any(plan.rows.values()) and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
@@ -65,10 +65,10 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 ledger, error = session.carry_out(
                     lambda ledger: delete(
                         Delete(
-                            BySql(database, session.rules),
+                            BySql(database, session.staged_rules),
                             by_api,
                             database,
-                            session.rules,
+                            session.staged_rules,
                             settings.cutoffs,
                             plan,
                             pace,
@@ -108,7 +108,7 @@ def _by_api(session: Session, plan: Plan, api: PrefectApi | None) -> ByApi | Non
     return ByApi(
         api=api,
         database=session.database,
-        rules=session.rules,
+        rules=session.staged_rules,
         cutoff=settings.cutoffs.flow_runs,
         gives_way=auto,
         pace=ApiPace(

@@ -26,7 +26,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         session.note_scarce_disk()
         with session.at_work():
             plan = plan_purge(
-                database, session.rules, settings.cutoffs, server.unforced, pace.events
+                database, session.staged_rules, settings.cutoffs, server.unforced, pace.events
             )
             # Where nothing goes, it is enough that the step before has proved whose this is.
             if any(plan.rows.values()) or not session.proven:
@@ -48,7 +48,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
                     Purge(
                         database=database,
                         server=server,
-                        rules=session.rules,
+                        rules=session.staged_rules,
                         cutoffs=settings.cutoffs,
                         plan=plan,
                         batch_size=settings.limits.batch_size,

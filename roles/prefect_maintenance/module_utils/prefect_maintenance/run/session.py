@@ -27,10 +27,13 @@ from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
+from ..plan import holds
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
+from ..plan.patterns import Patterns
 from ..plan.plan import Plan, joined
 from ..plan.rules import Rules
+from ..plan.run_rules import RunRules
 from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
@@ -49,7 +52,6 @@ class Session:
 
     Attributes:
         report: of the run so far.
-        rules: the policy as SQL.
     """
 
     step: str
@@ -65,11 +67,24 @@ class Session:
         """Seconds since the step began."""
         return time.monotonic() - self._began
 
-    @property
+    @cached_property
     def rules(self) -> Rules:
-        """The policy as SQL, for this server."""
+        """The policy as SQL, for this server and the holds that are there."""
         own = (self.settings.own_flow_run,) if self.settings.own_flow_run else ()
-        return Rules(self.settings.policy.states, self.server.unfinished, own)
+        policy, reference = self.settings.policy, self.settings.cutoffs.reference
+        return Rules(
+            policy.states,
+            self.server.unfinished,
+            own,
+            RunRules(policy.rules, reference, Patterns(self.database.is_postgresql)),
+            holds.find(self.database, policy.hold_tags, reference),
+        )
+
+    @cached_property
+    def staged_rules(self) -> Rules:
+        """The same, with the runs that are held laid down in the session."""
+        staged = holds.stage(self.database, self.rules.holds)
+        return replace(self.rules, holds=staged)
 
     def prove(self) -> None:
         """Prove that API and database belong together, when both are given.
