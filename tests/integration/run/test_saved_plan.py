@@ -231,6 +231,17 @@ def test_the_rest_of_a_plan_that_was_begun_is_applied(world: sa.Engine) -> None:
 
 
 @ON_SQLITE
+def test_a_plan_has_what_each_rule_makes_go_and_is_applied_with_its_rules(world: sa.Engine) -> None:
+    rules = [{"name": "failures", "states": ["FAILED"], "keep": {"days": 15}}]
+    plan = saved(world, rules=rules)
+    assert [one["name"] for one in plan["rules"]] == ["failures", "the general policy"]
+    assert sum(one["rows"] for one in plan["rules"]) == plan["rows"]["flow_run"]
+    done = run(world, saved_plan=plan, rules=rules)
+    assert done.failure is None
+    assert rows_of(done) == sum(plan["rows"].values())
+
+
+@ON_SQLITE
 def test_a_check_that_the_cap_refuses_says_so_in_its_plan(world: sa.Engine) -> None:
     assert "more than max_rows (1)" in saved(world, max_rows=1)["refused"]
     assert "refused" not in saved(world)

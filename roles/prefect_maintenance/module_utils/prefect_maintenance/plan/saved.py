@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from ..request.saved_plan import SCHEMA, SavedPlan, sealed
 from ..request.version import VERSION
 from ..units import count
 from .plan import Plan
+from .rule_counts import RuleCount
 
 # A plan that lies about for longer was forgotten where a schedule finds it.
 OLDEST = timedelta(days=30)
@@ -64,6 +65,7 @@ def document(plan: Plan, found: Circumstances, made: datetime, refused: str) -> 
         "made": iso(made),
         **found.as_json(),
         "rows": {table: rows for table, rows in plan.rows.items() if rows},
+        **({"rules": [_short(one) for one in plan.rules]} if plan.rules else {}),
         "bytes_back": detailed["bytes_back"],
         "fingerprint": detailed["fingerprint"],
         **({"refused": refused} if refused else {}),
@@ -72,7 +74,12 @@ def document(plan: Plan, found: Circumstances, made: datetime, refused: str) -> 
 
 
 def drift(
-    saved: SavedPlan, found: Circumstances, rows: Mapping[str, int], percent: int, now: datetime
+    saved: SavedPlan,
+    found: Circumstances,
+    rows: Mapping[str, int],
+    rules: Iterable[RuleCount],
+    percent: int,
+    now: datetime,
 ) -> str:
     """Say why a saved plan may not be applied, from what to what it changed; or nothing.
 
@@ -83,7 +90,8 @@ def drift(
         saved: the plan.
         found: what the run that is to apply it finds; of the policy its steps' part so far.
         rows: that would go now, by table, with those that went in this run.
-        percent: by which there may be more of a table.
+        rules: what each makes go now.
+        percent: by which there may be more.
         now: the present.
     """
     is_now = found.as_json()
@@ -93,6 +101,7 @@ def drift(
     if not found.host:
         is_now["host"] = saved.host
     said = [*differences(was, is_now), *_more(saved.rows, rows, percent)]
+    said += _more_by_rules(saved.rules, rules, percent)
     if (age := now - saved.made) > OLDEST:
         said.insert(0, f"it is {age.days} days old, more than {OLDEST.days}")
     more = [f"and {len(said) - _NAMED} more"] if len(said) > _NAMED else []
@@ -105,6 +114,27 @@ def _more(was: Mapping[str, int], now: Mapping[str, int], percent: int) -> Itera
         if 100 * rows > (100 + percent) * then:
             told = f"{table}: {count(then)} rows then, {count(rows)} now"
             yield f"{told}, more than plan_drift {percent} % allows"
+
+
+def _more_by_rules(
+    was: Iterable[Mapping[str, Any]], now: Iterable[RuleCount], percent: int
+) -> Iterator[str]:
+    """Name the rules that make more go, in proportion to what all of their kind made go.
+
+    Few rows of one rule are no matter: what finished since then moves one of the last ten out.
+    """
+    then = {(one["kind"], one["number"]): one["rows"] for one in was}
+    for one in now:
+        all_then = sum(rows for (kind, _), rows in then.items() if kind == one.kind)
+        before = then.get((one.kind, one.number), 0)
+        if 100 * (one.rows - before) > percent * all_then:
+            called = f"{one.kind} rule {one.number} '{one.name}'" if one.number else one.name
+            told = f"{called}: {count(before)} rows then, {count(one.rows)} now"
+            yield f"{told}, more than plan_drift {percent} % of all {count(all_then)} allows"
+
+
+def _short(one: RuleCount) -> dict[str, Any]:
+    return {"kind": one.kind, "number": one.number, "name": one.name, "rows": one.rows}
 
 
 def over(rows: Mapping[str, int], most: int) -> str:

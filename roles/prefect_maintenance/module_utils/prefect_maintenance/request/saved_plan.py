@@ -34,6 +34,7 @@ class SavedPlan:
         fingerprint: of the plan, as the report of the check has it.
         policy: the options that decided, as `as_written` has them.
         rows: that go, by table.
+        rules: what each rule makes go: its `kind`, `number`, `name` and `rows`.
     """
 
     tool: str
@@ -45,6 +46,7 @@ class SavedPlan:
     fingerprint: str
     policy: Mapping[str, Any]
     rows: Mapping[str, int]
+    rules: tuple[Mapping[str, Any], ...]
 
 
 def sealed(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +76,7 @@ def parse_saved_plan(request: Mapping[str, Any]) -> SavedPlan | None:
         made=parse_instant(told["made"]),
         revision=told.get("revision"),
         policy=dict(told.get("policy", {})),
+        rules=tuple(told.get("rules", ())),
         rows={table: int(rows) for table, rows in told.get("rows", {}).items()},
     )
 

@@ -36,15 +36,17 @@ def require_allowed(session: Session, plan: Plan) -> None:
     if announced and settings.check:
         # The check of the deletion counts both.
         return
+    plan = plan.joined(_to_come(session)) if announced else plan
     rows = dict(session.report.deleted)
-    for part in (plan, _to_come(session)) if announced else (plan,):
-        for table, goes in part.rows.items():
-            rows[table] = rows.get(table, 0) + goes
+    for table, goes in plan.rows.items():
+        rows[table] = rows.get(table, 0) + goes
     if told := over(rows, settings.max_rows):
         _refuse(session, told, _CAP)
     if saved is None:
         return
-    if changed := drift(saved, _circumstances(session), rows, settings.plan_drift, now()):
+    rules = session.report.plan.joined(plan).rules
+    found = _circumstances(session)
+    if changed := drift(saved, found, rows, rules, settings.plan_drift, now()):
         _refuse(session, f"the saved plan cannot be applied: {changed}", MAKE_ANEW)
     applied = {
         "made": iso(saved.made),
@@ -81,8 +83,9 @@ def _circumstances(session: Session) -> Circumstances:
 
 def _to_come(session: Session) -> Plan:
     """Plan what the deletion takes that follows a purge."""
+    database, rules = session.database, session.staged_rules
     cutoffs, tell = session.settings.cutoffs, session.pace.events
-    return plan_delete(session.database, session.rules, cutoffs, purged=True, tell=tell)
+    return plan_delete(database, rules, cutoffs, purged=True, tell=tell)
 
 
 def _refuse(session: Session, told: str, remedy: str) -> None:
