@@ -10,12 +10,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
-from world import TERMINAL, Dump, Policy, Row
+from oracle_rules import Ruled
+from world import TABLES, TERMINAL, Dump, Policy, Row
 
 
 def survivors(before: Dump, policy: Policy) -> Dump:
-    """Say which rows must be left, and what the artifact collections must point to."""
+    """Say which rows must be left, and what the artifact collections must point to.
+
+    Args:
+        before: every row that was there; with the tables that runs belong to, where rules ask them.
+        policy: what was asked for.
+    """
     return _Oracle(before, policy).left()
+
+
+def of_the_engine(before: Dump) -> Dump:
+    """Return the rows of the tables of which the engine may change something."""
+    return {table: before[table] for table in TABLES}
 
 
 def compare(found: Dump, wanted: Dump) -> None:
@@ -43,6 +54,10 @@ class _Oracle:
             left = {**left, table: {i: r for i, r in self.before[table].items() if not goes(r)}}
         return {**left, "artifact_collection": self._collections(left), **self._events()}
 
+    @cached_property
+    def _ruled(self) -> Ruled:
+        return Ruled(self.before, self.policy)
+
     @property
     def _runs(self) -> dict[str, Row]:
         return self.before["flow_run"]
@@ -57,8 +72,11 @@ class _Oracle:
                 return bool(row[column] < self.policy.cutoff(entity))
         return False
 
-    def _unfinished(self, run: str | None) -> bool:
-        return run in self._runs and self._runs[run]["state_type"] not in TERMINAL
+    def _stays_whole(self, run: str | None) -> bool:
+        """Whether a flow run is unfinished or held, so that nothing of it may go."""
+        return run in self._runs and (
+            self._runs[run]["state_type"] not in TERMINAL or run in self._ruled.held
+        )
 
     def _trees(self) -> list[set[str]]:
         """Walk from each run to every run that it hangs together with."""
@@ -83,7 +101,11 @@ class _Oracle:
         return trees
 
     def _run_may_go(self, run: str) -> bool:
-        row = self._runs[run]
+        row, ruled = self._runs[run], self._ruled.run_may_go(run)
+        if run in self._ruled.held:
+            return False
+        if ruled is not None:
+            return ruled
         return row["state_type"] in self.policy.states and self._old(row, "flow_runs")
 
     @cached_property
@@ -103,7 +125,7 @@ class _Oracle:
             return (
                 row["state_type"] in TERMINAL
                 and self._old(row, "task_runs")
-                and not self._unfinished(row["flow_run_id"])
+                and not self._stays_whole(row["flow_run_id"])
                 and task not in holding
             )
 
@@ -120,9 +142,12 @@ class _Oracle:
 
     def _log_goes(self, row: Row) -> bool:
         run, task = row["flow_run_id"], self._tasks.get(row["task_run_id"])
-        if self._unfinished(task["flow_run_id"] if run is None and task else run):
+        own = task["flow_run_id"] if run is None and task else run
+        if self._stays_whole(own):
             return False
-        if row["timestamp"] < self.policy.cutoff("logs") or run in self._going:
+        ruled = self._ruled.log_may_go(row, own)
+        old = row["timestamp"] < self.policy.cutoff("logs") if ruled is None else ruled
+        if old or run in self._going:
             return True
         tasks_left = self._runs_left["task_run"]
         if task and task["flow_run_id"] not in self._going and row["task_run_id"] not in tasks_left:
@@ -137,7 +162,7 @@ class _Oracle:
         run, task = row["flow_run_id"], self._tasks.get(row["task_run_id"])
         if run is None and task:
             run = task["flow_run_id"]
-        return row["created"] < self.policy.cutoff("artifacts") and not self._unfinished(run)
+        return row["created"] < self.policy.cutoff("artifacts") and not self._stays_whole(run)
 
     def _collections(self, left: Dump) -> dict[str, Row]:
         """Say of each collection which artifacts it may point to."""
@@ -153,11 +178,16 @@ class _Oracle:
         return found
 
     def _events(self) -> Dump:
-        cutoff = self.policy.cutoff("events")
-        events = {i: r for i, r in self.before["events"].items() if r["occurred"] >= cutoff}
+        cutoff, ruled = self.policy.cutoff("events"), self._ruled.event_goes
+        events = {
+            i: r
+            for i, r in self.before["events"].items()
+            if not ruled.get(i, r["occurred"] < cutoff)
+        }
         resources = {
             i: r
             for i, r in self.before["event_resources"].items()
-            if r["occurred"] >= cutoff and str(r["event_id"]) in events
+            if str(r["event_id"]) in events
+            and (str(r["event_id"]) in ruled or r["occurred"] >= cutoff)
         }
         return {"events": events, "event_resources": resources}

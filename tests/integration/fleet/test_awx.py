@@ -27,6 +27,8 @@ from lab.postgres import PASSWORD, Postgres
 BUNDLES = sorted((ROOT / "awx" / "job_templates").glob("*.yml"))
 WORKFLOWS = sorted((ROOT / "awx" / "workflow_job_templates").glob("*.yml"))
 DAYS = 20
+SURVEY = "prefect_maintenance_survey_"
+RULES = "- name: of the survey\n  flows: [none*]\n  keep: forever\n"
 SECRET = "{{ vault_prefect_maintenance_db_password }}"
 
 
@@ -229,8 +231,10 @@ def test_check_survey_run_and_failure_as_jobs_of_awx(servers: Fleet, tmp_path: P
     }  # fmt: skip
     assert servers.logs("job") == DAYS - 3
 
-    answered = job.run("maintain", {**blank(), "prefect_maintenance_survey_retention_logs": 10})
+    answers = {f"{SURVEY}retention_logs": 10, f"{SURVEY}rules": RULES}
+    answered = job.run("maintain", {**blank(), **answers})
     assert artifacts(answered)["deleted"] == {"log": 8}
+    assert "of the survey" in answered.stdout.read()
 
     broken = job.run("maintain", {**blank(), "vault_prefect_maintenance_db_password": "s3cret-no"})
     assert (broken.status, broken.rc) == ("failed", 2)

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
-from .flow_form import Days, Retention, Window, within
+from .flow_form import Days, EventRules, LogRules, Retention, RunRules, Window, within
 from .flow_shown import Shown
 from .report.markdown import markdown
 from .report.plain import failed
@@ -61,9 +61,9 @@ def maintenance(
     states: Annotated[
         list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]], Field(min_length=1)
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
-    rules: list[dict[str, Any]] = [],  # noqa: B006
-    event_rules: list[dict[str, Any]] = [],  # noqa: B006
-    log_rules: list[dict[str, Any]] = [],  # noqa: B006
+    rules: RunRules = [],  # noqa: B006
+    event_rules: EventRules = [],  # noqa: B006
+    log_rules: LogRules = [],  # noqa: B006
     hold_tags: list[str] = ["keep", "keep-until:*", "hold:*"],  # noqa: B006
     stuck: dict[str, Days] = {},  # noqa: B006
     max_rows: Annotated[int, within("max_rows")] = 0,

@@ -9,9 +9,6 @@ from ..request.instants import iso, now
 from .forecast import forecast, settled
 from .verdict import verdict
 
-# Keys that a report has only where there is something to say.
-ABSENT = ("asked", "refused", "saved_plan")
-
 
 def with_waits(report: Mapping[str, Any], waited: Mapping[str, float]) -> dict[str, Any]:
     """Return a report as its JSON stands, with what a step has waited, by what for."""
@@ -27,8 +24,7 @@ def with_forecast(report: Mapping[str, Any]) -> dict[str, Any]:
     tables = [
         {**table, **settled(table, days)} if days else table for table in report.get("tables", ())
     ]
-    told = {key: value for key, value in report.items() if value or key not in ABSENT}
-    told["tables"] = tables
+    told = {**report, "tables": tables}
     told["forecast"] = forecast(told)
     return {**told, "verdict": verdict(told).as_json()}
 

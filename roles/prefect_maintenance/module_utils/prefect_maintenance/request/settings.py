@@ -114,6 +114,7 @@ class Settings:
 
     Attributes:
         before: the steps that are to follow, whose privileges are looked for first.
+        what_if: say what would go with the policy.
         locate: only say where the database's files lie.
         disk: what a look at its disk on another host brought.
         db_free_bytes: free on its disk where nobody can look; 0 where nobody knows.
@@ -142,6 +143,7 @@ class Settings:
     stuck: Mapping[str, int]
     archive: Archive | None
     growth_drivers: bool
+    what_if: bool
     locate: bool
     disk: DiskLook | None
     db_free_bytes: int
@@ -199,6 +201,7 @@ class Settings:
             stuck=_parse_stuck(request),
             archive=_parse_archive(request),
             growth_drivers=bool(given(request, "growth_drivers")),
+            what_if=bool(given(request, "what_if")),
             locate=bool(given(request, "locate")),
             disk=_parse_disk(request),
             db_free_bytes=number(request, "db_free_bytes"),

@@ -12,9 +12,11 @@ from ..errors import SettingsError
 from ..execute.api_pace import ApiPace
 from ..execute.delete import delete
 from ..execute.deletion import Delete
+from ..execute.ledger import Ledger
 from ..execute.ways import ByApi, BySql, answers
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
+from ..plan import rule_warnings
 from ..plan.delete import plan_delete, with_estimates, with_way
 from ..plan.plan import Plan
 from ..request.options.limits import BULK_LIMIT
@@ -22,6 +24,7 @@ from ..request.settings import Settings
 from .allowed import require_allowed
 from .outcome import Outcome, deleted, planned
 from .session import Session, begun
+from .stuck import end_stuck, find_stuck
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -42,6 +45,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         raise SettingsError(
             f"batch_size must be between 1 and {BULK_LIMIT}: the API deletes no more at once"
         )
+    if settings.stuck and settings.api is None:
+        raise SettingsError("api_url is missing: stuck runs are ended through the API")
     with begun("delete", settings, pace) as session:
         database = session.database
         require_writable(database, session.server, "delete", [table.name for table in TABLES])
@@ -51,19 +56,28 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             plan = plan_delete(
                 database, session.staged_rules, settings.cutoffs, purged=purged, tell=pace.events
             )
-            if not any(plan.rows.values()) and session.proven:
+            told = rule_warnings.of_runs(database, session.rules.runs, plan.rules)
+            session.report = session.report.with_warnings(told).with_holds(session.held)
+            nothing = not any(plan.rows.values()) and not settings.stuck
+            if nothing and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
                 plan = _decided(session, plan, None)
+                require_allowed(session, plan)
                 return planned("delete", session.report, plan, session.seconds)
             with session.opened_api() as api:
                 if api is not None:
                     session.prove_with(api)
                 plan = _decided(session, plan, api)
+                stuck, of_late = find_stuck(session, api)
+                whole = plan.joined(of_late)
+                require_allowed(session, whole)
                 if settings.check:
-                    return planned("delete", session.report, plan, session.seconds)
+                    return planned("delete", session.report, whole, session.seconds)
                 by_api = _by_api(session, plan, api)
-                ledger, error = session.carry_out(
-                    lambda ledger: delete(
+
+                def work(ledger: Ledger) -> None:
+                    end_stuck(session, api, stuck, ledger)
+                    delete(
                         Delete(
                             BySql(database, session.staged_rules),
                             by_api,
@@ -74,12 +88,12 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                             pace,
                             ledger,
                         )
-                    ),
-                    watch_api=by_api is None,
-                )
+                    )
+
+                ledger, error = session.carry_out(work, watch_api=by_api is None or bool(stuck))
             session.measure_left(error)
             report = session.report
-            return deleted("delete", database, report, plan, ledger, session.seconds, error)
+            return deleted("delete", database, report, whole, ledger, session.seconds, error)
 
 
 def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:
@@ -95,7 +109,6 @@ def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:
     )
     plan = session.with_pages(with_estimates(session.database, plan))
     session.require_room(plan)
-    require_allowed(session, plan)
     session.report = session.report.with_plan(plan)
     return plan
 

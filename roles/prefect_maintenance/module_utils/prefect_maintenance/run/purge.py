@@ -6,6 +6,7 @@ from ..catalogue import TABLES
 from ..execute.purge import Purge, purge
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
+from ..plan import rule_warnings
 from ..plan.purge import plan_purge, with_decisions
 from ..request.settings import Settings
 from .allowed import require_allowed
@@ -28,6 +29,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             plan = plan_purge(
                 database, session.staged_rules, settings.cutoffs, server.unforced, pace.events
             )
+            session.report = session.report.with_warnings(rule_warnings.of_rows(plan.rules))
             # Where nothing goes, it is enough that the step before has proved whose this is.
             if any(plan.rows.values()) or not session.proven:
                 session.prove()

@@ -131,6 +131,13 @@ SURVEY = Group(
             entries=(_BEGIN,),
         ),
         Option(
+            "survey_rules",
+            "raw",
+            "Rules of retention for flow runs, as YAML or JSON.",
+            ("They take the place of O(rules) on every server of the rollout.",),
+            entries=(_BEGIN,),
+        ),
+        Option(
             "survey_vacuum",
             "raw",
             "How space is given back.",

@@ -6,9 +6,11 @@ from .option import DELETE, PURGE, STEPS, WHOLE, Group, Option
 
 # A hundred years reach back before any computer.
 DAYS = (1, 36500)
-# How many of the newest a rule may keep, and how many rules there may be of a kind.
+# How many of the newest a rule may keep.
 LAST = (1, 1_000_000)
+# How many rules there may be of a kind, and patterns in one list: SQLite nests no deeper than 1000.
 MOST_RULES = 100
+MOST_PATTERNS = 200
 
 RETENTION = Group(
     "What goes, and when",

@@ -48,6 +48,14 @@ STEP_ALONE = Group(
             modules=(MEASURE,),
         ),
         Option(
+            "what_if",
+            "bool",
+            "Also say what would go with this policy, from statistics and samples in seconds; in "
+            "check mode it is counted.",
+            default=False,
+            modules=(MEASURE,),
+        ),
+        Option(
             "locate",
             "bool",
             "Only say in which folder of its server the files of the database lie.",
