@@ -134,6 +134,29 @@ def test_a_rule_that_differs_is_named_in_the_words_of_its_user(
     assert list(differences(asked(RULES), asked(changed))) == said
 
 
+def test_each_step_speaks_of_the_options_that_are_its_own() -> None:
+    before = Settings.parse({}, check=True)
+    now = Settings.parse(
+        {
+            "stuck": {"LATE": 3},
+            "run_delete_via": "sql",
+            "purge_strategy": "delete",
+            "archive_dir": "/a",
+        },
+        check=True,
+    )
+    found = {
+        step: [*differences(decides(step, before), decides(step, now))]
+        for step in ("purge", "delete", "vacuum")
+    }
+    archive = "archive_dir was not there, is /a"
+    assert found == {
+        "purge": ["purge_strategy was auto, is delete", archive],
+        "delete": ["stuck.LATE was not there, is 3", "run_delete_via was auto, is sql", archive],
+        "vacuum": [],
+    }
+
+
 def test_a_rule_that_came_or_went_is_named() -> None:
     [gone] = differences(asked(RULES), asked(RULES[:1]))
     assert gone.startswith("rules: rule 2 was {")
