@@ -45,6 +45,9 @@ def read(report: Mapping[str, Any]) -> dict[str, Any]:
         "indexes": tuple(IndexState(**one) for one in report.get("indexes", ())),
         "autovacuum": tuple(Setting(**one) for one in report.get("autovacuum", ())),
         "stuck": tuple(StuckRun(**one) for one in report.get("stuck", ())),
+        "asked": dict(report.get("asked", {})),
+        "refused": str(report.get("refused", "")),
+        "saved_plan": dict(report.get("saved_plan", {})),
     }
 
 

@@ -83,6 +83,10 @@ class Report:
         stuck: runs that have been unfinished for too long; not there when there are none.
         archive: the folder where rows were written before they went, how many, and how many old
             archives were removed; empty where no archive was asked for.
+        asked: the options that decide, of a run whose plan is kept or was; else absent.
+        refused: in a check, why a run would refuse to begin; absent when it would not.
+        saved_plan: of the plan that was applied when it was `made`, its `fingerprint`, the rows
+            that it `planned` and those that were `found`; absent where there was none.
     """
 
     schema: int
@@ -117,6 +121,9 @@ class Report:
     what_if: tuple[WhatIf, ...] = ()
     stuck: tuple[StuckRun, ...] = ()
     archive: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    refused: str = ""
+    saved_plan: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:

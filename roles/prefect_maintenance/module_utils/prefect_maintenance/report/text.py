@@ -88,6 +88,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("server", f"Prefect {server['version']} at {server['api_url']}" if server else ""),
         ("database", _product(database) if database else ""),
         ("policy", f"keep {kept}; states {', '.join(report.policy['states'])}"),
+        ("plan", _saved(report.saved_plan)),
     ]
     service = server.get("db_vacuum")
     if service:
@@ -95,6 +96,14 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         shown = ", ".join(map(str, enabled)) if isinstance(enabled, list) else enabled
         facts.append(("Prefect's", f"own vacuum service is set to: {shown}"))
     return facts
+
+
+def _saved(plan: Mapping[str, Any]) -> str:
+    if not plan:
+        return ""
+    made = plan["made"][:16].replace("T", " ")
+    rows = f"{count(plan['planned'])} rows then, {count(plan['found'])} now"
+    return f"{plan['fingerprint']}, saved on {made} UTC: {rows}"
 
 
 def _product(database: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from ..plan.delete import plan_delete, with_estimates, with_way
 from ..plan.plan import Plan
 from ..request.options.limits import BULK_LIMIT
 from ..request.settings import Settings
+from .allowed import require_allowed
 from .outcome import Outcome, deleted
 from .session import Session, begun
 from .stuck import end_stuck, find_stuck
@@ -61,6 +62,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             if nothing and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
                 plan = _decided(session, plan, None)
+                require_allowed(session, plan)
                 return session.planned(plan)
             with session.opened_api() as api:
                 if api is not None:
@@ -68,6 +70,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 plan = _decided(session, plan, api)
                 stuck, of_late = find_stuck(session, api)
                 whole = plan.joined(of_late)
+                require_allowed(session, whole)
                 if settings.check:
                     return session.planned(whole)
                 by_api = _by_api(session, plan, api)

@@ -9,6 +9,7 @@ from ..pace.pace import Pace
 from ..plan import rule_warnings
 from ..plan.purge import plan_purge, with_decisions
 from ..request.settings import Settings
+from .allowed import require_allowed
 from .outcome import Outcome, deleted
 from .session import begun
 
@@ -36,6 +37,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             plan = with_decisions(database, plan, settings.purge_strategy, session.wanted, room)
             plan = session.with_pages(plan)
             session.require_room(plan)
+            require_allowed(session, plan)
             session.report = session.report.with_plan(plan)
             for decision in plan.decisions.values():
                 if decision.strategy != settings.purge_strategy != "auto":

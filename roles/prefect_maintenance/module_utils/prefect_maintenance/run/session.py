@@ -299,7 +299,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
     """
     began = time.monotonic()
     with connect(settings.db_url, settings.limits.lock_timeout, pace.events) as database:
-        first = settings.before and database.is_postgresql
+        first = step == "bloat_info" and settings.before and database.is_postgresql
         if first:
             needed = privileges.missing_privileges(database, ("measure", *settings.before))
             privileges.refuse(database, needed)

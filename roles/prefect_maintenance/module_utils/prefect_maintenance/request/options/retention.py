@@ -142,6 +142,10 @@ RETENTION = Group(
             "max_rows",
             "int",
             "Refuse a plan that deletes more rows than this; V(0) is no limit.",
+            (
+                "All tables count together, with what hangs on the rows that go. A check warns, "
+                "a run fails before it has deleted anything.",
+            ),
             default=0,
             bounds=(0, 2**63 - 1),
             modules=(PURGE, DELETE),
