@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bulk import Bulk, due, fill_by_hand, instant, left, put
-from maintenance import at_first_batch
+from maintenance import at_first_batch, run_step
+from maintenance import request as asked_of
 
 HEARTBEATS = {"events": ["lab.*.heartbeat"], "keep": {"days": 1}}
 FAILURES = {"name": "failures", "events": ["lab.run.Failed"], "keep": {"days": 90}}
@@ -125,3 +126,33 @@ def test_the_oldest_that_is_due_is_what_the_rules_would_make_go(purged: str, way
     more.event("beat", 2, "lab.run.heartbeat", resources=[2])
     put(purged, more)
     assert due(purged, "event_resources", **rules) == instant(2)
+
+
+def test_the_plan_says_what_each_rule_makes_go_and_why_old_events_stay(
+    purged: str, way: str
+) -> None:
+    rows = Bulk()
+    for number, days in enumerate((100, 95, 80, 3)):
+        rows.event(f"f{number}", days, "lab.run.Failed")
+    for number in range(5):
+        rows.event(f"s{number}", 100 - number, "lab.state")
+    for number, days in enumerate((20, 18, 1)):
+        rows.event(f"o{number}", days)
+    fill_by_hand(purged, rows)
+    strategy = "rewrite" if way == "rewrite" else "delete"
+    asked = asked_of(purged, event_rules=[FAILURES, LAST, HEARTBEATS], purge_strategy=strategy)
+    plan = run_step("purge", asked, check=True).report.plan
+    assert [
+        (one.kind, one.number, one.name, one.rows, one.kept, one.oldest, one.newest)
+        for one in plan.rules
+    ] == [
+        ("event", 1, "failures", 2, 2, instant(100), instant(95)),
+        ("event", 2, "rule 2", 2, 3, instant(100), instant(99)),
+        ("event", 3, "rule 3", 0, 0, None, None),
+        ("event", 0, "the general policy", 2, 1, instant(20), instant(18)),
+    ]
+    assert {one.bytes is None for one in plan.rules} == {way == "sqlite"}
+    assert [(kept.rows, kept.why) for kept in plan.kept if kept.reason == "rule"] == [
+        (1, "kept by rule 'failures', for 90 days"),
+        (3, "kept by rule 'rule 2', among the last 3"),
+    ]

@@ -43,8 +43,20 @@ def test_logs_of_unfinished_runs_stay_and_those_of_gone_runs_go_whatever_rules_s
         rows.log(f"{run} debug", 4, level=10, run=run)
         rows.log(f"{run} audit", 50, logger="audit", run=run)
         rows.log(f"{run} now", 0.01, level=10, run=run)
-    stays = left(purged, rows, way, log_rules=[BELOW_INFO, ERRORS])
+    rules = [BELOW_INFO, ERRORS]
+    stays = left(purged, rows, way, log_rules=rules)
     assert stays == {"busy debug", "busy audit", "busy now", "done audit", "done now", "gone now"}
+    fill_by_hand(purged, rows)
+    plan = run_step("purge", asked_of(purged, log_rules=rules), check=True).report.plan
+    assert [(one.kind, one.name, one.rows, one.kept, one.oldest) for one in plan.rules] == [
+        ("log", "rule 1", 2, 4, instant(4)),
+        ("log", "audit", 0, 3, None),
+        ("log", "the general policy", 0, 0, None),
+    ]
+    assert [(kept.rows, kept.why) for kept in plan.kept if kept.what == "log"] == [
+        (1, "their flow run is not finished"),
+        (3, "kept by rule 'audit', forever"),
+    ]
 
 
 def test_logs_that_a_rule_keeps_go_with_their_run_and_the_check_counts_them_once(

@@ -99,11 +99,13 @@ SELECT count(*) <= {few} FROM (
     SELECT 1 FROM log x WHERE {within} LIMIT 1 + {few}) young
 """
 
-# The same by the rule that decides, 0 being the general cutoff; each row is looked at once.
+# The same by the rule that decides, 0 being the general cutoff, and by what age alone would do;
+# each row is looked at once.
 COUNT_BY_RULE = """
-SELECT n.rule, n.goes, count(*), CAST(min(n.at) AS text), CAST(max(n.at) AS text)
-FROM (SELECT {number} AS rule, {goes} AS goes, x.{age} AS at FROM {table} x WHERE {condition}) n
-GROUP BY n.rule, n.goes
+SELECT n.rule, n.goes, n.old, count(*), min(n.at), max(n.at) FROM (
+    SELECT {number} AS rule, {goes} AS goes, x.{age} < :{general} AS old, {finite} AS at
+    FROM {table} x WHERE {condition}) n
+GROUP BY n.rule, n.goes, n.old
 """
 
 COUNT_GONE_RESOURCES = """

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..catalogue import EVENTS, Table
 from ..database.connection import Database
+from ..measure.sizes import total_bytes
 from ..request.policy import Cutoffs
+from ..request.rules import Keep
 from .counts import COUNT_BY_RULE, COUNT_RESOURCES, COUNT_ROWS
 from .event_rules import stays_with_event
+from .plan import Kept
+from .rule_counts import GENERAL, RuleCount, told
 from .rules import Rules
+from .words import finite
 
 
 @dataclass
@@ -21,16 +26,25 @@ class Decided:
     Attributes:
         goes: rows that go by their age.
         live: rows that would, were their flow run finished.
-        kept: all that it decides about and that stay; counted where there are rules.
-        oldest: instant of the oldest that goes, as the database writes it.
-        newest: of the newest that goes.
+        stays: all that it decides about and that stay; counted where there are rules.
+        old: those of them that are older than the general cutoff.
+        oldest: of what goes.
+        newest: of what goes.
     """
 
     goes: int = 0
     live: int = 0
-    kept: int = 0
+    stays: int = 0
+    old: int = 0
     oldest: str | None = None
     newest: str | None = None
+
+    def note(self, rows: int, oldest: Any, newest: Any) -> None:
+        """Note more rows that go."""
+        self.goes += rows
+        noted = (told(oldest), told(newest), self.oldest, self.newest)
+        instants = [instant for instant in noted if instant]
+        self.oldest, self.newest = min(instants, default=None), max(instants, default=None)
 
 
 def count_aged(
@@ -56,33 +70,36 @@ def count_aged(
             number=dated.number("x"),
             goes=goes,
             age=table.age,
+            general=dated.general,
+            finite=finite(f"x.{table.age}"),
             table=table.name,
             condition=condition,
         )
         return database.rows(sql, **values)
 
     found = {number: Decided() for number in (0, *(case.number for case in dated.cases))}
-    for rule, goes, count, oldest, newest in by_rule(f"({dated.goes('x')}) IS TRUE", "TRUE"):
+    for rule, goes, old, rows, oldest, newest in by_rule(f"({dated.goes('x')}) IS TRUE", "TRUE"):
         if goes:
-            found[rule].goes, found[rule].oldest, found[rule].newest = count, oldest, newest
+            found[rule].note(rows, oldest, newest)
         else:
-            found[rule].kept = count
+            found[rule].stays += rows
+            found[rule].old += rows if old else 0
     for keep in live:
-        for rule, _, count, _, _ in by_rule("TRUE", keep):
-            found[rule].live += count
+        for rule, _, _, rows, _, _ in by_rule("TRUE", keep):
+            found[rule].live += rows
     if any(decided.live for decided in found.values()):
         _look_again(found, by_rule("TRUE", rules.aged(table.name)))
     return found
 
 
-def _look_again(found: Mapping[int, Decided], gone: list[Any]) -> None:
-    """Correct what goes by what really does, where unfinished runs keep some of it."""
+def _look_again(found: Mapping[int, Decided], gone: Iterable[Any]) -> None:
+    """Take what really goes for what goes, where unfinished runs keep some of it."""
     for decided in found.values():
-        decided.kept += decided.goes
+        decided.stays += decided.goes
         decided.goes, decided.oldest, decided.newest = 0, None, None
-    for rule, _, count, oldest, newest in gone:
-        found[rule].kept -= count
-        found[rule].goes, found[rule].oldest, found[rule].newest = count, oldest, newest
+    for rule, _, _, rows, oldest, newest in gone:
+        found[rule].stays -= rows
+        found[rule].note(rows, oldest, newest)
 
 
 def count_resources(database: Database, rules: Rules, cutoffs: Cutoffs) -> tuple[int, int]:
@@ -96,3 +113,47 @@ def count_resources(database: Database, rules: Rules, cutoffs: Cutoffs) -> tuple
     sql = COUNT_RESOURCES.format(goes=f"NOT {staying}")
     old, young = database.rows(sql, **rules.values(EVENTS, cutoffs))[0]
     return old, young
+
+
+def rule_counts(
+    database: Database, rules: Rules, kind: str, table: Table, decided: Mapping[int, Decided]
+) -> tuple[RuleCount, ...]:
+    """Say what each rule for a table makes go and keeps, the general cutoff last."""
+    cases = rules.dated_by(table).cases
+    if not cases:
+        return ()
+    rows = sum(one.goes + one.stays for one in decided.values())
+    each = total_bytes(database, table.name) / rows if database.is_postgresql and rows else None
+    return tuple(
+        RuleCount(
+            kind,
+            number,
+            name,
+            own.goes,
+            None if each is None else round(each * own.goes),
+            own.oldest,
+            own.newest,
+            own.stays,
+        )
+        for number, name in (*((case.number, case.name) for case in cases), (0, GENERAL))
+        for own in [decided[number]]
+    )
+
+
+def kept_by_rules(rules: Rules, table: Table, decided: Mapping[int, Decided]) -> tuple[Kept, ...]:
+    """Say which rows stay by a rule although they are older than the general cutoff."""
+    why = {case.number: f"kept by rule '{case.name}', {_clauses(case.keep)}"
+           for case in rules.dated_by(table).cases}  # fmt: skip
+    why[0] = "kept by the rule of their flow run"
+    return tuple(
+        Kept(table.name, decided[number].old, told, "rule")
+        for number, told in sorted(why.items())
+        if decided[number].old
+    )
+
+
+def _clauses(keep: Keep) -> str:
+    if keep.forever:
+        return "forever"
+    days = [f"for {keep.days} days"] if keep.days else []
+    return " or ".join([*days, *([f"among the last {keep.last}"] if keep.last else [])])

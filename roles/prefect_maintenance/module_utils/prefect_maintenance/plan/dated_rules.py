@@ -27,14 +27,14 @@ class Case:
         name: what reports call it.
         fits: condition on row `{x}` that the rule matches it.
         goes: condition on row `{x}`, which the rule matches, that no clause keeps it.
-        last: so many of the newest it keeps whatever their age; None where it counts none.
+        keep: what keeps them.
     """
 
     number: int
     name: str
     fits: str
     goes: str
-    last: int | None = None
+    keep: Keep
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class DatedRules:
 
     Attributes:
         age: the column that dates the rows.
+        general: names the bound value that is the general cutoff.
         cases: the rules in their order.
         otherwise: condition on row `{x}`, which no rule matches, that it goes.
         now: the same, asked of other tables as they are now instead of what a plan laid down.
@@ -53,6 +54,7 @@ class DatedRules:
     """
 
     age: str
+    general: str = "cutoff"
     cases: tuple[Case, ...] = ()
     otherwise: str = ""
     now: str = ""

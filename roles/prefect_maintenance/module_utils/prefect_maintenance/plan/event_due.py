@@ -66,7 +66,7 @@ def oldest_events(
 
 def _going(events: DatedRules) -> str:
     """Select the events that go: by their age alone, and those beyond the last of a resource."""
-    by_age = (replace(case, goes="FALSE") if case.last else case for case in events.cases)
+    by_age = (replace(case, goes="FALSE") if case.keep.last else case for case in events.cases)
     going = _GOING.format(goes=replace(events, cases=tuple(by_age)).goes("x"))
     lasts = ranks(events)
     if not lasts:

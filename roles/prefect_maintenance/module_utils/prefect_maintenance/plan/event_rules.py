@@ -11,6 +11,8 @@ from ..request.rules import EventRule
 from .dated_rules import NEVER, Case, DatedRules, bounds, cutoff_of
 from .patterns import Patterns
 
+# Names the bound value that is the general cutoff.
+GENERAL = "event_cutoff_0"
 # Of each resource that has so many events as its rule keeps: the oldest that is kept. An event
 # that comes later moves none of them, so it never makes another go that the plan keeps.
 LAST = "prefect_maintenance_event_last"
@@ -52,11 +54,11 @@ def event_rules(rules: tuple[EventRule, ...], cutoffs: Cutoffs, patterns: Patter
     """Write rules for events as conditions."""
     if not rules:
         return DatedRules(EVENTS.age)
-    bound: dict[str, object] = {"event_cutoff_0": cutoffs.events}
+    bound: dict[str, object] = {GENERAL: cutoffs.events}
     cases = tuple(_case(rule, cutoffs.reference, bound, patterns) for rule in rules)
     until, since = bounds((rule.keep for rule in rules), cutoffs.events, cutoffs.reference)
-    otherwise = f"{{x}}.{EVENTS.age} < :event_cutoff_0"
-    return DatedRules(EVENTS.age, cases, otherwise, bound=bound, until=until, since=since)
+    otherwise = f"{{x}}.{EVENTS.age} < :{GENERAL}"
+    return DatedRules(EVENTS.age, GENERAL, cases, otherwise, bound=bound, until=until, since=since)
 
 
 def _case(
@@ -80,7 +82,7 @@ def _case(
         goes.append(_BEYOND.format(x="{x}", number=rule.number))
     if rule.keep.forever:
         goes = ["FALSE"]
-    return Case(rule.number, rule.name, " AND ".join(matched), " AND ".join(goes), rule.keep.last)
+    return Case(rule.number, rule.name, " AND ".join(matched), " AND ".join(goes), rule.keep)
 
 
 def resource_rules(events: DatedRules) -> DatedRules:
@@ -105,7 +107,7 @@ def stays_with_event(events: DatedRules, among: str = "") -> str:
     """Write that resource `{x}` has an event that keeps it; `among` narrows the events `e`."""
     return (
         f"EXISTS (SELECT 1 FROM {EVENTS.name} e WHERE e.id = {{x}}.event_id {among} AND "
-        f"({{x}}.{EVENT_RESOURCES.age} >= :event_cutoff_0 OR {events.number('e')} > 0))"
+        f"({{x}}.{EVENT_RESOURCES.age} >= :{GENERAL} OR {events.number('e')} > 0))"
     )
 
 
@@ -139,7 +141,7 @@ def ranked(events: DatedRules, which: str) -> str:
         number=events.number("x"),
         numbers=", ".join(str(case.number) for case in lasts),
         which=which,
-        lasts=" ".join(f"WHEN {case.number} THEN {case.last}" for case in lasts),
+        lasts=" ".join(f"WHEN {case.number} THEN {case.keep.last}" for case in lasts),
     )
 
 
@@ -158,4 +160,4 @@ def hand_over(database: Database, events: DatedRules, other: Database) -> None:
 
 def ranks(events: DatedRules) -> list[Case]:
     """Return the rules that keep the last of each resource."""
-    return [case for case in events.cases if case.last]
+    return [case for case in events.cases if case.keep.last]

@@ -11,6 +11,8 @@ from .patterns import Patterns
 from .run_rules import RunRules
 from .words import ALL, words
 
+# Names the bound value that is the general cutoff.
+_GENERAL = "log_cutoff_0"
 # Runs that a rule decides about which has a retention of its own for their logs.
 _LIST = "prefect_maintenance_run_logs"
 _CREATE = (
@@ -38,17 +40,19 @@ def log_rules(
     of_runs = _with_logs(runs)
     if not rules and not of_runs:
         return DatedRules(LOG.age)
-    bound: dict[str, object] = {"log_cutoff_0": cutoffs.logs}
+    bound: dict[str, object] = {_GENERAL: cutoffs.logs}
     cases = tuple(_case(rule, cutoffs, patterns, bound) for rule in rules)
     keeps = [rule.keep for rule in rules] + [rule.logs for rule in of_runs if rule.logs]
     until, since = bounds(keeps, cutoffs.logs, cutoffs.reference)
-    listed = now = f"{{x}}.{LOG.age} < :log_cutoff_0"
+    listed = now = f"{{x}}.{LOG.age} < :{_GENERAL}"
     if of_runs:
         terminal = words(TERMINAL_STATES)
         asked = _NOW.format(rule=runs.rule_of("r"), terminal=terminal, x="{x}")
         now = _by_run(of_runs, asked, cutoffs, bound, now)
         listed = _by_run(of_runs, _LISTED, cutoffs, bound, listed)
-    return DatedRules(LOG.age, cases, listed, now=now, bound=bound, until=until, since=since)
+    return DatedRules(
+        LOG.age, _GENERAL, cases, listed, now=now, bound=bound, until=until, since=since
+    )
 
 
 def stage(database: Database, runs: RunRules) -> None:
@@ -82,7 +86,7 @@ def _case(rule: LogRule, cutoffs: Cutoffs, patterns: Patterns, bound: dict[str, 
         matched.append(fit)
         bound.update(values)
     goes = _older(rule.keep, f"log_cutoff_{rule.number}", cutoffs, bound)
-    return Case(rule.number, rule.name, " AND ".join(matched), goes)
+    return Case(rule.number, rule.name, " AND ".join(matched), goes, rule.keep)
 
 
 def _by_run(

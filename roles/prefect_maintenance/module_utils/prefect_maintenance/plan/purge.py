@@ -30,7 +30,7 @@ from .counts import (
     COUNT_YOUNG_GONE_LOGS,
     FEW_YOUNG_LOGS,
 )
-from .dated_counts import count_aged, count_resources
+from .dated_counts import count_aged, count_resources, kept_by_rules, rule_counts
 from .decisions import Decision, Situation, decide, deletes
 from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
 from .event_rules import make_ranks, rank
@@ -97,8 +97,16 @@ def plan_purge(
             reasons.append(Reason(table, rows[table], PARENT_GONE))
         rows[ARTIFACT_COLLECTION.name] = database.scalar(COUNT_EMPTY_COLLECTIONS)
         reasons.append(Reason(ARTIFACT_COLLECTION.name, rows[ARTIFACT_COLLECTION.name], KEY_GONE))
+    by_rules = [kept_by_rules(rules, BY_NAME[name], decided[name]) for name in decided]
     return Plan(
-        rows=rows, reasons=given(reasons), kept=kept_live(LOG.name, live), orphaned=orphaned
+        rows=rows,
+        reasons=given(reasons),
+        kept=(*kept_live(LOG.name, live), *(kept for of_table in by_rules for kept in of_table)),
+        orphaned=orphaned,
+        rules=(
+            *rule_counts(database, rules, "event", EVENTS, decided[EVENTS.name]),
+            *rule_counts(database, rules, "log", LOG, decided[LOG.name]),
+        ),
     )
 
 

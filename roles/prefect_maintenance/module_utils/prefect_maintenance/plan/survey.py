@@ -13,15 +13,13 @@ from .counts import BECAUSE, RUN_TABLES
 from .plan import Kept
 from .rule_counts import GENERAL, RuleCount, told
 from .rules import Rules
-from .words import ALL, age, words
+from .words import ALL, age, finite, words
 
 # What goes by each rule.
 _GO = """
 SELECT d.rule, count(*), min({finite}), max({finite})
 FROM prefect_maintenance_candidate d JOIN flow_run r ON r.id = d.id GROUP BY d.rule
 """
-# Infinity and the years before Christ are no dates in Python.
-_FINITE = "CASE WHEN {age} >= '0001-01-02' AND {age} < '9999-12-30' THEN {age} END"
 
 # Every flow run: the rule that decides, why it stays although it is old enough to go, and what
 # the text about that names.
@@ -129,7 +127,7 @@ def _counts(
     database: Database, rules: Sequence[RunRule], decided: dict[int, int], runs: int
 ) -> tuple[RuleCount, ...]:
     """Count what goes by each rule; `decided` is what each decides about, of so many runs."""
-    sql = _GO.format(finite=_FINITE.format(age=age("r")))
+    sql = _GO.format(finite=finite(age("r")))
     go = {rule: told for rule, *told in database.rows(sql)}
     each = None
     if database.is_postgresql and runs:
