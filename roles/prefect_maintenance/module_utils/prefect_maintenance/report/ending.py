@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from ..errors import MaintenanceError, Stopped
 
-if TYPE_CHECKING:
-    from .report import Report
 
+@dataclass(frozen=True)
+class Ending:
+    """What ended a step; that no window is open any more is no failure.
 
-def ended_by(report: Report, step: str, error: Exception) -> Report:
-    """Note what ended a step; that no window is open any more is no failure."""
-    told = f"{step}: {error}"
-    if isinstance(error, Stopped) and error.goes_on:
-        opens = error.goes_on.isoformat(timespec="minutes")
-        return replace(report, status="partial", goes_on=opens).with_warnings([told])
-    done = replace(report, status=report.status_if_lost, errors=(*report.errors, told))
-    remedy = error.remedy if isinstance(error, MaintenanceError) else ""
-    return done.with_remedy(told, remedy) if remedy else done
+    Attributes:
+        told: the step and what ended it.
+        status: of the run.
+        goes_on: when the next window opens, after an end without a failure.
+        remedy: what helps.
+    """
+
+    told: str
+    status: str
+    goes_on: str = ""
+    remedy: str = ""
+
+    @classmethod
+    def by(cls, error: Exception, step: str, status: str) -> Ending:
+        """Say what an error means; a failure leaves the run in a status."""
+        told = f"{step}: {error}"
+        if isinstance(error, Stopped) and error.goes_on:
+            return cls(told, "partial", error.goes_on.isoformat(timespec="minutes"))
+        remedy = error.remedy if isinstance(error, MaintenanceError) else ""
+        return cls(told, status, remedy=remedy)

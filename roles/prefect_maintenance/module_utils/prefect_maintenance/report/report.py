@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from ..catalogue import TABLES
 from ..measure.autovacuum import Setting
 from ..measure.blockers import Blocker
 from ..measure.examine import Server
@@ -21,22 +20,15 @@ from ..plan.what_if import WhatIf
 from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
-from .ending import ended_by
+from .ending import Ending
 from .estimated import as_json, measured
 from .findings import IndexState, mended, read
 from .plain import with_forecast
 from .rules import without_empty
-from .tables import TableReport
+from .tables import DELETED, TableReport
 from .verdict import Need
 
 SCHEMA = 1
-# Counted in every report, also when nothing of them went.
-DELETED = tuple(
-    table.name
-    for way in ("api", "sql")
-    for table in TABLES
-    if table.deleted_by == way and table.entity
-)
 
 
 @dataclass(frozen=True)
@@ -286,7 +278,14 @@ class Report:
             seconds=round(self.seconds + seconds, 3),
             status_if_lost="partial" if self.changed else "failed",
         )
-        return done if error is None else ended_by(done, step, error)
+        if error is None:
+            return done
+        end = Ending.by(error, step, done.status_if_lost)
+        if end.goes_on:
+            done = replace(done, status=end.status, goes_on=end.goes_on)
+            return done.with_warnings([end.told])
+        done = replace(done, status=end.status, errors=(*self.errors, end.told))
+        return done.with_remedy(end.told, end.remedy) if end.remedy else done
 
     @property
     def changed(self) -> bool:

@@ -28,21 +28,18 @@ from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
-from ..plan import holds, log_rules
-from ..plan.bulk_rules import bulk_rules
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
 from ..plan.hold_counts import HoldCount, hold_counts
-from ..plan.patterns import Patterns
 from ..plan.plan import Plan, joined
 from ..plan.rules import Rules
-from ..plan.run_rules import RunRules
 from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
 from ..request.settings import Reclaim, Settings
 from . import archiving
 from .outcome import Outcome, planned
+from .rules import laid_down, rules_of
 from .throttled import throttled
 
 if TYPE_CHECKING:
@@ -79,25 +76,12 @@ class Session:
     @cached_property
     def rules(self) -> Rules:
         """The policy as SQL, for this server and the holds that are there."""
-        own = (self.settings.own_flow_run,) if self.settings.own_flow_run else ()
-        policy, cutoffs = self.settings.policy, self.settings.cutoffs
-        patterns = Patterns(self.database.is_postgresql)
-        runs = RunRules(policy.rules, cutoffs.reference, patterns)
-        return Rules(
-            policy.states,
-            self.server.unfinished,
-            own,
-            runs,
-            holds.find(self.database, policy.hold_tags, cutoffs.reference),
-            bulk_rules(policy, runs, cutoffs, patterns),
-        )
+        return rules_of(self.settings, self.database, self.server)
 
     @cached_property
     def staged_rules(self) -> Rules:
         """The same, with what they look up about flow runs laid down in the session."""
-        log_rules.stage(self.database, self.rules.runs)
-        staged = holds.stage(self.database, self.rules.holds)
-        return replace(self.rules, holds=staged)
+        return laid_down(self.database, self.rules)
 
     @property
     def held(self) -> tuple[HoldCount, ...]:
@@ -106,11 +90,7 @@ class Session:
         return hold_counts(self.database, self.staged_rules.holds, reference)
 
     def prove(self) -> None:
-        """Prove that API and database belong together, when both are given.
-
-        Raises:
-            Mismatch: they do not.
-        """
+        """Prove that API and database belong together, else raise; when both are given."""
         with self.opened_api() as api:
             if api is not None:
                 self.prove_with(api)
