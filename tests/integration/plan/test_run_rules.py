@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import at_first_batch, request, run_step, with_defaults
-from prefect_maintenance.execute.ways import BySql
+from maintenance import request, run_step
 from prefect_maintenance.report.report import Report
 from prefect_maintenance.run.outcome import Outcome
-from world import NOW, POLICY, as_stored, dump
+from world import NOW, as_stored, dump
 
 OLD, YOUNG = NOW - timedelta(days=60), NOW - timedelta(days=1)
 _RUN = """

@@ -75,7 +75,7 @@ def _missed(work: Work) -> int:
     if not job.live:
         return 0
     database.run(_LIVE.format(live=job.live))
-    return _copied_late(work, job.keeps[1:])
+    return _copied_late(work, job.missed)
 
 
 def _revived(work: Work) -> int:

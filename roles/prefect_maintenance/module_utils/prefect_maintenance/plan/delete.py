@@ -48,8 +48,7 @@ def plan_delete(
     The flow runs that go stay listed in the session, for `delete`.
     """
     bound = {
-        name: getattr(cutoffs, name)
-        for name in ("flow_runs", "task_runs", "artifacts", "logs", "orphans")
+        name: getattr(cutoffs, name) for name in ("flow_runs", "task_runs", "artifacts", "orphans")
     }
     goes = rules.task_run_goes(after_runs=True)
     counting = Counting(tell, 4)
@@ -60,17 +59,14 @@ def plan_delete(
         counted = database.rows(COUNT_RUNS)[0]
         with_runs = dict(zip(RUN_TABLES, counted, strict=True))
         counting(LOG.name)
-        with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
+        aged = rules.dated_by(LOG).goes("x")
+        logs = {**rules.values(LOG, cutoffs), "purged": purged}
+        with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS.format(aged=aged), **logs)
         with_tasks = database.scalar(
-            COUNT_TASK_LOGS.format(goes=goes),
-            **{name: bound[name] for name in ("task_runs", "logs")},
-            **rules.bound,
-            purged=purged,
+            COUNT_TASK_LOGS.format(goes=goes, aged=aged), task_runs=bound["task_runs"], **logs
         )
         with_tasks += database.scalar(
-            COUNT_STRAY_LOGS,
-            **{name: bound[name] for name in ("logs", "orphans")},
-            purged=purged,
+            COUNT_STRAY_LOGS.format(aged=aged), orphans=bound["orphans"], **logs
         )
         counting(TASK_RUN.name)
         by_themselves = database.rows(

@@ -10,12 +10,14 @@ has no end_time (PrefectHQ/prefect commit c4a4a7e199).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..catalogue import BY_NAME, Table
-from ..request.policy import UNFINISHED_STATES
+from ..request.policy import UNFINISHED_STATES, Cutoffs
 from ..request.rules import TERMINAL_STATES
+from .dated_rules import DatedRules
 from .holds import HELD, Holds
 from .run_rules import RunRules
 from .words import age, old, words
@@ -98,6 +100,7 @@ class Rules:
         own: flow runs that must stay whatever their state: the maintenance run itself.
         runs: what decides about flow runs before the policy does.
         holds: what keeps flow runs, and all that belongs to them, whatever decides.
+        dated: rules for tables that are purged by age, by table.
     """
 
     states: tuple[str, ...]
@@ -105,6 +108,7 @@ class Rules:
     own: tuple[str, ...] = ()
     runs: RunRules = field(default_factory=RunRules)
     holds: Holds = field(default_factory=Holds)
+    dated: Mapping[str, DatedRules] = field(default_factory=dict)
 
     @property
     def ask_tags(self) -> bool:
@@ -118,8 +122,9 @@ class Rules:
 
     @property
     def now(self) -> Rules:
-        """The same rules, by which holds are looked for in the rows as they are now."""
-        return replace(self, holds=self.holds.now)
+        """The same rules, by which runs are asked for their holds and rules as they are now."""
+        dated = {table: rules.as_now for table, rules in self.dated.items()}
+        return replace(self, holds=self.holds.now, dated=dated)
 
     @property
     def run_goes(self) -> str:
@@ -183,20 +188,42 @@ class Rules:
         """Row `alias` (a log or an artifact) belongs to a flow run that is unfinished or held."""
         return f"({' OR '.join(self._live(alias))})"
 
-    def keeps(self, table: Table, among: str = "") -> tuple[str, ...]:
+    def dated_by(self, table: Table) -> DatedRules:
+        """Return the rules for a table that is purged by age."""
+        return self.dated.get(table.name) or DatedRules(str(table.age))
+
+    def values(self, table: Table, cutoffs: Cutoffs) -> dict[str, Any]:
+        """Return what `keeps`, `aged` and the slices of a purge by age bind.
+
+        Rows from :cutoff on stay whatever rule fits them.
+        """
+        dated = self.dated_by(table).values(getattr(cutoffs, str(table.entity)))
+        return {**self.bound, **dated}
+
+    def keeps(self, table: Table) -> tuple[str, ...]:
         """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
 
-        Apart from each other, because each can use an index of its own. Bind :cutoff.
+        Apart from each other, because each can use an index of its own. Bind `values`.
+
+        Args:
+            table: it is purged by age.
+        """
+        dated = self.dated_by(table)
+        young = dated.stays("x")
+        if not table.of_run:
+            return (young,)
+        return (young, *(f"{dated.goes('x')} AND {one}" for one in self._live("x")))
+
+    def lives(self, table: Table, among: str = "") -> tuple[str, ...]:
+        """Conditions on `x`, exclusive of each other: rows that their flow run keeps at any rate.
 
         Args:
             table: it is purged by age.
             among: narrows the flow runs `f` whose rows stay; begins with AND.
         """
-        young = f"x.{table.age} >= :cutoff"
         if not table.of_run:
-            return (young,)
-        live = self._live("x", among)
-        return (young, *(f"x.{table.age} < :cutoff AND {one}" for one in live))
+            return ()
+        return tuple(f"x.{table.age} < :cutoff AND {one}" for one in self._live("x", among))
 
     def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
         if self.holds.listed:
@@ -221,8 +248,10 @@ class Rules:
         return f"{finished} AND NOT {HELD.format(id=run)}"
 
     def aged(self, table: str) -> str:
-        """Row `x` of a table that is purged by age alone may go; its age is asked apart."""
-        return self.not_live("x") if BY_NAME[table].of_run else "TRUE"
+        """Row `x` of a table that is purged by age goes by its age. Binds `values`."""
+        kind = BY_NAME[table]
+        goes = self.dated_by(kind).goes("x")
+        return f"{goes} AND {self.not_live('x')}" if kind.of_run else goes
 
 
 def gone_runs(column: str) -> str:
