@@ -111,6 +111,11 @@ class Rules:
     dated: Mapping[str, DatedRules] = field(default_factory=dict)
 
     @property
+    def ask_tags(self) -> bool:
+        """Whether tags decide about a run: those of a rule, or some that hold are there."""
+        return bool(self.holds.there) or self.runs.ask_tags
+
+    @property
     def bound(self) -> dict[str, Any]:
         """The values that conditions bind beside the cutoffs of the policy."""
         return {**self.runs.bound, **self.holds.bound}
