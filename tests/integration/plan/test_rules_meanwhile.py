@@ -279,6 +279,6 @@ def test_the_api_too_is_asked_only_for_runs_that_their_rule_still_lets_go(
     assert meanwhile.stay(engine) == meanwhile.stays(0)
     assert quiet not in dump(engine, ["flow_run"])["flow_run"]
     assert outcome.report.table("flow_run").ways["api"] >= 1
-    run_step("delete", asked(server, run_delete_via="api"))
+    run_step("delete", {**by_api, "api_url": server.api_url})
     assert meanwhile.stay(engine) == meanwhile.stays(1)
     engine.dispose()

@@ -111,6 +111,11 @@ class Rules:
     dated: Mapping[str, DatedRules] = field(default_factory=dict)
 
     @property
+    def ask_tags(self) -> bool:
+        """Whether tags decide about a run: those of a rule, or some that hold are there."""
+        return bool(self.holds.there) or self.runs.ask_tags
+
+    @property
     def bound(self) -> dict[str, Any]:
         """The values that conditions bind beside the cutoffs of the policy."""
         return {**self.runs.bound, **self.holds.bound}
@@ -179,6 +184,13 @@ class Rules:
         held = self.holds.of(alias)
         return f"({self.is_unfinished(alias)} OR {held})" if held else self.is_unfinished(alias)
 
+    @property
+    def woken(self) -> str:
+        """Select the runs that are unfinished, or have come to be held since :held_since."""
+        unfinished = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
+        gained = self.holds.gained
+        return f"{unfinished} UNION ALL {gained}" if gained else unfinished
+
     def live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to a flow run that is unfinished or held."""
         return f"({' OR '.join(self._live(alias))})"
@@ -209,25 +221,25 @@ class Rules:
             return (young,)
         return (young, *(f"{dated.goes('x')} AND {one}" for one in self._live("x")))
 
-    def lives(self, table: Table, among: str = "") -> tuple[str, ...]:
-        """Conditions on `x`, exclusive of each other: rows that their flow run keeps at any rate.
+    def of_runs(self, table: Table, runs: str) -> tuple[str, ...]:
+        """Conditions on `x`, exclusive of each other: old rows of runs, as their task runs too.
 
         Args:
             table: it is purged by age.
-            among: narrows the flow runs `f` whose rows stay; begins with AND.
+            runs: a table with the ids of the runs.
         """
         if not table.of_run:
             return ()
-        again = replace(self, holds=self.holds.again)
-        return tuple(f"x.{table.age} < :cutoff AND {one}" for one in again._live("x", among))
+        ids = f"SELECT v.id FROM {runs} v"
+        parts = (part.format(x="x", runs=ids) for part in _LIVE_AMONG)
+        return tuple(f"x.{table.age} < :cutoff AND {part}" for part in parts)
 
-    def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
+    def _live(self, alias: str) -> tuple[str, ...]:
         if self.holds.listed:
-            runs = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')} {among}"
-            runs += f" UNION SELECT f.id FROM prefect_maintenance_held f WHERE TRUE {among}"
+            runs = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
+            runs += " UNION SELECT h.id FROM prefect_maintenance_held h"
             return tuple(part.format(x=alias, runs=runs) for part in _LIVE_AMONG)
-        live = f"{self.is_live('f')} {among}"
-        return tuple(part.format(x=alias, live_f=live) for part in _LIVE)
+        return tuple(part.format(x=alias, live_f=self.is_live("f")) for part in _LIVE)
 
     def not_live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to no flow run that is unfinished or held."""
