@@ -96,4 +96,8 @@ class Unfinished:
     def insert(self) -> None:
         """Leave nothing in the database but what was added."""
         clear(self.engine)
+        self.add()
+
+    def add(self) -> None:
+        """Write what was added beside what is in the database."""
         insert(self.engine, self.world)

@@ -129,6 +129,7 @@ RETENTION = Group(
             modules=(DELETE,),
             entries=WHOLE,
             flow=True,
+            common=True,
         ),
         Option(
             "max_rows",
