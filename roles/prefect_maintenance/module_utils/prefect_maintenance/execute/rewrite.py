@@ -82,6 +82,7 @@ def rewrite(job: Rewrite) -> Rewritten:
                 raise Refused(f"{job.table} needs a second session: {error}") from None
             if job.holds.listed:
                 stage(copier, job.holds)
+            job.prepare(copier)
             follow(job, names)
             began, copied = _replaced(job, names, copier)
     except BaseException as error:

@@ -17,11 +17,11 @@ from .counts import (
     COUNT_COLLECTIONS,
     COUNT_RUN_LOGS,
     COUNT_RUNS,
-    COUNT_SINGLES,
     COUNT_STRAY_LOGS,
     COUNT_TASK_LOGS,
     COUNT_TASK_RUNS,
     RUN_TABLES,
+    count_singles,
     kept_runs,
 )
 from .estimate import of_calls, of_deletes
@@ -48,8 +48,7 @@ def plan_delete(
     The flow runs that go stay listed in the session, for `delete`.
     """
     bound = {
-        name: getattr(cutoffs, name)
-        for name in ("flow_runs", "task_runs", "artifacts", "logs", "orphans")
+        name: getattr(cutoffs, name) for name in ("flow_runs", "task_runs", "artifacts", "orphans")
     }
     goes = rules.task_run_goes(after_runs=True)
     counting = Counting(tell, 4)
@@ -60,17 +59,14 @@ def plan_delete(
         counted = database.rows(COUNT_RUNS)[0]
         with_runs = dict(zip(RUN_TABLES, counted, strict=True))
         counting(LOG.name)
-        with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
+        aged = rules.dated_by(LOG).goes("x")
+        logs = {**rules.values(LOG, cutoffs), "purged": purged}
+        with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS.format(aged=aged), **logs)
         with_tasks = database.scalar(
-            COUNT_TASK_LOGS.format(goes=goes),
-            **{name: bound[name] for name in ("task_runs", "logs")},
-            **rules.bound,
-            purged=purged,
+            COUNT_TASK_LOGS.format(goes=goes, aged=aged), task_runs=bound["task_runs"], **logs
         )
         with_tasks += database.scalar(
-            COUNT_STRAY_LOGS,
-            **{name: bound[name] for name in ("logs", "orphans")},
-            purged=purged,
+            COUNT_STRAY_LOGS.format(aged=aged), orphans=bound["orphans"], **logs
         )
         counting(TASK_RUN.name)
         by_themselves = database.rows(
@@ -113,12 +109,20 @@ def _kept_runs(
 
 
 def with_way(
-    database: Database, plan: Plan, asked: str, budget: int, *, given: bool, guarded: bool
+    database: Database,
+    rules: Rules,
+    plan: Plan,
+    asked: str,
+    budget: int,
+    *,
+    given: bool,
+    guarded: bool,
 ) -> Plan:
     """Add to a plan which way the flow runs go.
 
     Args:
         database: where the plan was made, in the same session.
+        rules: the policy as SQL.
         plan: the rows that go.
         asked: "auto", "api" or "sql".
         budget: seconds that the API may take with "auto".
@@ -129,7 +133,7 @@ def with_way(
         return plan
     runs, singles = plan.rows[FLOW_RUN.name], 0
     if runs and asked != "sql" and given and guarded:
-        singles = min(runs, database.scalar(COUNT_SINGLES))
+        singles = min(runs, database.scalar(count_singles(rules)))
     via = choose_via(asked, runs=runs, singles=singles, budget=budget, given=given, guarded=guarded)
     return replace(plan, via=via)
 

@@ -14,6 +14,7 @@ from ..catalogue import FLOW_RUN, TABLES, TASK_RUN, Table
 from ..database.connection import Database
 from ..request.policy import Cutoffs
 from . import ranks
+from .event_due import oldest_events
 from .rules import Rules
 from .words import age as run_age
 
@@ -47,6 +48,7 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
     found: dict[str, datetime | None] = {}
     rules = rules.now
     with database.snapshot():
+        by_rules = oldest_events(database, rules, cutoffs, _IN_PYTHON)
         for table in TABLES:
             if table.entity is None:
                 continue
@@ -59,12 +61,12 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
                 found[table.name] = _oldest(
                     database, table, "t", age, goes, task_runs=cutoff, **rules.bound
                 )
+            elif table.name in by_rules:
+                found[table.name] = _instant(by_rules[table.name])
             else:
                 age = f"x.{table.age}"
-                goes = f"{age} < :cutoff AND {rules.aged(table.name)}"
-                found[table.name] = _oldest(
-                    database, table, "x", age, goes, cutoff=cutoff, **rules.bound
-                )
+                goes, values = rules.aged(table.name), rules.values(table, cutoffs)
+                found[table.name] = _oldest(database, table, "x", age, goes, **values)
     return found
 
 

@@ -20,6 +20,13 @@ HELD = "EXISTS (SELECT 1 FROM prefect_maintenance_held h WHERE h.id = {id})"
 _OF_DEPLOYMENT = """({r}.deployment_id IS NOT NULL AND {r}.deployment_id IN (
     SELECT d.id FROM deployment d WHERE {tagged}))"""
 
+_GAINED = """
+SELECT f.id FROM flow_run f WHERE f.updated >= :held_since AND {of_run}
+UNION ALL
+SELECT f.id FROM flow_run f JOIN deployment d ON d.id = f.deployment_id
+WHERE d.updated >= :held_since AND {of_deployment}
+"""
+
 _UNTIL = "keep-until:"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -90,6 +97,16 @@ class Holds:
             return ""
         of_deployment = _OF_DEPLOYMENT.format(r=alias, tagged=self._tagged("d.tags"))
         return f"({self._tagged(f'{alias}.tags')} OR {of_deployment})"
+
+    @property
+    def gained(self) -> str:
+        """Select the runs that have come to be held since :held_since; nothing when none can be.
+
+        Prefect dates every change of a row, and there is an index on that.
+        """
+        if not self.tags:
+            return ""
+        return _GAINED.format(of_run=self._tagged("f.tags"), of_deployment=self._tagged("d.tags"))
 
     @property
     def holding(self) -> str:

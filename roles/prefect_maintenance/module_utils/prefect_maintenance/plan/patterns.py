@@ -59,3 +59,19 @@ class Patterns:
         found = f"EXISTS (SELECT 1 FROM {self.tags(column)} WHERE {condition})"
         # Most runs have no tags, which takes less to see than that none of them fits.
         return f"({column} <> '[]' AND {found})"
+
+    def each(self, text: str, patterns: Iterable[str], name: str) -> tuple[str, dict[str, str]]:
+        """A text fits one of these patterns, which are bound one by one.
+
+        That is for texts of millions of rows: no list is taken apart for each of them.
+
+        Returns:
+            The condition, and what it binds; the names begin with `name`.
+        """
+        operator, escaped = ("LIKE", _LIKE) if self.postgresql else ("GLOB", _GLOB)
+        told, bound = [], {}
+        for number, pattern in enumerate(patterns):
+            wild = not {"*", "?"}.isdisjoint(pattern)
+            told.append(f"{text} {operator if wild else '='} :{name}_{number}")
+            bound[f"{name}_{number}"] = pattern.translate(escaped) if wild else pattern
+        return f"({' OR '.join(told)})", bound

@@ -10,12 +10,14 @@ has no end_time (PrefectHQ/prefect commit c4a4a7e199).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..catalogue import BY_NAME, Table
-from ..request.policy import UNFINISHED_STATES
+from ..request.policy import UNFINISHED_STATES, Cutoffs
 from ..request.rules import TERMINAL_STATES
+from .dated_rules import DatedRules
 from .holds import HELD, Holds
 from .run_rules import RunRules
 from .words import age, listed, old, words
@@ -98,6 +100,7 @@ class Rules:
         own: flow runs that must stay whatever their state: the maintenance run itself.
         runs: what decides about flow runs before the policy does.
         holds: what keeps flow runs, and all that belongs to them, whatever decides.
+        dated: rules for tables that are purged by age, by table.
         ended: flow runs that this step itself has ended; what belongs to them was planned to stay.
     """
 
@@ -106,7 +109,13 @@ class Rules:
     own: tuple[str, ...] = ()
     runs: RunRules = field(default_factory=RunRules)
     holds: Holds = field(default_factory=Holds)
+    dated: Mapping[str, DatedRules] = field(default_factory=dict)
     ended: tuple[str, ...] = ()
+
+    @property
+    def ask_tags(self) -> bool:
+        """Whether tags decide about a run: those of a rule, or some that hold are there."""
+        return bool(self.holds.there) or self.runs.ask_tags
 
     @property
     def bound(self) -> dict[str, Any]:
@@ -115,8 +124,9 @@ class Rules:
 
     @property
     def now(self) -> Rules:
-        """The same rules, by which holds are looked for in the rows as they are now."""
-        return replace(self, holds=self.holds.now)
+        """The same rules, by which runs are asked for their holds and rules as they are now."""
+        dated = {table: rules.as_now for table, rules in self.dated.items()}
+        return replace(self, holds=self.holds.now, dated=dated)
 
     @property
     def run_goes(self) -> str:
@@ -179,32 +189,62 @@ class Rules:
         held = self.holds.of(alias)
         return f"({self.is_unfinished(alias)} OR {held})" if held else self.is_unfinished(alias)
 
+    @property
+    def woken(self) -> str:
+        """Select the runs that are unfinished, or have come to be held since :held_since."""
+        unfinished = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
+        gained = self.holds.gained
+        return f"{unfinished} UNION ALL {gained}" if gained else unfinished
+
     def live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to a flow run that is unfinished or held."""
         return f"({' OR '.join(self._live(alias))})"
 
-    def keeps(self, table: Table, among: str = "") -> tuple[str, ...]:
+    def dated_by(self, table: Table) -> DatedRules:
+        """Return the rules for a table that is purged by age."""
+        return self.dated.get(table.name) or DatedRules(str(table.age))
+
+    def values(self, table: Table, cutoffs: Cutoffs) -> dict[str, Any]:
+        """Return what `keeps`, `aged` and the slices of a purge by age bind.
+
+        Rows from :cutoff on stay whatever rule fits them.
+        """
+        dated = self.dated_by(table).values(getattr(cutoffs, str(table.entity)))
+        return {**self.bound, **dated}
+
+    def keeps(self, table: Table) -> tuple[str, ...]:
         """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
 
-        Apart from each other, because each can use an index of its own. Bind :cutoff.
+        Apart from each other, because each can use an index of its own. Bind `values`.
 
         Args:
             table: it is purged by age.
-            among: narrows the flow runs `f` whose rows stay; begins with AND.
         """
-        young = f"x.{table.age} >= :cutoff"
+        dated = self.dated_by(table)
+        young = dated.stays("x")
         if not table.of_run:
             return (young,)
-        live = self._live("x", among)
-        return (young, *(f"x.{table.age} < :cutoff AND {one}" for one in live))
+        return (young, *(f"{dated.goes('x')} AND {one}" for one in self._live("x")))
 
-    def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
+    def of_runs(self, table: Table, runs: str) -> tuple[str, ...]:
+        """Conditions on `x`, exclusive of each other: old rows of runs, as their task runs too.
+
+        Args:
+            table: it is purged by age.
+            runs: a table with the ids of the runs.
+        """
+        if not table.of_run:
+            return ()
+        ids = f"SELECT v.id FROM {runs} v"
+        parts = (part.format(x="x", runs=ids) for part in _LIVE_AMONG)
+        return tuple(f"x.{table.age} < :cutoff AND {part}" for part in parts)
+
+    def _live(self, alias: str) -> tuple[str, ...]:
         if self.holds.listed:
-            runs = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')} {among}"
-            runs += f" UNION SELECT f.id FROM prefect_maintenance_held f WHERE TRUE {among}"
+            runs = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
+            runs += " UNION SELECT h.id FROM prefect_maintenance_held h"
             return tuple(part.format(x=alias, runs=runs) for part in _LIVE_AMONG)
-        live = f"{self.is_live('f')} {among}"
-        return tuple(part.format(x=alias, live_f=live) for part in _LIVE)
+        return tuple(part.format(x=alias, live_f=self.is_live("f")) for part in _LIVE)
 
     def not_live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to no flow run that is unfinished or held."""
@@ -221,8 +261,10 @@ class Rules:
         return f"{finished} AND NOT {HELD.format(id=run)}"
 
     def aged(self, table: str) -> str:
-        """Row `x` of a table that is purged by age alone may go; its age is asked apart."""
-        return self.not_live("x") if BY_NAME[table].of_run else "TRUE"
+        """Row `x` of a table that is purged by age goes by its age. Binds `values`."""
+        kind = BY_NAME[table]
+        goes = self.dated_by(kind).goes("x")
+        return f"{goes} AND {self.not_live('x')}" if kind.of_run else goes
 
 
 def gone_runs(column: str) -> str:

@@ -9,6 +9,8 @@ _OLD = (
     "({r}.end_time < :{cutoff} OR ({r}.end_time IS NULL AND "
     "COALESCE({r}.state_timestamp, {r}.start_time, {r}.expected_start_time) < :{cutoff}))"
 )
+# Infinity and the years before Christ are no dates in Python.
+_FINITE = "CASE WHEN {age} >= '0001-01-02' AND {age} < '9999-12-30' THEN {age} END"
 _AGE = "COALESCE({r}.end_time, {r}.state_timestamp, {r}.start_time, {r}.expected_start_time)"
 
 # Ends a subquery whose columns are to be worked out once a row: PostgreSQL does not look into it.
@@ -23,6 +25,11 @@ def old(alias: str, cutoff: str) -> str:
 def age(alias: str) -> str:
     """The instant that the age of run `alias` counts from."""
     return _AGE.format(r=alias)
+
+
+def finite(age: str) -> str:
+    """An instant that Python can read, else nothing."""
+    return _FINITE.format(age=age)
 
 
 def listed(ids: Iterable[str]) -> str:

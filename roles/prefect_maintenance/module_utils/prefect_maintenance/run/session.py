@@ -27,7 +27,8 @@ from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
-from ..plan import holds
+from ..plan import holds, log_rules
+from ..plan.bulk_rules import bulk_rules
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
 from ..plan.patterns import Patterns
@@ -71,18 +72,22 @@ class Session:
     def rules(self) -> Rules:
         """The policy as SQL, for this server and the holds that are there."""
         own = (self.settings.own_flow_run,) if self.settings.own_flow_run else ()
-        policy, reference = self.settings.policy, self.settings.cutoffs.reference
+        policy, cutoffs = self.settings.policy, self.settings.cutoffs
+        patterns = Patterns(self.database.is_postgresql)
+        runs = RunRules(policy.rules, cutoffs.reference, patterns)
         return Rules(
             policy.states,
             self.server.unfinished,
             own,
-            RunRules(policy.rules, reference, Patterns(self.database.is_postgresql)),
-            holds.find(self.database, policy.hold_tags, reference),
+            runs,
+            holds.find(self.database, policy.hold_tags, cutoffs.reference),
+            bulk_rules(policy, runs, cutoffs, patterns),
         )
 
     @cached_property
     def staged_rules(self) -> Rules:
-        """The same, with the runs that are held laid down in the session."""
+        """The same, with what they look up about flow runs laid down in the session."""
+        log_rules.stage(self.database, self.rules.runs)
         staged = holds.stage(self.database, self.rules.holds)
         return replace(self.rules, holds=staged)
 
