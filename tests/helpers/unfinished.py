@@ -59,7 +59,7 @@ class Unfinished:
         )
         return run
 
-    def task(self, of: str, days: float = 9, state: str = "RUNNING") -> str:
+    def task(self, of: str | None, days: float = 9, state: str = "RUNNING") -> str:
         """Add a task run."""
         task, at = self.world.new_id(), self.ago(days)
         self.world.rows["task_run"].append(
@@ -74,7 +74,7 @@ class Unfinished:
              "timestamp": self.ago(days), "flow_run_id": of}
         )  # fmt: skip
 
-    def artifact(self, of: str, days: float) -> None:
+    def artifact(self, of: str | None, days: float) -> None:
         """Add a progress bar that was updated so many days ago."""
         self.world.rows["artifact"].append(
             {"id": self.world.new_id(), "key": None, "type": "progress", "flow_run_id": of,
@@ -96,4 +96,8 @@ class Unfinished:
     def insert(self) -> None:
         """Leave nothing in the database but what was added."""
         clear(self.engine)
+        self.add()
+
+    def add(self) -> None:
+        """Write what was added beside what is in the database."""
         insert(self.engine, self.world)

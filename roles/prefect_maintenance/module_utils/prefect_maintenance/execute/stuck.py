@@ -53,6 +53,7 @@ class EndStuck:
         api: ends them.
         runs: says again of each what is true right before its call.
         found: those that the plan found, parents first.
+        ended: the runs that have been ended, by their ids.
     """
 
     api: PrefectApi
@@ -60,6 +61,7 @@ class EndStuck:
     found: Sequence[Overdue]
     pace: Pace
     ledger: Ledger
+    ended: list[str] = field(default_factory=list)
     _later: Later = field(default_factory=Later)
     _left: deque[Callable[[], object]] = field(default_factory=deque)
 
@@ -118,6 +120,7 @@ class EndStuck:
         why_not = end_run(self.api, "flow_runs", run.id, run.state, told)
         self._settle((run.id,), why_not)
         if why_not is None:
+            self.ended.append(run.id)
             # Each may hold the slot of a limit by tag.
             self._left.extendleft(
                 partial(end_run, self.api, "task_runs", task_run, run.state, told)

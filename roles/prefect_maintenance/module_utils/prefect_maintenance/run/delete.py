@@ -77,19 +77,9 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 by_api = _by_api(session, plan, api)
 
                 def work(ledger: Ledger) -> None:
-                    end_stuck(session, api, stuck, ledger)
-                    delete(
-                        Delete(
-                            BySql(database, session.staged_rules),
-                            by_api,
-                            database,
-                            session.staged_rules,
-                            settings.cutoffs,
-                            plan,
-                            pace,
-                            ledger,
-                        )
-                    )
+                    rules = end_stuck(session, api, stuck, ledger)
+                    by_sql, cutoffs = BySql(database, rules), settings.cutoffs
+                    delete(Delete(by_sql, by_api, database, rules, cutoffs, plan, pace, ledger))
 
                 ledger, error = session.carry_out(work, watch_api=by_api is None or bool(stuck))
             session.measure_left(error)

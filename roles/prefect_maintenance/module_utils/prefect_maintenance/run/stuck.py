@@ -9,6 +9,7 @@ from ..catalogue import FLOW_RUN
 from ..execute.ledger import Ledger
 from ..execute.stuck import EndStuck
 from ..plan.plan import NEVER_STARTED, WITH_RUN, Plan, Reason, given
+from ..plan.rules import Rules
 from ..plan.stuck import LATE, Overdue, StuckRuns, leaving
 from ..report.stuck import LISTED, listed
 from ..units import count
@@ -43,17 +44,23 @@ def find_stuck(session: Session, api: PrefectApi | None) -> tuple[list[Overdue],
 
 def end_stuck(
     session: Session, api: PrefectApi | None, found: list[Overdue], ledger: Ledger
-) -> None:
+) -> Rules:
     """End the runs that were found, as far as they still are stuck.
+
+    Returns:
+        The rules, by which what belongs to the ended runs stays until the next run: the plan has
+        it so.
 
     Raises:
         ConnectionFailed: the database is gone.
         Stopped: between two calls.
     """
     if api is None or not any(one.run.due for one in found):
-        return
+        return session.staged_rules
+    end = EndStuck(api, _runs(session), found, session.pace, ledger)
     with ledger.working_on(FLOW_RUN.name):
-        EndStuck(api, _runs(session), found, session.pace, ledger)()
+        end()
+    return replace(session.staged_rules, ended=tuple(end.ended))
 
 
 def _runs(session: Session) -> StuckRuns:

@@ -137,6 +137,7 @@ RETENTION = Group(
             modules=(DELETE,),
             entries=WHOLE,
             flow=True,
+            common=True,
         ),
         Option(
             "max_rows",
