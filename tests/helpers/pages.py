@@ -89,6 +89,21 @@ RULES: dict[str, Any] = {
 }  # fmt: skip
 
 
+# Who makes the rows, and what the forecast rests on.
+GROWTH: list[dict[str, object]] = [
+    {"flow": "etl", "deployment": "nightly", "flow_runs": 1_200, "task_runs": 1_204_000,
+     "logs": 31_000_000},
+    {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
+]  # fmt: skip
+FORECAST = {
+    "days_measured": 14.0,
+    "disk": {"path": "/var/lib/postgresql", "free_bytes": 2**30, "total_bytes": 2**35,
+             "where": "db1"},
+    "makers": {"flows": GROWTH, "event_types": [{"event": "prefect.flow-run.heartbeat",
+                                                 "rows": 1_204_511}]},
+}  # fmt: skip
+
+
 def old_report(kind: str = "postgresql/real") -> dict[str, Any]:
     """Return a report as the version before wrote it."""
     found = _filled(json.loads((FOLDER / kind / "report.json").read_text()))

@@ -9,7 +9,22 @@ from typing import Any
 
 import sqlalchemy as sa
 from maintenance import FLOW, clear
-from world import POLICY, Row, World, insert
+from prefect_maintenance.plan.stuck import StuckRun
+from prefect_maintenance.run.outcome import Outcome
+from world import POLICY, Row, World, dump, insert
+
+STUCK = {"RUNNING": 7, "PENDING": 2, "CANCELLING": 7, "PAUSED": 7, "LATE": 3}
+
+
+def told(outcome: Outcome) -> dict[str, StuckRun]:
+    """Return what a step reports of stuck runs, by their names."""
+    return {run.name: run for run in outcome.report.stuck}
+
+
+def states(engine: sa.Engine) -> dict[str, Any]:
+    """Return the states of all runs that are there, by name."""
+    found = dump(engine, ["flow_run"])["flow_run"].values()
+    return {run["name"]: run["state_type"] for run in found}
 
 
 @dataclass

@@ -2,55 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import sqlalchemy as sa
-from maintenance import at_first_batch, clear, engine_for, request, run_step, wait_until
+from maintenance import (
+    at_first_batch,
+    engine_for,
+    refused,
+    request,
+    run_step,
+)
+from paces import paced
+from prefect_maintenance.errors import SettingsError, Stopped
+from prefect_maintenance.execute import stuck as execute
+from prefect_maintenance.pace.governors import Moment, Stop
+from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.plan import stuck
-from prefect_maintenance.plan.stuck import StuckRun
-from prefect_maintenance.request.settings import Api
-from prefect_maintenance.run.outcome import Outcome
+from prefect_maintenance.request.settings import Api, Settings
+from prefect_maintenance.run.line import STEPS
 from prefect_maintenance.server.api import open_api
-from takers import between
-from unfinished import Unfinished
+from takers import Instead, between
+from unfinished import STUCK, Unfinished, states, told
 from workers import heartbeat
 from world import dump
 
 from lab.server import PrefectServer
 
-STUCK = {"RUNNING": 7, "PENDING": 2, "CANCELLING": 7, "PAUSED": 7, "LATE": 3}
-
-
-@pytest.fixture(params=["shared_server", "shared_sqlite_server"])
-def server(request: pytest.FixtureRequest) -> PrefectServer:
-    server: PrefectServer = request.getfixturevalue(request.param)
-    return server
-
-
-@pytest.fixture
-def runs(server: PrefectServer) -> Iterator[Unfinished]:
-    engine = engine_for(server.db_url)
-    yield Unfinished(engine)
-    engine.dispose()
-
-
-def told(outcome: Outcome) -> dict[str, StuckRun]:
-    """What a step reports of stuck runs, by their names."""
-    return {run.name: run for run in outcome.report.stuck}
-
-
-def states(engine: sa.Engine) -> dict[str, Any]:
-    """The states of all runs that are there, by name."""
-    return {
-        run["name"]: run["state_type"] for run in dump(engine, ["flow_run"])["flow_run"].values()
-    }
-
 
 def test_exactly_the_runs_without_a_sign_of_life_are_ended(
-    server: PrefectServer, runs: Unfinished, monkeypatch: pytest.MonkeyPatch
+    either_server: PrefectServer, unfinished: Unfinished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    runs = unfinished
     for name, state, days in (
         ("dead", "RUNNING", 9),
         ("never submitted", "PENDING", 3),
@@ -85,7 +66,7 @@ def test_exactly_the_runs_without_a_sign_of_life_are_ended(
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", own)
     runs.insert()
     before = states(runs.engine)
-    asked = request(server, None, stuck=STUCK, reference_time=runs.now.isoformat())
+    asked = request(either_server, None, stuck=STUCK, reference_time=runs.now.isoformat())
     checked = run_step("delete", asked, check=True)
     assert states(runs.engine) == before
     done = run_step("delete", asked)
@@ -169,76 +150,6 @@ def test_a_run_that_comes_to_life_after_the_plan_stays(
     runs.engine.dispose()
 
 
-def test_the_slot_of_a_limit_is_free_again(shared_server: PrefectServer) -> None:
-    engine = engine_for(shared_server.db_url)
-    clear(engine)
-    with open_api(Api(shared_server.api_url)) as api:
-        flow = api.ask("POST", "/flows/", json={"name": "limited"})["id"]
-        limited = {"name": "limited", "flow_id": flow, "concurrency_limit": 1}
-        deployment = api.ask("POST", "/deployments/", json=limited)["id"]
-        by_tag = {"name": "tag:stuck", "limit": 1}
-        limit = api.ask("POST", "/v2/concurrency_limits/", json=by_tag)["id"]
-
-        def make() -> str:
-            made = api.ask("POST", f"/deployments/{deployment}/create_flow_run", json={})
-            return str(made["id"])
-
-        def enter(kind: str, run: str, state: str) -> str:
-            asked = {"state": {"type": state}}
-            return str(api.ask("POST", f"/{kind}/{run}/set_state", json=asked)["status"])
-
-        def make_task(of: str) -> str:
-            asked = {"flow_run_id": of, "task_key": "t", "dynamic_key": of, "tags": ["stuck"]}
-            return str(api.ask("POST", "/task_runs/", json=asked)["id"])
-
-        dead, waiting = make(), make()
-        other = api.ask("POST", "/flow_runs/", json={"flow_id": flow, "state": {"type": "RUNNING"}})
-        assert enter("flow_runs", dead, "PENDING") == "ACCEPT"
-        assert enter("flow_runs", dead, "RUNNING") == "ACCEPT"
-        holder, queued = make_task(dead), make_task(other["id"])
-        assert enter("task_runs", holder, "RUNNING") == "ACCEPT"
-
-        assert enter("flow_runs", waiting, "PENDING") == "REJECT"
-        assert enter("task_runs", queued, "RUNNING") == "WAIT"
-        make_old(engine, dead)
-        done = run_step("delete", request(shared_server, None, stuck=STUCK))
-        assert [run.done for run in done.report.stuck] == [True]
-        assert enter("flow_runs", waiting, "PENDING") == "ACCEPT"
-        assert enter("task_runs", queued, "RUNNING") == "ACCEPT"
-        for path in (
-            f"/deployments/{deployment}",
-            f"/flows/{flow}",
-            f"/v2/concurrency_limits/{limit}",
-        ):
-            api.ask("DELETE", path)
-    engine.dispose()
-
-
-def make_old(engine: sa.Engine, run: str) -> None:
-    """Let all that is known of a run have happened nine days ago, once its events are written."""
-    of_run = f"resource_id = 'prefect.flow-run.{run}'"
-    written = sa.text(
-        f"SELECT count(*) >= 2 FROM events WHERE {of_run} "
-        "AND event IN ('prefect.flow-run.Pending', 'prefect.flow-run.Running')"
-    )
-
-    def are_written() -> bool:
-        with engine.connect() as connection:
-            return bool(connection.scalar(written))
-
-    wait_until(are_written)
-    with engine.begin() as connection:
-        for table, columns, where in (
-            ("flow_run", ("state_timestamp", "created", "start_time"), f"id = '{run}'"),
-            ("flow_run_state", ("timestamp",), f"flow_run_id = '{run}'"),
-            ("task_run", ("state_timestamp", "created"), f"flow_run_id = '{run}'"),
-            ("events", ("occurred",), of_run),
-            ("event_resources", ("occurred",), of_run),
-        ):
-            aged = ", ".join(f"{column} = {column} - interval '9 days'" for column in columns)
-            connection.execute(sa.text(f"UPDATE {table} SET {aged} WHERE {where}"))
-
-
 def test_a_run_stays_while_its_worker_is_heard_of_and_has_not_started_anew(
     shared_server: PrefectServer,
 ) -> None:
@@ -279,93 +190,62 @@ def started(runs: Unfinished, worker: str, days: float) -> None:
         )
 
 
-def test_late_runs_that_nobody_holds_back_are_deleted(
-    server: PrefectServer, runs: Unfinished
-) -> None:
-    with open_api(Api(server.api_url)) as api:
-        flow = api.ask("POST", "/flows/", json={"name": "late"})["id"]
-        pools = {}
-        for pool, halted in (("open-pool", False), ("halted-pool", True)):
-            api.ask("POST", "/work_pools/", json={"name": pool, "type": "process"})
-            api.ask("PATCH", f"/work_pools/{pool}", json={"is_paused": halted})
-            pools[pool] = api.ask("GET", f"/work_pools/{pool}/queues/default")["id"]
-        halted = {"name": "q", "is_paused": True}
-        queue = api.ask("POST", "/work_pools/open-pool/queues", json=halted)["id"]
-        made = [
-            api.ask("POST", "/deployments/", json={"name": str(n), "flow_id": flow, "paused": n})
-            for n in (False, True)
-        ]
-        waiting, sleeping = (str(deployment["id"]) for deployment in made)
-
-        def late(name: str, state_name: str = "Late", days: float = 9, **more: Any) -> str:
-            return runs.run(name, "SCHEDULED", days, state_name=state_name, **more)
-
-        gone = [
-            late("late"),
-            late("scheduled", "Scheduled"),
-            late("of a deployment", deployment_id=waiting, work_queue_id=pools["open-pool"]),
-            late("tagged", tags='["a"]'),
-        ]
-        runs.log(gone[0], 1)
-        held_back = {
-            late("of a paused deployment", deployment_id=sleeping): "its deployment is paused",
-            late("in a paused queue", work_queue_id=queue): "its work queue q is paused",
-            late(
-                "in a paused pool", work_queue_id=pools["halted-pool"]
-            ): "its work pool halted-pool is paused",
-            late("held", tags='["keep"]'): stuck._HOLD,
-        }
-        late("lies ahead", "Scheduled", days=-1)
-        late("not yet so late", days=2)
-        late("was given another time", next_scheduled_start_time=runs.ago(-1))
-        late("awaits a retry", "AwaitingRetry")
-        late("had started", start_time=runs.ago(9), run_count=1)
-        late("awaits a slot", "AwaitingConcurrencySlot")
-        late("is waited for", parent_task_run_id=runs.task(runs.run("waits", days=1)))
-        runs.insert()
-        before = dump(runs.engine)
-        asked = request(server, None, stuck={"LATE": 3}, reference_time=runs.now.isoformat())
-        checked = run_step("delete", asked, check=True)
-        assert dump(runs.engine) == before
-        done = run_step("delete", asked)
-        assert not run_step("delete", asked).changed
-        for path in ("/work_pools/open-pool", "/work_pools/halted-pool", f"/flows/{flow}"):
-            api.ask("DELETE", path)
-    assert set(before["flow_run"]) - set(dump(runs.engine, ["flow_run"])["flow_run"]) == set(gone)
-    assert {run.id for run in done.report.stuck if run.done} == set(gone)
-    assert {run.id: run.why_not for run in done.report.stuck if not run.done} == held_back
-    rows = {"flow_run": 4, "flow_run_state": 4, "log": 1}
-    for outcome in (checked, done):
-        deleted = {table: n for table, n in outcome.report.deleted.items() if n}
-        assert deleted == rows
-        assert outcome.report.table("flow_run").ways == {"late": 4}
-        assert outcome.changed
+def test_without_an_api_stuck_runs_are_refused_before_anything_is_done(filled: str) -> None:
+    refused("delete", request(filled, stuck=STUCK), SettingsError,
+            "api_url is missing: stuck runs are ended through the API")  # fmt: skip
 
 
-def test_a_late_run_that_is_given_another_time_or_a_hold_after_the_question_stays(
-    shared_server: PrefectServer,
-) -> None:
+def test_a_stop_leaves_the_others_for_the_next_run(shared_server: PrefectServer) -> None:
     runs = Unfinished(engine_for(shared_server.db_url))
-    for name in ("late", "is put off", "starts", "is held"):
-        runs.run(name, "SCHEDULED", state_name="Late")
+    for days in (9, 10):
+        runs.run(f"{days} days", days=days)
     runs.insert()
-    changes = {
-        "is put off": "next_scheduled_start_time = now() + interval '1 day'",
-        "starts": "state_type = 'PENDING', state_name = 'Pending'",
-        "is held": "tags = '[\"keep\"]'",
-    }
-
-    def change(path: str) -> None:
-        if not path.endswith("/bulk_delete"):
-            return
-        with runs.engine.begin() as others:
-            for name, what in changes.items():
-                others.execute(sa.text(f"UPDATE flow_run SET {what} WHERE name = '{name}'"))
-
-    with between(shared_server, instead=change) as url:
-        asked = request(shared_server.db_url, None, api_url=url, stuck=STUCK)
-        done = told(run_step("delete", asked))
-    assert set(states(runs.engine)) == set(changes)
-    assert {name for name, run in done.items() if run.done} == {"late"}
-    assert {done[name].why_not for name in changes} == {"it moved on meanwhile"}
+    pace = paced(None, Budget())
+    asked = request(shared_server, None, stuck=STUCK)
+    outcome = STEPS["delete"](Settings.parse(asked, check=False), pace)
+    assert isinstance(outcome.error, Stopped)
+    assert states(runs.engine) == {"9 days": "RUNNING", "10 days": "CRASHED"}
+    assert {name: run.done for name, run in told(outcome).items()} == {
+        "9 days": False, "10 days": True,
+    }  # fmt: skip
+    assert outcome.changed
     runs.engine.dispose()
+
+
+class Budget:
+    """Wants the end after the first call for a stuck run."""
+
+    calls = 0
+
+    def __call__(self, moment: Moment) -> Stop | None:
+        self.calls += moment.at == "flow_run"
+        return Stop("enough") if self.calls > 1 else None
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_server_that_fails_is_told_of_and_the_deletion_goes_on(
+    shared_server: PrefectServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(execute, "TRIES", 2)
+    engine = engine_for(shared_server.db_url)
+    runs = Unfinished(engine)
+    for number in range(5):
+        runs.run(f"dead {number}")
+    old = runs.run("old", "COMPLETED", days=60, end_time=runs.ago(60))
+    runs.insert()
+    asked: list[str] = []
+
+    def fail(path: str) -> Instead | None:
+        asked.extend([path] * path.endswith("/set_state"))
+        return (status, {"Retry-After": "0"}) if path.endswith("/set_state") else None
+
+    with between(shared_server, instead=fail) as url:
+        settings = request(shared_server.db_url, None, api_url=url, stuck=STUCK)
+        outcome = STEPS["delete"](Settings.parse(settings, check=False), Pace())
+    assert "calls for stuck runs failed, the first: the Prefect API answered" in str(outcome.error)
+    # Three in a row are enough, and one that is only busy is asked again.
+    assert len(asked) == 3 * (2 if status == 503 else 1)
+    assert len(set(asked)) == 3
+    assert old not in dump(engine, ["flow_run"])["flow_run"]
+    assert set(states(engine).values()) == {"RUNNING"}
+    engine.dispose()

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import request, run_step
+import yaml
+from maintenance import clear, engine_for, request, run_step
 from ruled_scene import RuledScene
 from world import POLICY
+
+from lab.environments import ROOT
 
 RULES: list[dict[str, Any]] = [
     {"name": "etl", "flows": ["etl"], "keep": {"days": 1}},
@@ -70,3 +73,41 @@ def test_rules_that_decide_about_something_are_no_warning(scene: sa.Engine) -> N
     sound = [{"flows": ["etl"], "keep": {"days": 90}}, {"tags": ["gdpr"], "keep": "forever"}]
     assert warned(scene, "delete", rules=sound) == []
     assert warned(scene, "delete", rules=[]) == []
+
+
+def test_rules_for_events_and_logs_that_decide_about_nothing_are_named(scene: sa.Engine) -> None:
+    told = warned(
+        scene,
+        "purge",
+        event_rules=[
+            {"events": ["lab.*"], "keep": {"days": 9}},
+            {"name": "after it", "events": ["lab.run"], "keep": {"last": 1}},
+        ],
+        log_rules=[{"below": "INFO", "keep": {"days": 3}}],
+    )
+    ends = "it matches none, or rules before it match all that it does"
+    assert told == [
+        f"event_rules: rule 2 (after it) decides about no event: {ends}",
+        f"log_rules: rule 1 decides about no log: {ends}",
+    ]
+
+
+def test_a_recipe_of_the_page_does_what_it_says(sqlite_database: str) -> None:
+    engine, made = engine_for(sqlite_database), RuledScene(POLICY)
+    recipe = (ROOT / "docs" / "rules.md").read_text().split("### 2.")[1]
+    told = yaml.safe_load(recipe.split("```yaml")[1].split("```")[0])
+    nightly = made.deployment("nightly")
+    made.run(99, deployment_id=nightly)
+    for days in range(60, 80):
+        made.run(days, deployment_id=nightly, state_type="FAILED")
+    made.run(29, deployment_id=made.deployment("young"))
+    made.run(20)
+    clear(engine)
+    made.put(engine)
+    rules = told["prefect_maintenance_rules"]
+    report = run_step("delete", request(engine, rules=rules, run_delete_via="sql"), check=True)
+    # Ten of the failures are not among the last ten; the run without a deployment is 20 days old.
+    assert report.report.deleted["flow_run"] == 10 + 1
+    found = {one.name: (one.rows, one.kept) for one in report.report.plan.rules}
+    assert found == {"always the last ten": (10, 12), "the general policy": (1, 0)}
+    engine.dispose()

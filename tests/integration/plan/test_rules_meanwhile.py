@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from maintenance import at_first_batch, clear, engine_for, request, run_step, with_defaults
 from prefect_maintenance.execute.ways import BySql
+from rewriting import strategy
 from ruled_scene import RuledScene, change
 from takers import between
 from world import NOW, SAME, Policy, dump
@@ -200,31 +201,49 @@ def test_runs_that_others_add_meanwhile_stay_and_change_the_ranks_of_the_next_ru
     assert set(dump(engine, ["flow_run"])["flow_run"]) == {newest}
 
 
-@pytest.mark.parametrize("hold", ["run", "deployment"])
+class Held:
+    """Two runs that gain a hold, one of them by its deployment, with a row of each old enough."""
+
+    def __init__(self, table: str) -> None:
+        self.scene = RuledScene(POLICY)
+        self.deployment = self.scene.deployment("weekly")
+        scene, self.run = self.scene, self.scene.run(1)
+        add = {"task_run": scene.task, "artifact": scene.artifact, "log": scene.log}[table]
+        add(scene.run(1), 900)
+        deployed = scene.run(1, deployment_id=self.deployment)
+        self.rows = {add(self.run, OLD), add(deployed, OLD)}
+        if table == "log":
+            # Where most of a table goes, it goes in the order of its pages.
+            self.rows |= {scene.log(None, 1) for _ in range(50)}
+
+    def gain(self, engine: sa.Engine) -> None:
+        with engine.begin() as connection:
+            change(connection, "flow_run", self.run, tags=["keep"])
+            change(connection, "deployment", self.deployment, tags=["hold:x"])
+
+
 @pytest.mark.parametrize("table", ["task_run", "artifact", "log"])
 def test_what_hangs_on_a_run_that_gains_a_hold_meanwhile_stays(
-    engine: sa.Engine, table: str, hold: str, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_defaults(monkeypatch, BySql, rows_a_batch=1)
-    scene = RuledScene(POLICY)
-    deployment = scene.deployment("weekly")
-    first, run = scene.run(1), scene.run(1, deployment_id=deployment)
-    add = {"task_run": scene.task, "artifact": scene.artifact, "log": scene.log}[table]
-    add(first, 900)
-    held = add(run, OLD)
-    # Where most of a table goes, it goes in the order of its pages.
-    young = {scene.log(None, 1) for _ in range(50)} if table == "log" else set()
-    scene.put(engine)
-    row = ("flow_run", run) if hold == "run" else ("deployment", deployment)
-
-    def gain() -> None:
-        with engine.begin() as connection:
-            change(connection, *row, tags=["keep"])
-
-    with at_first_batch(table, gain) as pace:
+    held = Held(table)
+    held.scene.put(engine)
+    with at_first_batch(table, lambda: held.gain(engine)) as pace:
         told = asked(engine, purge_strategy="delete", batch_size=1)
         run_step("purge" if table == "log" else "delete", told, pace=pace)
-    assert set(dump(engine, [table])[table]) == {held, *young}
+    assert set(dump(engine, [table])[table]) == held.rows
+
+
+def test_logs_of_a_run_that_gains_a_hold_while_they_are_rewritten_stay(database: str) -> None:
+    held, engine = Held("log"), engine_for(database)
+    clear(engine)
+    held.scene.put(engine)
+    with at_first_batch("log", lambda: held.gain(engine)) as pace:
+        outcome = run_step("purge", asked(engine, purge_strategy="rewrite"), pace=pace)
+    assert strategy(outcome) == "rewrite"
+    assert set(dump(engine, ["log"])["log"]) == held.rows
+    engine.dispose()
 
 
 @pytest.mark.parametrize("which", ["shared_server", "shared_sqlite_server"])

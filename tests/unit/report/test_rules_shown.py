@@ -31,7 +31,7 @@ def test_the_screen_says_of_each_rule_what_goes_and_stays_and_of_each_hold_what_
         "              2025-10-01",
         "",
         "  rules for logs:                                would go         kept       bytes  of",
-        "    1 rule 1                                            0            3     0 Bytes",
+        "    rule 1                                              0            3     0 Bytes",
         "",
         "  held by tags, whatever their age:",
         *(f"    {line}" for line in HOLDS),
@@ -39,7 +39,7 @@ def test_the_screen_says_of_each_rule_what_goes_and_stays_and_of_each_hold_what_
 
 
 def test_many_rules_and_holds_stay_one_screen_and_the_rest_is_counted() -> None:
-    many = [rule(n, rows=n % 9 * 100) for n in range(1, 40)]
+    many = [rule(n, name=f"the {n}th", rows=n % 9 * 100) for n in range(1, 40)]
     general = rule(0, name="the general policy", rows=900)
     tags = [{**RULES["holds"][0], "tag": f"hold:{n}", "rows": n} for n in range(20)]
     told = list(rules.lines({"rules": [*many, general], "holds": tags}))

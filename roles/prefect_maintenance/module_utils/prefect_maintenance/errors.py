@@ -70,6 +70,12 @@ class DiskFull(MaintenanceError):
     remedy = "free some disk on the database server and run again"
 
 
+class ArchiveFailed(MaintenanceError):
+    """Rows could not be archived, so they were not deleted."""
+
+    remedy = "mount prefect_maintenance_archive_dir or make room there, then run again"
+
+
 class Corrupt(MaintenanceError):
     """The file of the database is damaged; nothing is done to it."""
 

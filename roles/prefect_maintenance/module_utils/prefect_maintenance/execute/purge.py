@@ -188,7 +188,7 @@ def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
 
 
 def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> None:
-    job.ledger.add(table, run_batch(job.database, sql, **bound), strategy)
+    job.ledger.add(table, run_batch(job.database, table, sql, **bound), strategy)
     job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
 
 

@@ -38,7 +38,7 @@ class Later:
         """Let the next call come after so many seconds."""
         self._until, self._why = time.monotonic() + seconds, why
 
-    def __call__(self, _moment: Moment) -> Wait | None:
+    def __call__(self, moment: Moment) -> Wait | None:
         """Answer for this moment."""
         left = self._until - time.monotonic()
         # Nobody who asks to stop waits for longer.
@@ -133,7 +133,7 @@ class EndStuck:
         tagged, cutoff = batch[0].tagged, self.runs.cutoff(LATE)
         if not delete_late(self.api, ids, LATE_NAMES, cutoff, tagged=tagged):
             for run in ids:
-                if self.runs.again(LATE, [run]):
+                if any(one.run.due for one in self.runs.again(LATE, [run])):
                     self.api.delete("flow_runs", run)
         stay = left(database, ids)
         after = leaving(database, stay)

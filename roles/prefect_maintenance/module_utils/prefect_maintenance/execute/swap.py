@@ -6,6 +6,7 @@ import time
 
 from ..database.lock_bound import transaction_at_most
 from ..measure import leftovers, relations
+from ..plan.holds import stage
 from .copy import insert, settle
 from .rewrite_job import Refused, Work, require_whole
 
@@ -70,10 +71,15 @@ def _exchanged(work: Work, file: int, indexes: list[relations.Index]) -> int:
 
 
 def _missed(work: Work) -> int:
-    """Copy rows whose run came to life since they were left out; returns their number."""
+    """Copy rows whose run came to life, or is held, since they were left out; returns their number.
+
+    Holds are looked for here for the last time: all runs have to be asked for their tags, which
+    takes too long to keep everybody out meanwhile.
+    """
     job, database = work.job, work.job.database
     if not job.live:
         return 0
+    stage(database, job.holds.again)
     database.run(_LIVE.format(live=job.live))
     return _copied_late(work, job.missed)
 

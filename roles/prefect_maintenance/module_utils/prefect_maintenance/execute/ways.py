@@ -27,6 +27,7 @@ from ..plan.hanging import count_leaving
 from ..plan.rules import Rules
 from ..plan.words import listed
 from .api_pace import ApiPace
+from .archive_rows import archive_hanging, archive_leaving
 from .batches import SQLITE_BATCH, delete_some, in_parts
 from .row_guards import free_singles, lock_rows, lock_trees
 
@@ -100,6 +101,7 @@ class ByApi:
         asked = free_singles(self.database, self.rules, ids, bound)
         if not asked:
             return Deleted({})
+        archive_leaving(self.database, FLOW_RUN, asked)
         before, error = _leaving(self.database, FLOW_RUN, asked), None
         try:
             with self.pace.calling(len(asked)):
@@ -191,12 +193,13 @@ class BySql:
                     return Deleted({})
                 gone = _leaving(self.database, BY_NAME[table], ids, trailers=False)
                 sql = _DELETE_BY_ID.format(table=table, ids=listed(ids))
-                self.database.run(sql)
+                archive_hanging(self.database, BY_NAME[table], ids)
+                self.database.delete(table, sql)
                 left = self.most - sum(gone.values())
                 if table in LOGGING and left > 0:
                     goes = self._logs_of_gone(table, ids)
                     sql = delete_some(self.database, LOG.name, goes, left)
-                    gone[LOG.name] = self.database.run(sql, **self.rules.bound)
+                    gone[LOG.name] = self.database.delete(LOG.name, sql, **self.rules.bound)
                 return Deleted(gone, ids=ids)
 
         return self.database.retry_on_lock(transaction)

@@ -78,6 +78,11 @@ class Holds:
         return replace(self, staged=False)
 
     @property
+    def again(self) -> Holds:
+        """The same, to be laid down anew: what no tag held by then may be held by now."""
+        return replace(self, staged=True, there=self.there or self.tags)
+
+    @property
     def listed(self) -> bool:
         """Whether held runs stand in prefect_maintenance_held, and there are any."""
         return self.staged and bool(self.there)

@@ -1,26 +1,21 @@
-"""Which runs are stuck: unfinished for longer than their state may last, without a sign of life.
-
-Signs of life are looked for in all that one process does: a subflow runs in its parent's, unless
-it has a deployment and so a process of its own. And a run that waits for its subflows lives as
-long as they do. So a run is asked together with its ancestors in the same process, and with
-everything below them. An ancestor that has ended says nothing: its process is gone.
-"""
+"""Which runs are stuck: unfinished for longer than their state may last, without a sign of life."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..catalogue import ARTIFACT, EVENT_RESOURCES, FLOW_RUN, FLOW_RUN_STATE, LOG, TASK_RUN
+from ..catalogue import FLOW_RUN
 from ..database.connection import Database
 from ..request.instants import iso, now
 from ..server.stuck import heard_of, paused
 from .hanging import count_leaving
 from .rules import Rules
+from .signs_of_life import empty_tables, find_families, instant, make_tables, newest_signs
 from .words import listed, words
 
 if TYPE_CHECKING:
@@ -37,12 +32,6 @@ _HOLD = "a tag of it, or of a run that hangs together with it, is a hold"
 # Runs whose rows one statement counts.
 _COUNTED = 1000
 
-_TABLES = {
-    "prefect_maintenance_stuck": "SELECT r.id AS id",
-    "prefect_maintenance_stuck_family": "SELECT r.id AS run, r.id AS member",
-}
-_CREATE = "CREATE TEMPORARY TABLE {table} AS {columns} FROM flow_run r WHERE 1 = 0"
-
 _STUCK = "INSERT INTO prefect_maintenance_stuck (id) SELECT r.id FROM flow_run r WHERE {overdue}"
 _OVERDUE = "r.state_type = '{state}' AND r.state_timestamp < :cutoff"
 # A run that was given another time keeps the time at which it was first expected.
@@ -50,28 +39,6 @@ _OVERDUE_LATE = f"""
     r.state_type = 'SCHEDULED' AND r.state_name IN ({words(LATE_NAMES)})
     AND r.expected_start_time < :cutoff AND r.next_scheduled_start_time < :cutoff
     AND r.start_time IS NULL AND r.run_count = 0 AND r.parent_task_run_id IS NULL
-"""
-_FAMILY = """
-INSERT INTO prefect_maintenance_stuck_family (run, member)
-WITH RECURSIVE
-above(run, member) AS (
-    SELECT s.id, s.id FROM prefect_maintenance_stuck s
-    UNION
-    SELECT a.run, p.id
-    FROM above a
-    JOIN flow_run r ON r.id = a.member AND r.deployment_id IS NULL
-    JOIN task_run t ON t.id = r.parent_task_run_id
-    JOIN flow_run p ON p.id = t.flow_run_id AND {unfinished}
-),
-family(run, member) AS (
-    SELECT a.run, a.member FROM above a
-    UNION
-    SELECT f.run, c.id
-    FROM family f
-    JOIN task_run t ON t.flow_run_id = f.member
-    JOIN flow_run c ON c.parent_task_run_id = t.id
-)
-SELECT f.run, f.member FROM family f
 """
 # Parents before their subflows: once one has ended, it is no sign of life of those below it.
 _FOUND = """
@@ -86,28 +53,6 @@ _HELD = """EXISTS (
     WHERE f.run = r.id AND {held})
 """
 
-# What a run does, the column that dates it, and which rows `x` are of the member `f.member`.
-# The role of an event's own resource is empty, and an index leads to it, unlike from the event.
-_SIGNS = (
-    ("a subflow", FLOW_RUN, "created", "x.id = f.member AND x.id <> f.run"),
-    ("a subflow", FLOW_RUN, "state_timestamp", "x.id = f.member AND x.id <> f.run"),
-    ("a task run", TASK_RUN, "created", "x.flow_run_id = f.member"),
-    ("a task run", TASK_RUN, "state_timestamp", "x.flow_run_id = f.member"),
-    ("a state", FLOW_RUN_STATE, "timestamp", "x.flow_run_id = f.member"),
-    ("a log", LOG, "timestamp", "x.flow_run_id = f.member"),
-    ("an artifact", ARTIFACT, "updated", "x.flow_run_id = f.member"),
-    (
-        "an event",
-        EVENT_RESOURCES,
-        "occurred",
-        "x.resource_id = 'prefect.flow-run.' || CAST(f.member AS VARCHAR) AND x.resource_role = ''",
-    ),
-)
-_NEWEST = """
-SELECT CAST(f.run AS VARCHAR) AS run,
-       max((SELECT max(x.{at}) FROM {table} x WHERE {of} AND x.{at} >= :cutoff)) AS at
-FROM prefect_maintenance_stuck_family f GROUP BY f.run
-"""
 _RESTARTS = """
 SELECT CAST(e.resource AS VARCHAR) FROM events e
 WHERE e.event = 'prefect.worker.started' AND e.occurred > :since
@@ -191,15 +136,9 @@ class StuckRuns:
         """Return the instant before which a run must have come into a state."""
         return self.reference - timedelta(days=self.days[state])
 
-    def make_tables(self) -> None:
-        """Make the temporary tables that every look fills anew."""
-        for table, columns in _TABLES.items():
-            self.database.run(f"DROP TABLE IF EXISTS {table}")
-            self.database.run(_CREATE.format(table=table, columns=columns))
-
     def find(self) -> list[Overdue]:
         """Return all runs that are overdue, those with a sign of life too, parents first."""
-        self.make_tables()
+        make_tables(self.database)
         with self.database.snapshot():
             return [one for state in self.days for one in self._look(state)]
 
@@ -254,11 +193,10 @@ class StuckRuns:
             overdue += f" AND r.id NOT IN {listed(self.rules.own)}"
         if ids is not None:
             overdue += f" AND r.id IN {listed(ids)}"
-        for table in _TABLES:
-            database.run(f"DELETE FROM {table}")
+        empty_tables(database)
         database.run(_STUCK.format(overdue=overdue), cutoff=cutoff)
-        database.run(_FAMILY.format(unfinished=self.rules.is_unfinished("p")))
-        signs = {} if late else self._signs(cutoff)
+        find_families(database, self.rules)
+        signs = {} if late else newest_signs(database, cutoff)
         since = "expected_start_time" if late else "state_timestamp"
         held, holds = "FALSE", self.rules.holds.now
         if tagged := holds.of("h"):
@@ -267,19 +205,8 @@ class StuckRuns:
         for row in database.rows(sql, **(holds.bound if tagged else {})):
             yield self._overdue(state, row, signs.get(row.id, ""))
 
-    def _signs(self, cutoff: datetime) -> dict[str, str]:
-        """Say of each run that shows a sign of life the newest one."""
-        newest: dict[str, tuple[datetime, str]] = {}
-        for what, table, at, of in _SIGNS:
-            sql = _NEWEST.format(table=table.name, at=at, of=of)
-            for run, value in self.database.rows(sql, cutoff=cutoff):
-                found = _instant(value)
-                if found and (run not in newest or newest[run][0] < found):
-                    newest[run] = (found, what)
-        return {run: f"{what} of {_shown(at)}" for run, (at, what) in newest.items()}
-
     def _overdue(self, state: str, row: Any, sign: str) -> Overdue:
-        labels, since = json.loads(row.labels or "{}") or {}, _instant(row.since)
+        labels, since = json.loads(row.labels or "{}") or {}, instant(row.since)
         assert since is not None
         run = StuckRun(
             id=row.id,
@@ -309,13 +236,3 @@ def leaving(database: Database, ids: Sequence[str]) -> dict[str, int]:
 def left(database: Database, ids: Sequence[str]) -> list[str]:
     """Return those of some flow runs that are there."""
     return [str(row[0]) for row in database.rows(_LEFT.format(ids=listed(ids)))]
-
-
-def _shown(at: datetime) -> str:
-    return iso(at.replace(microsecond=0))
-
-
-def _instant(value: Any) -> datetime | None:
-    if isinstance(value, str):
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    return value if isinstance(value, datetime) else None

@@ -88,6 +88,7 @@ class HostView:
         grows: growth was measured.
         standing: titles and lines on indexes and autovacuum.
         rule_kinds: rules, what they let go and keep.
+        rule_rows: whether the rows of a rule went, or would.
         holds: a line for each tag that holds runs.
         would_go_title: what `would_go` is, or that nothing would.
         would_go: what would go of each table with this policy.
@@ -110,6 +111,7 @@ class HostView:
     grows: bool
     standing: tuple[tuple[str, list[str]], ...]
     rule_kinds: tuple[rules.Kind, ...]
+    rule_rows: str
     holds: tuple[str, ...]
     would_go_title: str
     would_go: tuple[what_if.Row, ...]
@@ -148,6 +150,7 @@ def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> 
         any(t["bytes_per_day"] is not None for t in report["tables"]),
         tuple(of_tables(report)),
         tuple(rules.kinds(report)),
+        rules.went(report).capitalize(),
         tuple(rules.holds(report)),
         what_if.title(report),
         tuple(what_if.rows(report)),

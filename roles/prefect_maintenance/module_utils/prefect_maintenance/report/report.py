@@ -81,6 +81,8 @@ class Report:
         holds: tags that hold runs, and what they hold; only where there are some.
         what_if: what would go of each table with this policy; of the report playbook only.
         stuck: runs that have been unfinished for too long; not there when there are none.
+        archive: the folder where rows were written before they went, how many, and how many old
+            archives were removed; empty where no archive was asked for.
         asked: the options that decide, of a run whose plan is kept or was; else absent.
         refused: in a check, why a run would refuse to begin; absent when it would not.
         saved_plan: of the plan that was applied when it was `made`, its `fingerprint`, the rows
@@ -118,6 +120,7 @@ class Report:
     holds: tuple[HoldCount, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
     stuck: tuple[StuckRun, ...] = ()
+    archive: Mapping[str, Any] = field(default_factory=dict)
     asked: Mapping[str, Any] = field(default_factory=dict)
     refused: str = ""
     saved_plan: Mapping[str, Any] = field(default_factory=dict)
@@ -157,6 +160,7 @@ class Report:
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
             holds=tuple(HoldCount(**one) for one in so_far.get("holds", ())),
+            archive=dict(so_far.get("archive", {})),
             **read(so_far),
         )
 

@@ -13,7 +13,9 @@ from typing import Any
 from ..units import count, size
 
 # Keys that a report has only when there is something to say of them.
-_SELDOM = ("rules", "holds", "what_if", "stuck", "asked", "refused", "saved_plan")
+_SELDOM = (
+    "rules", "holds", "what_if", "stuck", "archive", "asked", "refused", "saved_plan",
+)  # fmt: skip
 _KINDS = {"run": "Rules for flow runs", "event": "Rules for events", "log": "Rules for logs"}
 _MOST, _NAME = 6, 38
 
@@ -75,11 +77,18 @@ def _shown(told: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _row(one: Mapping[str, Any]) -> Row:
-    number = f"{one['number']} " if one["number"] else ""
+    unnamed = one["name"] == f"rule {one['number']}"
+    number = f"{one['number']} " if one["number"] and not unnamed else ""
     oldest, newest = (str(one[key] or "")[:10] for key in ("oldest", "newest"))
     ages = oldest if oldest == newest else f"{oldest} to {newest}"
     taken = "" if one["bytes"] is None else size(one["bytes"])
     return Row(f"{number}{one['name']}", count(one["rows"]), count(one["kept"]), taken, ages)
+
+
+def went(report: Mapping[str, Any]) -> str:
+    """Say whether the rows of a rule went, or would."""
+    deletes = {"purge", "delete"} & set(report.get("steps", ()))
+    return "went" if deletes and not report.get("check_mode") else "would go"
 
 
 def holds(report: Mapping[str, Any]) -> list[str]:
@@ -103,7 +112,7 @@ def _hold(one: Mapping[str, Any]) -> str:
 
 def lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Show rules and holds on a screen, each part after an empty line."""
-    goes = "would go" if report.get("check_mode") else "went"
+    goes = went(report)
     for kind in kinds(report):
         title = f"{kind.title[0].lower()}{kind.title[1:]}:"
         yield from ("", f"  {title:<{_NAME + 4}}{goes:>13}{'kept':>13}{'bytes':>12}  of")
@@ -120,7 +129,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
 def markdown(report: Mapping[str, Any], plain: Callable[[str], str]) -> list[str]:
     """Show the same as tables and a list of Markdown; `plain` keeps names from being markup."""
     told = []
-    goes = "Would go" if report.get("check_mode") else "Went"
+    goes = went(report).capitalize()
     for kind in kinds(report):
         told += [f"## {kind.title}", "", f"| Rule | {goes} | Kept | Bytes | Of |"]
         told += ["|:--|--:|--:|--:|:--|"]

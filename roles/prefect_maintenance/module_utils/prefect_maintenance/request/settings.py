@@ -16,6 +16,7 @@ from .api_address import check_api_url, check_headers
 from .instants import parse_instant
 from .options import REQUEST
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
+from .restore import RestoreRequest, parse_restore
 from .saved_plan import SavedPlan, parse_saved_plan
 from .throttle import Throttle, parse_throttle
 from .values import given, integer, number, one_of, seconds, short, word
@@ -149,6 +150,7 @@ class Settings:
     db_free_bytes: int
     before: tuple[str, ...]
     role: RoleRequest | None
+    restore: RestoreRequest | None
     check: bool
     own_flow_run: str | None
     report: Mapping[str, Any]
@@ -207,6 +209,7 @@ class Settings:
             db_free_bytes=number(request, "db_free_bytes"),
             before=tuple(one_of(step, "before") for step in request.get("before") or ()),
             role=_parse_role(request),
+            restore=parse_restore(request),
             check=check,
             own_flow_run=os.environ.get("PREFECT__FLOW_RUN_ID") or None,
             report=report,

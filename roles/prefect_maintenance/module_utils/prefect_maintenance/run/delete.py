@@ -22,7 +22,7 @@ from ..plan.plan import Plan
 from ..request.options.limits import BULK_LIMIT
 from ..request.settings import Settings
 from .allowed import require_allowed
-from .outcome import Outcome, deleted, planned
+from .outcome import Outcome, deleted
 from .session import Session, begun
 from .stuck import end_stuck, find_stuck
 
@@ -63,7 +63,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 # Nothing goes, and the step before has proved whose database this is.
                 plan = _decided(session, plan, None)
                 require_allowed(session, plan)
-                return planned("delete", session.report, plan, session.seconds)
+                return session.planned(plan)
             with session.opened_api() as api:
                 if api is not None:
                     session.prove_with(api)
@@ -72,7 +72,7 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 whole = plan.joined(of_late)
                 require_allowed(session, whole)
                 if settings.check:
-                    return planned("delete", session.report, whole, session.seconds)
+                    return session.planned(whole)
                 by_api = _by_api(session, plan, api)
 
                 def work(ledger: Ledger) -> None:
@@ -93,7 +93,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
                 ledger, error = session.carry_out(work, watch_api=by_api is None or bool(stuck))
             session.measure_left(error)
             report = session.report
-            return deleted("delete", database, report, whole, ledger, session.seconds, error)
+            seconds, also = session.seconds, bool(session.removed)
+            return deleted("delete", database, report, whole, ledger, seconds, error, also=also)
 
 
 def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:

@@ -29,6 +29,7 @@ from .inspect import bloat_info
 from .outcome import Outcome, put_off
 from .purge import purge_rows
 from .reclaim import vacuum
+from .restore import restore_rows
 from .role import provide_role
 
 # By the name of the step; the words of people beside those of a run's own steps.
@@ -38,6 +39,7 @@ STEPS: dict[str, Callable[[Settings, Pace], Outcome]] = {
     "purge": purge_rows,
     "delete": delete_objects,
     "vacuum": vacuum,
+    "restore": restore_rows,
 }
 LINE = {
     "bloat_info": "Measure the database",

@@ -47,8 +47,18 @@ def put_off(settings: Settings, step: str, stopped: Stopped) -> Outcome:
     return Outcome(False, report, render(report), {}, {}, {}, stopped)
 
 
-def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
-    """Close a step that only planned, or had nothing to do."""
+def planned(
+    step: str, report: Report, plan: Plan, seconds: float, *, also: bool = False
+) -> Outcome:
+    """Close a step that only planned, or had nothing to do.
+
+    Args:
+        step: its name.
+        report: of the run so far.
+        plan: of the step.
+        seconds: that it took.
+        also: something changes although no row goes.
+    """
     report = report.with_deleted(plan.rows)
     for table, rows in plan.rows.items():
         if rows:
@@ -58,7 +68,7 @@ def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
     report = report.closed(step, seconds)
     answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
-    changed = bool(due) or any(run.due for run in report.stuck)
+    changed = bool(due) or also or any(run.due for run in report.stuck)
     return Outcome(changed, report, render(report), answers, due, dict.fromkeys(due, 0))
 
 
@@ -99,8 +109,10 @@ def deleted(
     ledger: Ledger,
     seconds: float,
     error: MaintenanceError | None,
+    *,
+    also: bool = False,
 ) -> Outcome:
-    """Close a step that deleted rows, or tried to."""
+    """Close a step that deleted rows, or tried to; `also` that changed something beside them."""
     report = report.with_deleted(dict.fromkeys(ledger.rows, 0))
     if not isinstance(error, ConnectionFailed):
         report = report.with_database(bytes_after=database_bytes(database))
@@ -108,7 +120,7 @@ def deleted(
     answers = {"deleted": dict(ledger.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
     left = {table: max(0, rows - ledger.rows.get(table, 0)) for table, rows in due.items()}
-    changed = any(ledger.rows.values()) or any(run.done for run in report.stuck)
+    changed = any(ledger.rows.values()) or also or any(run.done for run in report.stuck)
     return Outcome(changed, report, render(report), answers, due, left, error)
 
 

@@ -10,7 +10,7 @@ from ..plan import rule_warnings
 from ..plan.purge import plan_purge, with_decisions
 from ..request.settings import Settings
 from .allowed import require_allowed
-from .outcome import Outcome, deleted, planned
+from .outcome import Outcome, deleted
 from .session import begun
 
 
@@ -44,7 +44,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
                     told = f"{decision.table}: {decision.why}"
                     session.report = session.report.with_warnings([told])
             if settings.check:
-                return planned("purge", session.report, plan, session.seconds)
+                return session.planned(plan)
             ledger, error = session.carry_out(
                 lambda ledger: purge(
                     Purge(
@@ -64,4 +64,5 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             )
             session.measure_left(error)
             report = session.report
-            return deleted("purge", database, report, plan, ledger, session.seconds, error)
+            seconds, also = session.seconds, bool(session.removed)
+            return deleted("purge", database, report, plan, ledger, seconds, error, also=also)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -120,17 +121,18 @@ def heard_of(api: PrefectApi, pool: str, worker: str, since: datetime) -> bool:
     Raises:
         ApiError: the server does not answer.
     """
-    path, found = f"/work_pools/{quote(pool, safe='')}/workers/filter", [{}] * _PAGE
-    recent, offset = {"last_heartbeat_time": {"after_": iso(since)}}, 0
-    while len(found) == _PAGE:
-        asked = {"workers": recent, "limit": _PAGE, "offset": offset}
+    path = f"/work_pools/{quote(pool, safe='')}/workers/filter"
+    recent = {"last_heartbeat_time": {"after_": iso(since)}}
+    for page in count():
+        asked = {"workers": recent, "limit": _PAGE, "offset": page * _PAGE}
         try:
-            found = api.ask("POST", path, json=asked)
+            found: list[dict[str, Any]] = api.ask("POST", path, json=asked)
         except ApiError as error:
             if error.status != 404:
                 raise
-            return False
+            break
         if any(one["name"] == worker for one in found):
             return True
-        offset += _PAGE
+        if len(found) < _PAGE:
+            break
     return False
