@@ -8,7 +8,7 @@ from typing import Any
 from ..catalogue import Table
 from ..database.connection import Database
 from ..plan.hanging import Hanging, cascading, trailing
-from ..plan.rules import listed
+from ..plan.words import listed
 
 
 def archive_rows(database: Database, table: str, rows: str, **values: Any) -> int:
