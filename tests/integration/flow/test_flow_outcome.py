@@ -161,7 +161,7 @@ def dead_run(site: Site) -> str:
 def test_a_dry_run_says_what_would_go_and_changes_none_of_it(site: Site) -> None:
     dead = dead_run(site)
     before = site.rows()
-    checked = site.run(dry_run=True, vacuum="auto", stuck={"RUNNING": 30})
+    checked = site.run(dry_run=True, vacuum="auto", max_rows=1, stuck={"RUNNING": 30})
     assert survived(before, site.rows())
     assert checked.report is not None
     assert (checked.report["check_mode"], checked.report["status"]) == (True, "ok")
@@ -170,6 +170,10 @@ def test_a_dry_run_says_what_would_go_and_changes_none_of_it(site: Site) -> None
     foretold = {t: n for t, n in checked.report["deleted"].items() if t in before and n}
     assert foretold["log"] > 0
     assert f"| {foretold['log']:,} |" in checked.row("log")
+    # Both steps together, once: the purge is told that the deletion follows.
+    total = sum(checked.report["deleted"].values())
+    assert checked.report["refused"].startswith(f"{total:,} rows would go, more than max_rows (1)")
+    assert checked.report["refused"].count("would go") == 1
     assert not site.metrics.exists()
     assert dead in {run["id"] for run in checked.report["stuck"] if run["why_not"] is None}
 
