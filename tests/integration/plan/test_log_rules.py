@@ -9,6 +9,9 @@ import sqlalchemy as sa
 from bulk import Bulk, due, fill_by_hand, instant, left, names
 from maintenance import at_first_batch, engine_for, run_step
 from maintenance import request as asked_of
+from rewriting import at_the_swap, doing
+
+from lab.postgres import Postgres
 
 BELOW_INFO = {"below": "INFO", "keep": {"days": 3}}
 HTTPX = {"loggers": ["httpx*"], "keep": {"days": 5}}
@@ -144,6 +147,19 @@ def test_logs_of_a_run_that_gains_a_longer_rule_after_the_plan_stay(purged: str)
     with at_first_batch("log", turn) as pace:
         run_step("purge", asked, pace=pace)
     assert names(purged) == {"turned old", *young}
+
+
+def test_logs_of_a_run_that_comes_to_life_before_the_swap_stay_whatever_its_rule_says(
+    cluster: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Bulk()
+    rows.run("healthy", 2, tag="health")
+    rows.log("retried", 2, run="healthy")
+    rows.log("old", 16)
+    fill_by_hand(database, rows)
+    at_the_swap(monkeypatch, doing(cluster, database, "UPDATE flow_run SET state_type = 'RUNNING'"))
+    run_step("purge", asked_of(database, rules=[HEALTH], purge_strategy="rewrite"))
+    assert names(database) == {"retried"}
 
 
 def test_the_oldest_log_that_is_due_is_what_the_rules_would_make_go(purged: str, way: str) -> None:

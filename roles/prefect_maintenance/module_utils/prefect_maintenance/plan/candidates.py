@@ -24,6 +24,7 @@ _TABLES = {
     "prefect_maintenance_candidate": (
         f"SELECT r.id AS id, 0 AS rule, CAST(r.state_type AS VARCHAR) AS state, {age('r')} AS age"
     ),
+    "prefect_maintenance_decided": "SELECT r.id AS id, 0 AS rule",
     "prefect_maintenance_ranked": "SELECT r.id AS id, CAST('' AS VARCHAR) AS clause",
     "prefect_maintenance_family": "SELECT r.id AS id",
     "prefect_maintenance_kept": "SELECT r.id AS id",
@@ -32,13 +33,15 @@ _TABLES = {
 _CREATE = "CREATE TEMPORARY TABLE {table} AS {columns} FROM flow_run r WHERE 1 = 0"
 
 _THAT_GO_BY_THEMSELVES = """
-INSERT INTO prefect_maintenance_candidate (id, rule)
-SELECT r.id, {rule} FROM flow_run r WHERE {goes}
+INSERT INTO prefect_maintenance_candidate (id, rule) SELECT r.id, 0 FROM flow_run r WHERE {goes}
 """
-_THAT_ARE_NOT_AMONG_THE_NEWEST = """
+_DECIDED = "INSERT INTO prefect_maintenance_decided (id, rule) {decided}"
+_AMONG_THE_NEWEST = "INSERT INTO prefect_maintenance_ranked (id, clause) {newest}"
+_THAT_GO_BY_RULES = """
 INSERT INTO prefect_maintenance_candidate (id, rule, state, age)
-SELECT r.id, {rule}, CAST(r.state_type AS VARCHAR), {age} FROM flow_run r
-WHERE {goes} AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_ranked k WHERE k.id = r.id)
+SELECT r.id, COALESCE(c.rule, 0), CAST(r.state_type AS VARCHAR), {age}
+FROM flow_run r LEFT JOIN prefect_maintenance_decided c ON c.id = r.id
+WHERE {goes} AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_ranked n WHERE n.id = r.id)
 """
 _PARENTS = """
 INSERT INTO prefect_maintenance_relative (run, relative, above)
@@ -107,14 +110,11 @@ def find(database: Database, rules: Rules, cutoff: datetime) -> None:
         rules: the policy as SQL.
         cutoff: of flow runs.
     """
-    runs, sql = rules.runs, _THAT_GO_BY_THEMSELVES
-    if runs.ranked:
-        sql = _THAT_ARE_NOT_AMONG_THE_NEWEST
-        database.run(ranks.stage(runs), **rules.bound)
-        _analyse(database, "prefect_maintenance_ranked")
-    rule = runs.rule_of("r") if runs else "0"
-    sql = sql.format(rule=rule, age=age("r"), goes=rules.run_goes)
-    database.run(sql, flow_runs=cutoff, **rules.bound)
+    if rules.runs:
+        _decide(database, rules, cutoff)
+    else:
+        sql = _THAT_GO_BY_THEMSELVES.format(goes=rules.run_goes)
+        database.run(sql, flow_runs=cutoff, **rules.bound)
     _analyse(database, "prefect_maintenance_candidate")
     database.run(_PARENTS)
     database.run(_CHILDREN)
@@ -124,6 +124,19 @@ def find(database: Database, rules: Rules, cutoff: datetime) -> None:
     _follow(database, _KEPT)
     database.run(_SPARE)
     _analyse(database, "prefect_maintenance_candidate")
+
+
+def _decide(database: Database, rules: Rules, cutoff: datetime) -> None:
+    """Lay down which rule decides about each run, which are among the newest, and which go."""
+    bound = rules.bound
+    database.run(_DECIDED.format(decided=rules.runs.decided), **bound)
+    _analyse(database, "prefect_maintenance_decided")
+    if rules.runs.ranked:
+        newest = ranks.newest(rules.runs, "prefect_maintenance_decided")
+        database.run(_AMONG_THE_NEWEST.format(newest=newest), **bound)
+        _analyse(database, "prefect_maintenance_ranked")
+    sql = _THAT_GO_BY_RULES.format(age=age("r"), goes=rules.decided_run_goes)
+    database.run(sql, flow_runs=cutoff, **bound)
 
 
 def find_trees(database: Database) -> None:

@@ -114,6 +114,11 @@ WHERE x.occurred >= :events AND NOT EXISTS (
     SELECT 1 FROM events e WHERE e.id = x.event_id AND e.occurred >= :events)
 """
 
+# The oldest or newest of the rows that go, in the order of an index.
+ENDS = """
+SELECT x.{age} FROM {table} x WHERE {goes} AND {finite} IS NOT NULL ORDER BY x.{age} {order} LIMIT 1
+"""
+
 # The same where rules decide about events: by their own age, and for their event.
 COUNT_RESOURCES = """
 SELECT count(*) FILTER (WHERE x.occurred < :event_cutoff_0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from ..database.connection import Database
 from ..measure.sizes import total_bytes
 from ..request.policy import Cutoffs
 from ..request.rules import Keep
-from .counts import COUNT_BY_RULE, COUNT_RESOURCES, COUNT_ROWS
+from .counts import COUNT_BY_RULE, COUNT_RESOURCES, COUNT_ROWS, ENDS
 from .event_rules import stays_with_event
 from .plan import Kept
 from .rule_counts import GENERAL, RuleCount, told
@@ -46,6 +46,12 @@ class Decided:
         instants = [instant for instant in noted if instant]
         self.oldest, self.newest = min(instants, default=None), max(instants, default=None)
 
+    def spare(self, rows: int) -> None:
+        """Take back rows that only their flow run keeps."""
+        self.goes -= rows
+        self.live += rows
+        self.stays += rows
+
 
 def count_aged(
     database: Database, rules: Rules, table: Table, cutoffs: Cutoffs
@@ -54,7 +60,7 @@ def count_aged(
 
     Without rules both are cheap by themselves: the first reads in order, the second follows the
     few unfinished runs; asking every old row for its run would be neither. With rules each row
-    is looked at once, by age alone, and once more where unfinished runs keep some.
+    is looked at once, and what unfinished runs keep is taken back.
     """
     dated, values = rules.dated_by(table), rules.values(table, cutoffs)
     live = rules.keeps(table)[1:]
@@ -69,10 +75,8 @@ def count_aged(
         sql = COUNT_BY_RULE.format(
             number=dated.number("x"),
             goes=goes,
-            age=table.age,
             general=dated.general,
-            finite=finite(f"x.{table.age}"),
-            table=table.name,
+            **_named(table),
             condition=condition,
         )
         return database.rows(sql, **values)
@@ -86,20 +90,21 @@ def count_aged(
             found[rule].old += rows if old else 0
     for keep in live:
         for rule, _, _, rows, _, _ in by_rule("TRUE", keep):
-            found[rule].live += rows
-    if any(decided.live for decided in found.values()):
-        _look_again(found, by_rule("TRUE", rules.aged(table.name)))
+            found[rule].spare(rows)
+    for rule, decided in found.items():
+        if decided.live and dated.cases:
+            goes = f"{dated.number('x')} = {rule} AND {rules.aged(table.name)}"
+            decided.oldest, decided.newest = (
+                told(
+                    database.scalar(ENDS.format(**_named(table), goes=goes, order=order), **values)
+                )
+                for order in ("ASC", "DESC")
+            )
     return found
 
 
-def _look_again(found: Mapping[int, Decided], gone: Iterable[Any]) -> None:
-    """Take what really goes for what goes, where unfinished runs keep some of it."""
-    for decided in found.values():
-        decided.stays += decided.goes
-        decided.goes, decided.oldest, decided.newest = 0, None, None
-    for rule, _, _, rows, oldest, newest in gone:
-        found[rule].stays -= rows
-        found[rule].note(rows, oldest, newest)
+def _named(table: Table) -> dict[str, str]:
+    return {"table": table.name, "age": str(table.age), "finite": finite(f"x.{table.age}")}
 
 
 def count_resources(database: Database, rules: Rules, cutoffs: Cutoffs) -> tuple[int, int]:
@@ -146,8 +151,8 @@ def kept_by_rules(rules: Rules, table: Table, decided: Mapping[int, Decided]) ->
            for case in rules.dated_by(table).cases}  # fmt: skip
     why[0] = "kept by the rule of their flow run"
     return tuple(
-        Kept(table.name, decided[number].old, told, "rule")
-        for number, told in sorted(why.items())
+        Kept(table.name, decided[number].old, because, "rule")
+        for number, because in sorted(why.items())
         if decided[number].old
     )
 

@@ -117,7 +117,8 @@ def _run_goes(rules: Rules) -> str:
     """Flow run `r` goes by itself, and is not among the newest that its rule keeps."""
     if not rules.runs.ranked:
         return rules.run_goes
-    return rules.run_goes + _NOT_AMONG_THE_NEWEST.format(newest=ranks.newest(rules.runs))
+    newest = ranks.newest(rules.runs, f"({rules.runs.every_rule})")
+    return rules.run_goes + _NOT_AMONG_THE_NEWEST.format(newest=newest)
 
 
 def _instant(value: Any) -> datetime | None:

@@ -9,7 +9,7 @@ from ..request.rules import TERMINAL_STATES, Keep, LogRule, RunRule
 from .dated_rules import Case, DatedRules, bounds, cutoff_of
 from .patterns import Patterns
 from .run_rules import RunRules
-from .words import ALL, words
+from .words import words
 
 # Names the bound value that is the general cutoff.
 _GENERAL = "log_cutoff_0"
@@ -19,9 +19,8 @@ _CREATE = (
     f"CREATE TEMPORARY TABLE {_LIST} AS SELECT r.id AS id, 0 AS rule FROM flow_run r WHERE 1 = 0"
 )
 _FILL = f"""
-INSERT INTO {_LIST} (id, rule) SELECT d.id, d.rule FROM (
-    SELECT r.id, {{rule}} AS rule FROM flow_run r WHERE r.state_type IN ({{terminal}}) {ALL}) d
-WHERE d.rule IN ({{numbers}})
+INSERT INTO {_LIST} (id, rule)
+SELECT d.id, d.rule FROM ({{decided}}) d WHERE d.rule IN ({{rules}})
 """
 _INDEX = f"CREATE UNIQUE INDEX {_LIST}_at ON {_LIST} (id)"
 
@@ -62,11 +61,8 @@ def stage(database: Database, runs: RunRules) -> None:
         return
     database.run(f"DROP TABLE IF EXISTS {_LIST}")
     database.run(_CREATE)
-    sql = _FILL.format(
-        rule=runs.rule_of("r"),
-        terminal=words(TERMINAL_STATES),
-        numbers=", ".join(str(rule.number) for rule in of_runs),
-    )
+    numbers = ", ".join(str(rule.number) for rule in of_runs)
+    sql = _FILL.format(decided=runs.decided, rules=numbers)
     database.run(sql, **runs.bound)
     database.run(_INDEX)
     if database.is_postgresql:

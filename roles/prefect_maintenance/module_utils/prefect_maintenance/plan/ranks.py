@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..request.rules import FAILURE, SUCCESS, TERMINAL_STATES, RunRule
+from ..request.rules import FAILURE, SUCCESS, RunRule
 from .run_rules import RunRules
-from .words import ALL, age, words
+from .words import age, words
 
 # Counted are the runs that a rule decides about, of each deployment, or of the flow of runs that
 # have none. Runs without any age come last.
@@ -16,36 +16,32 @@ SELECT w.id, CASE {clauses} END AS clause FROM (
            sum(CASE WHEN v.state IN ({success}) THEN 1 ELSE 0 END) OVER so_far AS successes,
            sum(CASE WHEN v.state IN ({failure}) THEN 1 ELSE 0 END) OVER so_far AS failures
     FROM (
-        SELECT r.id, {rule} AS rule, CAST(r.state_type AS VARCHAR) AS state, r.deployment_id,
+        SELECT r.id, c.rule, CAST(r.state_type AS VARCHAR) AS state, r.deployment_id,
                CASE WHEN r.deployment_id IS NULL THEN r.flow_id END AS flow_id, {age} AS age
-        FROM flow_run r WHERE r.state_type IN ({terminal}) {all}) v
-    WHERE v.rule IN ({ranked})
+        FROM flow_run r JOIN {decided} c ON c.id = r.id WHERE c.rule IN ({ranked})) v
     WINDOW newest AS (
         PARTITION BY v.rule, v.deployment_id, v.flow_id ORDER BY v.age DESC NULLS LAST, v.id DESC),
     so_far AS (newest ROWS UNBOUNDED PRECEDING)) w
 WHERE CASE {clauses} END IS NOT NULL
 """
-_STAGE = "INSERT INTO prefect_maintenance_ranked (id, clause) {newest}"
 
 
-def newest(runs: RunRules) -> str:
-    """Select the runs that are kept because they are among the newest, and the clause."""
+def newest(runs: RunRules, decided: str) -> str:
+    """Select the runs that are kept because they are among the newest, and the clause.
+
+    Args:
+        runs: the rules.
+        decided: what stands after FROM for the rule of each run that a rule decides about.
+    """
     clauses = " ".join(when for rule in runs.ranked for when in _clauses(rule))
     return _AMONG_THE_NEWEST.format(
         clauses=clauses,
         success=words(SUCCESS),
         failure=words(FAILURE),
-        rule=runs.rule_of("r"),
+        decided=decided,
         age=age("r"),
-        terminal=words(TERMINAL_STATES),
-        all=ALL,
         ranked=", ".join(str(rule.number) for rule in runs.ranked),
     )
-
-
-def stage(runs: RunRules) -> str:
-    """Write the statement that lays them down in prefect_maintenance_ranked."""
-    return _STAGE.format(newest=newest(runs))
 
 
 def _clauses(rule: RunRule) -> Iterator[str]:

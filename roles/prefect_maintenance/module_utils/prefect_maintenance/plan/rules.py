@@ -124,10 +124,20 @@ class Rules:
     @property
     def run_goes(self) -> str:
         """Flow run `r` goes, ranks aside; its relatives are not asked. Binds :flow_runs."""
-        goes = _RUN_GOES.format(states=words(self.states), old=old("r", "flow_runs"))
+        return self._run_goes(self.runs.goes("r", self._of_policy))
+
+    @property
+    def decided_run_goes(self) -> str:
+        """The same where `c` has the rule that decides, or nothing."""
+        return self._run_goes(self.runs.not_kept("COALESCE(c.rule, 0)", age("r"), self._of_policy))
+
+    @property
+    def _of_policy(self) -> str:
+        return _RUN_GOES.format(states=words(self.states), old=old("r", "flow_runs"))
+
+    def _run_goes(self, goes: str) -> str:
         if self.runs:
-            decided = self.runs.goes("r", goes)
-            goes = f"r.state_type IN ({words(TERMINAL_STATES)}) AND {decided}"
+            goes = f"r.state_type IN ({words(TERMINAL_STATES)}) AND {goes}"
         if self.own:
             goes += f" AND r.id NOT IN ({words(self.own)})"
         if held := self.holds.of("r"):

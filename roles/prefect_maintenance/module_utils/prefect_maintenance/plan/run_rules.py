@@ -11,15 +11,34 @@ from datetime import datetime
 from typing import Any
 
 from ..request.policy import before
-from ..request.rules import Match, RunRule
+from ..request.rules import TERMINAL_STATES, Match, RunRule
 from .patterns import Patterns
-from .words import age, words
+from .words import ALL, age, words
 
 _DEPLOYMENTS = """{r}.deployment_id IN (
     SELECT d.id FROM deployment d JOIN flow f ON f.id = d.flow_id WHERE {fits})"""
 _FLOWS = "{r}.flow_id IN (SELECT f.id FROM flow f WHERE {fits})"
 _WORK_POOLS = """{r}.work_queue_id IN (
     SELECT q.id FROM work_queue q JOIN work_pool w ON w.id = q.work_pool_id WHERE {fits})"""
+
+
+# Many runs are of few kinds, and what a rule asks for is asked once a kind. Columns that may be
+# NULL are compared by what stands for that.
+_DECIDED = """
+SELECT r.id AS id, k.rule AS rule FROM flow_run r JOIN (
+    SELECT s.*, {rule} AS rule FROM (
+        SELECT DISTINCT {columns} FROM flow_run r WHERE r.state_type IN ({terminal})) s {all}
+) k ON {same} WHERE k.rule > 0
+"""
+# The same for each run, where nothing is laid down: a planner that takes the kinds for fewer than
+# they are would compare each run with each of them.
+_EVERY_RULE = """
+SELECT r.id AS id, {rule} AS rule FROM flow_run r WHERE r.state_type IN ({terminal}) {all}
+"""
+_NONE = "'00000000-0000-0000-0000-000000000000'"
+_COLUMNS = {"deployments": "deployment_id", "flows": "flow_id", "work_pools": "work_queue_id",
+            "tags": "tags"}  # fmt: skip
+_INSTEAD = {"deployment_id": _NONE, "work_queue_id": _NONE, "tags": "'[]'"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,27 @@ class RunRules:
             f"WHEN {self.matches(rule, alias)} THEN {_not_kept(rule, age(alias))}"
             for rule in self.rules
         )
-        return f"CASE {' '.join(whens)} ELSE {general} END"
+        return f"CASE {' '.join(whens)} ELSE {general} END" if self.rules else general
+
+    @property
+    def decided(self) -> str:
+        """The finished runs that rules decide about, with the number of the rule."""
+        matches = [match for rule in self.rules for match in (rule.match, rule.unless)]
+        columns = ["state_type"]
+        columns += [c for kind, c in _COLUMNS.items() if any(getattr(m, kind) for m in matches)]
+        return _DECIDED.format(
+            rule=self.rule_of("s"),
+            columns=", ".join(f"r.{column}" for column in columns),
+            terminal=words(TERMINAL_STATES),
+            all=ALL,
+            same=" AND ".join(f"{_comparable('k', c)} = {_comparable('r', c)}" for c in columns),
+        )
+
+    @property
+    def every_rule(self) -> str:
+        """The finished runs, with the number of the rule, which is 0 where none decides."""
+        terminal = words(TERMINAL_STATES)
+        return _EVERY_RULE.format(rule=self.rule_of("r"), terminal=terminal, all=ALL)
 
     def not_kept(self, rule: str, age: str, general: str) -> str:
         """The same where it is known which rule decides, and from when the age counts."""
@@ -107,6 +146,11 @@ class RunRules:
             tags = fits("g.value", f"{name}_tags")
             found.append(self.patterns.tagged(f"{alias}.tags", tags))
         return found
+
+
+def _comparable(alias: str, column: str) -> str:
+    instead = _INSTEAD.get(column)
+    return f"COALESCE({alias}.{column}, {instead})" if instead else f"{alias}.{column}"
 
 
 def _not_kept(rule: RunRule, age: str) -> str:

@@ -1,4 +1,4 @@
-"""Why flow runs stay, and what each rule decides: counted in one pass over all flow runs."""
+"""Why flow runs stay although they are old enough, and what each rule decides."""
 
 from __future__ import annotations
 
@@ -13,45 +13,52 @@ from .counts import BECAUSE, RUN_TABLES
 from .plan import Kept
 from .rule_counts import GENERAL, RuleCount, told
 from .rules import Rules
-from .words import ALL, age, finite, words
+from .words import age, old, words
 
 # What goes by each rule.
 _GO = """
 SELECT d.rule, count(*), min({finite}), max({finite})
 FROM prefect_maintenance_candidate d JOIN flow_run r ON r.id = d.id GROUP BY d.rule
 """
+# Infinity and the years before Christ are no dates in Python.
+_FINITE = "CASE WHEN {age} >= '0001-01-02' AND {age} < '9999-12-30' THEN {age} END"
 
-# Every flow run: the rule that decides, why it stays although it is old enough to go, and what
-# the text about that names.
+_DECIDED = """
+SELECT c.rule, count(*) FROM prefect_maintenance_decided c GROUP BY c.rule
+"""
+_RUNS = "SELECT count(*), count(CASE WHEN r.state_type IN ({terminal}) THEN 1 END) FROM flow_run r"
+
+# The flow runs that the general policy holds for old: the rule that decides, why they stay, and
+# what the text about that names.
 _SURVEY = """
-SELECT k.rule, k.finished, k.reason, CASE
+SELECT k.rule, k.reason, CASE
     WHEN k.reason IN ('unfinished', 'policy') THEN k.state
     WHEN k.reason = 'hold' THEN k.tag WHEN k.reason = 'rule' THEN k.clause END, count(*)
 FROM (
     SELECT g.*, CASE
-        WHEN g.candidate THEN NULL
-        WHEN g.finished AND g.tag IS NOT NULL THEN
-            CASE WHEN g.goes OR (g.old AND g.of_policy) THEN 'hold' END
-        WHEN g.finished AND g.own THEN CASE WHEN g.goes THEN 'itself' END
-        WHEN g.finished AND g.goes THEN 'tree'
-        WHEN NOT g.old THEN NULL
         WHEN g.state IS NULL THEN 'no_state'
         WHEN NOT g.finished THEN 'unfinished'
+        WHEN g.tag IS NOT NULL THEN CASE WHEN g.goes OR g.of_policy THEN 'hold' END
+        WHEN g.own THEN CASE WHEN g.goes THEN 'itself' END
+        WHEN g.goes THEN 'tree'
         WHEN g.rule > 0 THEN CASE WHEN g.of_policy THEN 'rule' END
         ELSE 'policy' END AS reason
     FROM (
         SELECT v.*, (v.clause IS NULL AND {goes}) IS TRUE AS goes,
-               (v.age < :flow_runs) IS TRUE AS old, (v.state IN ({states})) IS TRUE AS of_policy
+               (v.state IN ({states})) IS TRUE AS of_policy
         FROM (
             SELECT w.*, {clause} AS clause FROM (
-                SELECT {rule} AS rule, CAST(r.state_type AS VARCHAR) AS state, {age} AS age,
-                       (r.state_type IN ({terminal})) IS TRUE AS finished, {own} AS own,
-                       h.tag AS tag, n.clause AS newest, d.id IS NOT NULL AS candidate
+                SELECT COALESCE(c.rule, 0) AS rule, CAST(r.state_type AS VARCHAR) AS state,
+                       {age} AS age, (r.state_type IN ({terminal})) IS TRUE AS finished,
+                       {own} AS own, h.tag AS tag, n.clause AS newest
                 FROM flow_run r
-                LEFT JOIN prefect_maintenance_candidate d ON d.id = r.id
+                LEFT JOIN prefect_maintenance_decided c ON c.id = r.id
                 LEFT JOIN prefect_maintenance_ranked n ON n.id = r.id
-                LEFT JOIN ({held}) h ON h.id = r.id {all}) w) v) g) k
-GROUP BY 1, 2, 3, 4
+                LEFT JOIN ({held}) h ON h.id = r.id
+                WHERE {old} AND NOT EXISTS (
+                    SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = r.id)) w) v) g) k
+WHERE k.reason IS NOT NULL
+GROUP BY 1, 2, 3
 """
 _HELD = "SELECT m.id, min(m.tag) AS tag FROM prefect_maintenance_held m GROUP BY m.id"
 _NOT_HELD = "SELECT m.id, '' AS tag FROM prefect_maintenance_ranked m WHERE 1 = 0"
@@ -75,15 +82,12 @@ def survey(
         rules: the policy as SQL.
         cutoff: of flow runs.
     """
-    kept, decided = [], dict.fromkeys(range(len(rules.runs.rules) + 1), 0)
     found = database.rows(_survey(rules), flow_runs=cutoff, **rules.bound)
-    for rule, finished, reason, named, rows in found:
-        if finished:
-            decided[rule] += rows
-        if reason:
-            kept.append(Kept(FLOW_RUN.name, rows, _why(rules, rule, reason, named), reason))
-    runs = sum(row[-1] for row in found)
-    return kept, _counts(database, rules.runs.rules, decided, runs) if rules.runs else ()
+    kept = [
+        Kept(FLOW_RUN.name, rows, _why(rules, rule, reason, named), reason)
+        for rule, reason, named, rows in found
+    ]
+    return kept, _counts(database, rules.runs.rules) if rules.runs else ()
 
 
 def _survey(rules: Rules) -> str:
@@ -92,12 +96,11 @@ def _survey(rules: Rules) -> str:
         goes=rules.runs.not_kept("v.rule", "v.age", general),
         states=words(rules.states),
         clause=_clause(rules.runs.rules),
-        rule=rules.runs.rule_of("r") if rules.runs else "0",
         age=age("r"),
         terminal=words(TERMINAL_STATES),
+        old=old("r", "flow_runs"),
         own=f"r.id IN ({words(rules.own)})" if rules.own else "FALSE",
         held=_HELD if rules.holds.listed else _NOT_HELD,
-        all=ALL,
     )
 
 
@@ -123,22 +126,24 @@ def _why(rules: Rules, number: int, reason: str, named: str | None) -> str:
     return BECAUSE[reason].format(state=named)
 
 
-def _counts(
-    database: Database, rules: Sequence[RunRule], decided: dict[int, int], runs: int
-) -> tuple[RuleCount, ...]:
-    """Count what goes by each rule; `decided` is what each decides about, of so many runs."""
-    sql = _GO.format(finite=finite(age("r")))
-    go = {rule: told for rule, *told in database.rows(sql)}
+def _counts(database: Database, rules: Sequence[RunRule]) -> tuple[RuleCount, ...]:
+    """Count what goes by each rule and what it keeps, those of the general policy last."""
+    go = {rule: said for rule, *said in database.rows(_GO.format(finite=_finite()))}
+    decided: dict[int, int] = dict(tuple(row) for row in database.rows(_DECIDED))
+    every, finished = database.rows(_RUNS.format(terminal=words(TERMINAL_STATES)))[0]
+    decided[0] = finished - sum(decided.values())
     each = None
-    if database.is_postgresql and runs:
-        each = sum(total_bytes(database, table) for table in (*RUN_TABLES, LOG.name)) / runs
+    if database.is_postgresql and every:
+        each = sum(total_bytes(database, table) for table in (*RUN_TABLES, LOG.name)) / every
     found = []
-    for number, name in enumerate((GENERAL, *(rule.name for rule in rules))):
+    names = {rule.number: rule.name for rule in rules}
+    for number, name in {**names, 0: GENERAL}.items():
         rows, oldest, newest = go.get(number, (0, None, None))
         size = None if each is None else round(each * rows)
-        found.append(
-            RuleCount(
-                "run", number, name, rows, size, told(oldest), told(newest), decided[number] - rows
-            )
-        )
-    return (*found[1:], found[0])
+        kept = decided.get(number, 0) - rows
+        found.append(RuleCount("run", number, name, rows, size, told(oldest), told(newest), kept))
+    return tuple(found)
+
+
+def _finite() -> str:
+    return _FINITE.format(age=age("r"))
