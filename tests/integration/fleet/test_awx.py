@@ -28,7 +28,7 @@ BUNDLES = sorted((ROOT / "awx" / "job_templates").glob("*.yml"))
 WORKFLOWS = sorted((ROOT / "awx" / "workflow_job_templates").glob("*.yml"))
 DAYS = 20
 SURVEY = "prefect_maintenance_survey_"
-RULES = "- name: of the survey\n  flows: [none*]\n  keep: forever\n"
+RULES = {f"{SURVEY}rules": "- name: of the survey\n  flows: [none*]\n  keep: forever\n"}
 SECRET = "{{ vault_prefect_maintenance_db_password }}"
 
 
@@ -231,8 +231,7 @@ def test_check_survey_run_and_failure_as_jobs_of_awx(servers: Fleet, tmp_path: P
     }  # fmt: skip
     assert servers.logs("job") == DAYS - 3
 
-    answers = {f"{SURVEY}retention_logs": 10, f"{SURVEY}rules": RULES}
-    answered = job.run("maintain", {**blank(), **answers})
+    answered = job.run("maintain", {**blank(), f"{SURVEY}retention_logs": 10, **RULES})
     assert artifacts(answered)["deleted"] == {"log": 8}
     assert "of the survey" in answered.stdout.read()
 

@@ -18,7 +18,7 @@ EXAMPLES = [(option, rule) for option, kind in OF.items() for rule in DEFINITION
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("rules", {"flow": ["a"], "keep": {"days": 1}}, "rules: 'flow' of rule 1 is unknown"),
     ("rules", {"flows": ["a"], "keep": {"last": 0}}, "rules: keep.last of rule 1 must be"),
-    ("event_rules", {"keep": {"days": 1}}, "event_rules: what of rule 1 is matched is missing"),
+    ("event_rules", {"keep": {"days": 1}}, "event_rules: a match of rule 1 is missing"),
     ("log_rules", {"below": "LOUD", "keep": {"days": 1}}, "log_rules: below of rule 1 must be"),
 ]  # fmt: skip
 
