@@ -79,8 +79,7 @@ def killed(cluster: Postgres, url: str, work: Callable[[], object]) -> None:
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    gone = lambda: cluster.execute(_AT_WORK, "postgres", (name_of(url),))[0][0] == 0  # noqa: E731
-    wait_until(gone, 30)
+    wait_until(lambda: cluster.execute(_AT_WORK, "postgres", (name_of(url),))[0][0] == 0, 30)
 
 
 @contextmanager

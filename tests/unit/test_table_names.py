@@ -39,7 +39,7 @@ REASONS: dict[str, tuple[set[str], str]] = {
     "execute/row_guards.py": (RUNS, "trees of runs and subflows, locked whole"),
     "execute/swap.py": ({"flow_run"}, "runs that were revived during a rewrite"),
     "execute/restore_sql.py": (
-        {"artifact", "artifact_collection"},
+        {"artifact"},
         "a collection points to its newest artifact again",
     ),
     "request/restore.py": ({"flow_run"}, "the option that names one run"),

@@ -129,7 +129,10 @@ def test_what_the_api_deletes_is_archived_before_the_call(
         asked = request(shared_server, run_delete_via="api", archive_dir=str(tmp_path))
         report = run_step("delete", {**asked, "batch_size": 5}).report
         assert report.delete_via["way"] == "mixed"
-        logs = lambda: set(dump(engine, ["log"])["log"])  # noqa: E731
+
+        def logs() -> set[str]:
+            return set(dump(engine, ["log"])["log"])
+
         gone = set(before["log"]) - ids_in(tmp_path, "log")
         wait_until(lambda: logs() <= gone, otherwise="the server has not deleted the logs")
         restored(shared_server, tmp_path)

@@ -113,23 +113,25 @@ def test_nothing_is_deleted_where_no_archive_can_be_made(database: str, tmp_path
 
 
 def test_nothing_is_deleted_when_the_archive_would_not_fit(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     few = usage._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: few if place == tmp_path else usage)
-    asked = request(database, archive_dir=str(tmp_path))
+    asked = request(filled, archive_dir=str(tmp_path))
     refused("purge", asked, ArchiveFailed, "no room for the archive", "1000 Bytes is free")
     assert list(tmp_path.iterdir()) == []
+
+
+def noted_and_dead(archive: Archive, note: Callable[[Archive], None] = Archive._note) -> None:
+    note(archive)
+    die()
 
 
 STAGES: dict[str, tuple[str, Callable[[], Pace | None]]] = {
     "before it is read back": ("delete", lambda: patched_in(ArchiveFile, "_read_back", die)),
     "before the manifest": ("delete", lambda: patched_in(archive_manifest, "write", die)),
-    "before the commit": (
-        "delete",
-        lambda: patched_in(Archive, "_note", lambda own, note=Archive._note: (note(own), die())),
-    ),
+    "before the commit": ("delete", lambda: patched_in(Archive, "_note", noted_and_dead)),
     "after a batch": ("delete", lambda: at("rows", die)),
     "while a rewrite archives": ("rewrite", lambda: at("rows archived", die)),
     "after the swap": ("rewrite", lambda: patched_in(rewrite, "_finished", die)),

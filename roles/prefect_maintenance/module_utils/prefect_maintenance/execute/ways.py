@@ -27,7 +27,7 @@ from ..plan.hanging import count_leaving
 from ..plan.rules import Rules
 from ..plan.words import listed
 from .api_pace import ApiPace
-from .archive_rows import archive_hanging, archive_leaving
+from .archive_rows import archive_leaving, delete_whole
 from .batches import SQLITE_BATCH, delete_some, in_parts
 from .row_guards import Single, free_singles, lock_rows, lock_trees
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 _RUNS, _ROWS, _BOUND = 200, 1000, 10_000
 
 _SURVIVORS = "SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN {ids}"
-_DELETE_BY_ID = "DELETE FROM {table} WHERE id IN {ids}"
 _LOGS_OF_GONE = (
     "x.{column} IN {ids} AND NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = x.{column})"
 )
@@ -202,9 +201,7 @@ class BySql:
                 if not ids:
                     return Deleted({})
                 gone = _leaving(self.database, BY_NAME[table], ids, trailers=False)
-                sql = _DELETE_BY_ID.format(table=table, ids=listed(ids))
-                archive_hanging(self.database, BY_NAME[table], ids)
-                self.database.delete(table, sql)
+                delete_whole(self.database, BY_NAME[table], ids)
                 left = self.most - sum(gone.values())
                 if table in LOGGING and left > 0:
                     goes = self._logs_of_gone(table, ids)

@@ -41,7 +41,7 @@ def archive_for(
         database=name,
         dialect=server.dialect,
         server=server.version,
-        revision=server.revision or "",
+        revision=str(server.revision),
         run=report.started,
         made=iso(now()),
         cutoffs=report.cutoffs,

@@ -25,7 +25,7 @@ def restore_rows(settings: Settings, pace: Pace) -> Outcome:
         raise SettingsError("archive is missing: the folder that has what is to be restored")
     archives = restore_files.find(wanted.archive)
     with begun("restore", settings, pace) as session:
-        restore_files.require_same(archives, session.server.dialect, session.server.revision or "")
+        restore_files.require_same(archives, session.server.dialect, str(session.server.revision))
         restore_files.verify(archives)
         with session.at_work():
             selection = Selection(wanted, archives)
