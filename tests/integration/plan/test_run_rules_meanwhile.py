@@ -21,6 +21,7 @@ def site(engine: sa.Engine) -> Site:
 
 
 SOON = {"tags": ["soon"], "keep": {"days": 1}}
+LATER = {"tags": ["later"], "keep": {"days": 30}}
 NEWEST = {"tags": ["newest"], "keep": {"last": 1}}
 Change = Callable[[Site, str], None]
 
@@ -42,9 +43,21 @@ def hold_deployment(site: Site, run: str) -> None:
         ([], "[]", hold_deployment),
         ([SOON], '["soon"]', lambda site, run: site.tag("flow_run", run, '["soon", "keep"]')),
         ([SOON], '["soon"]', lambda site, run: site.tag("flow_run", run, "[]")),
+        (
+            [SOON, LATER],
+            '["later"]',
+            lambda site, run: site.tag("flow_run", run, '["soon"]'),
+        ),
         ([NEWEST], '["newest"]', lambda site, run: set_state(site, run, "COMPLETED")),
     ],
-    ids=["hold", "hold of deployment", "hold and rule", "another rule", "a later success"],
+    ids=[
+        "hold",
+        "hold of deployment",
+        "hold and rule",
+        "another rule",
+        "shorter rule",
+        "a later success",
+    ],
 )
 def test_a_run_that_changes_after_the_plan_is_decided_by_what_is_true_then(
     site: Site,
