@@ -48,6 +48,15 @@ class Site:
             connection.execute(sa.text(sql), stored)
         return str(values["id"])
 
+    def write_many(self, sql: str, rows: list[dict[str, Any]]) -> None:
+        stored = [
+            {"id": str(uuid.uuid4())}
+            | {name: as_stored(self.engine, value) for name, value in row.items()}
+            for row in rows
+        ]
+        with self.engine.begin() as connection:
+            connection.execute(sa.text(sql), stored)
+
     def flow(self, name: str) -> str:
         name = f"{name}-{uuid.uuid4()}" if name == "any" else name
         with self.engine.begin() as connection:
@@ -303,8 +312,12 @@ def test_logs_of_a_run_that_gains_a_hold_while_logs_are_purged_stay(
     deployment = site.deployment(flow, "nightly")
     run, other = site.run(flow, deployment=deployment, at=YOUNG), site.run(flow, at=YOUNG)
     kept = {site.write(_LOG, run=run, at=OLD + timedelta(hours=n)) for n in range(5)}
-    for number in range(60):
-        site.write(_LOG, run=other, at=OLD - timedelta(hours=number))
+    old = [OLD - timedelta(hours=number) for number in range(30)]
+    # Where most logs stay, those that go are deleted from the oldest on.
+    site.write_many(_LOG, [{"run": other, "at": at} for at in (*old, *[YOUNG] * 300)])
+    kept |= {
+        log for log, row in dump(site.engine, ["log"])["log"].items() if row["timestamp"] > OLD
+    }
 
     def hold() -> None:
         row = run if change == "run" else deployment
