@@ -7,6 +7,7 @@ LOGS ?= 4000000
 JOBS ?= 2
 CORE ?= 2.21.5
 HOSTILE ?=
+SEEDS ?= 200
 MATRIX ?=
 GUARDS ?=
 GUARD_SAMPLE ?= 12
@@ -21,7 +22,7 @@ PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format docs monitoring sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
-	hostile bench bench-compare bench-idle bench-progress bench-plan bench-api bench-compact \
+	hostile worlds bench bench-compare bench-idle bench-progress bench-plan bench-api bench-compact \
 	bench-archive bench-fleet clean
 
 help:  ## list the targets
@@ -110,6 +111,9 @@ test-ansible-core: venv  ## the Ansible content under a newer ansible-core, with
 hostile: venv  ## others act at every statement of every step: HOSTILE='--party TRUNCATE'
 	PYTHONPATH=.:roles/prefect_maintenance/module_utils:tests/helpers \
 		$(BIN)/python -m tests.hostile --processes $(JOBS) $(HOSTILE)
+
+worlds: venv  ## random rules over random worlds beside the oracle, many more than the tests': SEEDS=200
+	WORLDS=$(SEEDS) pytest tests/integration/plan/test_rules.py --numprocesses $(JOBS) --dist load
 
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)

@@ -29,6 +29,8 @@ REASONS: dict[str, tuple[set[str], str]] = {
     "plan/rules.py": ({*RUNS, "log"}, "finished, unfinished, gone: said of runs and their logs"),
     "plan/candidates.py": (RUNS, "trees of runs and subflows"),
     "plan/due.py": (RUNS, "trees of runs and subflows"),
+    "plan/stuck.py": ({*RUNS, "events"}, "unfinished for too long; workers that started anew"),
+    "plan/signs_of_life.py": (RUNS, "trees of runs and subflows"),
     "plan/counts.py": (
         {*RUNS, "log", "events", "event_resources", "artifact", "artifact_collection"},
         "orphans, collections, and logs that go for more than one reason",

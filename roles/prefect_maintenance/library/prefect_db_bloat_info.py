@@ -94,7 +94,8 @@ options:
       - "The first rule that matches a run decides about it: each clause of its C(keep) keeps, which
         are C(days), C(last), C(last_success) and C(last_failure) of a deployment, or C(forever). A
         run that no rule matches falls under O(states) and O(retention)."
-      - Its C(logs) says how long the logs of those runs are kept.
+      - Its C(logs) says how long the logs of those runs are kept. A delete asks for the rule of a
+        run as it is then, a rewrite as it was when the copy began.
     type: list
     elements: dict
     default: []
@@ -103,6 +104,8 @@ options:
       - Retention of events by type and resource, where it differs.
       - A rule matches by C(events) and C(resources); its C(keep) has C(days), C(last) of each
         resource, or is C(forever).
+      - The first rule that matches an event decides about it, and its rows in C(event_resources)
+        come and go with it.
     type: list
     elements: dict
     default: []
@@ -111,6 +114,9 @@ options:
       - Retention of logs by level and logger, where it differs.
       - A rule matches logs C(below) a level and of the C(loggers); its C(keep) has C(days) or is
         C(forever).
+      - The first rule that matches a log decides about it, before the C(logs) of O(rules) and
+        before O(retention). Logs of unfinished and held runs stay, and those of runs that are gone
+        go.
     type: list
     elements: dict
     default: []
@@ -159,6 +165,11 @@ options:
   growth_drivers:
     description: Also say which deployments and flows made the most rows since the flow runs'
       cutoff.
+    type: bool
+    default: false
+  what_if:
+    description: Also say what would go with this policy, from statistics and samples in seconds; in
+      check mode it is counted.
     type: bool
     default: false
   locate:
@@ -295,6 +306,7 @@ def main() -> None:
             "report": {"type": "dict", "default": {}},
             "background": {"type": "dict", "default": {}},
             "growth_drivers": {"type": "bool", "default": False},
+            "what_if": {"type": "bool", "default": False},
             "locate": {"type": "bool", "default": False},
             "disk": {"type": "dict", "default": {}},
             "before": {

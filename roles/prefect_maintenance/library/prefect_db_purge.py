@@ -94,7 +94,8 @@ options:
       - "The first rule that matches a run decides about it: each clause of its C(keep) keeps, which
         are C(days), C(last), C(last_success) and C(last_failure) of a deployment, or C(forever). A
         run that no rule matches falls under O(states) and O(retention)."
-      - Its C(logs) says how long the logs of those runs are kept.
+      - Its C(logs) says how long the logs of those runs are kept. A delete asks for the rule of a
+        run as it is then, a rewrite as it was when the copy began.
     type: list
     elements: dict
     default: []
@@ -103,6 +104,8 @@ options:
       - Retention of events by type and resource, where it differs.
       - A rule matches by C(events) and C(resources); its C(keep) has C(days), C(last) of each
         resource, or is C(forever).
+      - The first rule that matches an event decides about it, and its rows in C(event_resources)
+        come and go with it.
     type: list
     elements: dict
     default: []
@@ -111,6 +114,9 @@ options:
       - Retention of logs by level and logger, where it differs.
       - A rule matches logs C(below) a level and of the C(loggers); its C(keep) has C(days) or is
         C(forever).
+      - The first rule that matches a log decides about it, before the C(logs) of O(rules) and
+        before O(retention). Logs of unfinished and held runs stay, and those of runs that are gone
+        go.
     type: list
     elements: dict
     default: []
@@ -125,6 +131,8 @@ options:
   max_rows:
     description:
       - Refuse a plan that deletes more rows than this; V(0) is no limit.
+      - All tables count together, with what hangs on the rows that go. A check warns, a run fails
+        before it has deleted anything.
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0
@@ -268,6 +276,32 @@ options:
       step goes on when the connection is lost and says how far it is; leave it out.
     type: dict
     default: {}
+  before:
+    description: Steps that are to follow; what V(delete) will take counts then, before anything is
+      purged, where O(max_rows) or O(saved_plan) may refuse it.
+    type: list
+    elements: str
+    choices: [delete, vacuum]
+    default: []
+  save_plan:
+    description:
+      - In check mode, make of the run a plan to be kept; the last step returns it.
+      - Every step of the run must be told, for each notes what it was asked for.
+    type: bool
+    default: false
+  saved_plan:
+    description:
+      - The plan of an earlier check that is to be applied, as C(prefect_db_vacuum) returned it.
+      - Cutoffs are counted from its instant. The step refuses to begin when what decides differs
+        from the plan, or when more rows would go than it has.
+    type: dict
+    default: {}
+  plan_drift:
+    description:
+      - Percent by which more rows of a table may go than the plan has that is applied.
+      - It is 0 or more, at most 1000.
+    type: int
+    default: 10
 """
 
 EXAMPLES = r"""
@@ -385,6 +419,15 @@ def main() -> None:
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
             "background": {"type": "dict", "default": {}},
+            "before": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["delete", "vacuum"],
+                "default": [],
+            },
+            "save_plan": {"type": "bool", "default": False},
+            "saved_plan": {"type": "dict", "default": {}},
+            "plan_drift": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )

@@ -75,7 +75,8 @@ options:
       - "The first rule that matches a run decides about it: each clause of its C(keep) keeps, which
         are C(days), C(last), C(last_success) and C(last_failure) of a deployment, or C(forever). A
         run that no rule matches falls under O(states) and O(retention)."
-      - Its C(logs) says how long the logs of those runs are kept.
+      - Its C(logs) says how long the logs of those runs are kept. A delete asks for the rule of a
+        run as it is then, a rewrite as it was when the copy began.
     type: list
     elements: dict
     default: []
@@ -84,6 +85,8 @@ options:
       - Retention of events by type and resource, where it differs.
       - A rule matches by C(events) and C(resources); its C(keep) has C(days), C(last) of each
         resource, or is C(forever).
+      - The first rule that matches an event decides about it, and its rows in C(event_resources)
+        come and go with it.
     type: list
     elements: dict
     default: []
@@ -92,6 +95,9 @@ options:
       - Retention of logs by level and logger, where it differs.
       - A rule matches logs C(below) a level and of the C(loggers); its C(keep) has C(days) or is
         C(forever).
+      - The first rule that matches a log decides about it, before the C(logs) of O(rules) and
+        before O(retention). Logs of unfinished and held runs stay, and those of runs that are gone
+        go.
     type: list
     elements: dict
     default: []
@@ -236,6 +242,12 @@ options:
       step goes on when the connection is lost and says how far it is; leave it out.
     type: dict
     default: {}
+  save_plan:
+    description:
+      - In check mode, make of the run a plan to be kept; the last step returns it.
+      - Every step of the run must be told, for each notes what it was asked for.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -260,6 +272,11 @@ bytes_given_back:
   returned: unless the step could not begin
   type: int
   sample: 1456488448
+saved_plan:
+  description: The plan of the whole run, to be given to O(saved_plan) of the steps that delete.
+  returned: with O(save_plan), in check mode
+  type: dict
+  sample: {"schema": 1, "host": "prefect-1", "rows": {"log": 3600000}, "fingerprint": "5f0c"}
 report:
   description: The report of the run so far, this step included; hand it to the next step.
   returned: always
@@ -318,6 +335,7 @@ def main() -> None:
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
             "background": {"type": "dict", "default": {}},
+            "save_plan": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -70,6 +70,7 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         "db_url": "{{ db_url }}", "role": "converged", "password": "s3cret", "own": True}),
     ("prefect_db_bloat_info", {
         **POLICY, **API, "report": {"host": "here"}, "growth_drivers": True,
+        "what_if": True,
         "before": ["purge", "delete", "vacuum"], "locate": False,
         "textfile_dir": "{{ textfile_dir }}",
         "db_free_bytes": 10**12,

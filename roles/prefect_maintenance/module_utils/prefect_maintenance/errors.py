@@ -132,5 +132,13 @@ class Stopped(MaintenanceError):
         self.goes_on = goes_on
 
 
+class Refused(MaintenanceError):
+    """A plan must not be carried out: too many rows would go, or it is not the one approved."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
 class StepFailed(MaintenanceError):
     """Some tables failed; the others were done. The text names each table and its reason."""

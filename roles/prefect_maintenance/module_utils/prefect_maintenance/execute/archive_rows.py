@@ -8,7 +8,7 @@ from typing import Any
 from ..catalogue import Table
 from ..database.connection import Database
 from ..plan.hanging import Hanging, cascading, trailing
-from ..plan.rules import listed
+from ..plan.words import listed
 
 _DELETE = "DELETE FROM {table} WHERE id IN {ids}"
 _IDS = "SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE {where}"

@@ -100,13 +100,18 @@ def _build(work: Work, indexes: list[str]) -> None:
 def _pieces(work: Work, keep: str) -> tuple[int, Iterable[str]]:
     """Count the rows that meet a condition, and cut them into pieces of bounded size.
 
-    Rows that come later may lie outside of every piece; the trigger has written them down.
+    Rows that come later may lie outside of every piece; the trigger has written them down. Where
+    rows of any age may be kept, they are not counted: that would read the table once more.
     """
     job, database = work.job, work.copier
+    if not job.within:
+        slices = heap_slices(database, job.table, lambda: _PIECE)
+        kept = max(0, int(sample(database, job.table).rows) - job.expected)
+        return kept, (f"{keep} AND {where}" for where in slices)
     count, first, last = database.rows(
         f"SELECT count(*), min(x.{job.age}) FILTER (WHERE isfinite(x.{job.age})), "
         f"max(x.{job.age}) FILTER (WHERE isfinite(x.{job.age})) "
-        f"FROM {job.table} x WHERE {keep}",
+        f"FROM {job.table} x WHERE {job.within}",
         **job.bound,
     )[0]
     number = -(-count // _PIECE)

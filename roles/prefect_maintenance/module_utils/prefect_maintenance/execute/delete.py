@@ -42,18 +42,19 @@ def delete(job: Delete) -> None:
 
 
 def _task_runs(job: Delete) -> None:
+    bound = {"task_runs": job.cutoffs.task_runs, **job.rules.bound}
     goes = job.rules.task_run_goes(after_runs=False)
-    bound = {"task_runs": job.cutoffs.task_runs}
     lay_down = WORKLIST_OF_ROWS.format(
         ctes="", table=TASK_RUN.name, alias="t", order="end_time", goes=goes
     )
     with worklist(job.database, lay_down, **bound):
+        goes = job.rules.now.task_run_goes(after_runs=False)
         _rows(job, TASK_RUN.name, "t", goes, bound)
 
 
 def _artifacts(job: Delete) -> None:
     goes = f"x.created < :artifacts AND {job.rules.not_live('x')}"
-    bound = {"artifacts": job.cutoffs.artifacts}
+    bound = {"artifacts": job.cutoffs.artifacts, **job.rules.bound}
     lay_down = WORKLIST_OF_ROWS.format(
         ctes="", table=ARTIFACT.name, alias="x", order="created", goes=goes
     )
@@ -62,6 +63,7 @@ def _artifacts(job: Delete) -> None:
         job.database.run(KEYS_OF_WORKLIST)
         collections = job.database.scalar(COLLECTIONS_OF_KEYS)
         try:
+            goes = f"x.created < :artifacts AND {job.rules.now.not_live('x')}"
             _rows(job, ARTIFACT.name, "x", goes, bound)
         finally:
             settle_collections(job.database, job.cutoffs)

@@ -7,13 +7,15 @@ from functools import partial
 from typing import Any
 
 from .. import events
-from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, LOG
+from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENTS, LOG
 from ..database.connection import Database
 from ..errors import DiskFull, HeldTooLong, LockTimeout
 from ..events import FellBack, Progress
 from ..measure.disk_space import Disks, NoRoom, shortage, unknown
 from ..measure.examine import Server
 from ..pace.pace import Pace
+from ..plan import log_rules
+from ..plan.event_rules import hand_over
 from ..plan.hanging import cascading
 from ..plan.plan import Plan
 from ..plan.purge import AGED
@@ -34,7 +36,7 @@ from .batches import (
 )
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, Rewritten, rewrite
-from .rewrite_job import AMONG_REVIVED, Refused, Rewrite
+from .rewrite_job import LIVE, REVIVED, Refused, Rewrite
 from .worklist import DELETE_LISTED, GONE_LOGS, WORKLIST_OF_ROWS, positions, ranges, worklist
 
 # Parents of orphans whose rows go in one transaction.
@@ -97,45 +99,55 @@ def _dated(job: Purge, table: str) -> None:
 
 
 def _aged(job: Purge, table: str) -> None:
-    """Purge the rows of a table that are older than the cutoff."""
+    """Purge the rows of a table that go by their age."""
     database, age = job.database, BY_NAME[table].age
-    cutoff = getattr(job.cutoffs, str(BY_NAME[table].entity))
-    total = job.plan.rows[table]
-    sql = (
-        f"DELETE FROM {table} AS x WHERE {{where}} "
-        f"AND x.{age} < :cutoff AND {job.rules.aged(table)}"
-    )
+    total, rules = job.plan.rows[table], job.rules.now
+    goes, bound = rules.aged(table), rules.values(BY_NAME[table], job.cutoffs)
+    sql = f"DELETE FROM {table} AS x WHERE {{where}} AND {goes}"
 
     if not indexed(database, table, age) or _large(database, table, total):
         for where in heap_slices(database, table, _rows(job)):
-            _batch(job, table, "delete by heap range", sql.format(where=where), cutoff=cutoff)
+            _batch(job, table, "delete by heap range", sql.format(where=where), **bound)
         return
     within = f"x.{age} >= :first AND x.{age} < :last"
     sql = sql.format(where=within)
-    for first, last, crowded in time_slices(database, table, age, cutoff, _rows(job)):
-        bound = {"first": first, "last": last, "cutoff": cutoff}
+    for first, last, crowded in time_slices(database, table, age, bound["cutoff"], _rows(job)):
+        slice_of = {**bound, "first": first, "last": last}
         if crowded:
-            goes = f"{within} AND x.{age} < :cutoff AND {job.rules.aged(table)}"
-            _parts(job, table, "delete by time range", goes, **bound)
+            _parts(job, table, "delete by time range", f"{within} AND {goes}", **slice_of)
         else:
-            _batch(job, table, "delete by time range", sql, **bound)
+            _batch(job, table, "delete by time range", sql, **slice_of)
 
 
 def _rewrite(job: Purge, table: str) -> Rewrite:
-    keeps = job.rules.keeps(BY_NAME[table])
+    kind = BY_NAME[table]
+    keeps = job.rules.keeps(kind)
     return Rewrite(
         database=job.database,
         table=table,
         keeps=keeps,
-        revived=job.rules.keeps(BY_NAME[table], AMONG_REVIVED)[1:],
-        live=job.rules.is_unfinished("f") if len(keeps) > 1 else "",
+        within=job.rules.dated_by(kind).within("x"),
+        live=job.rules.now.is_live("f") if kind.of_run else "",
+        missed=job.rules.of_runs(kind, LIVE),
+        woken=job.rules.woken if kind.of_run else "",
+        revived=job.rules.of_runs(kind, REVIVED),
         expected=job.plan.rows[table],
-        bound={"cutoff": getattr(job.cutoffs, str(BY_NAME[table].entity))},
-        age=str(BY_NAME[table].age),
+        bound=job.rules.values(kind, job.cutoffs),
+        age=str(kind.age),
         lock_timeout=job.lock_timeout,
         max_lock=job.max_lock,
         pace=job.pace,
+        holds=job.rules.holds,
+        prepare=partial(_prepare, job, table),
     )
+
+
+def _prepare(job: Purge, table: str, copier: Database) -> None:
+    """Lay down in the session that copies what conditions look up: ranks as the plan found them."""
+    if table == EVENTS.name:
+        hand_over(job.database, job.rules.dated_by(EVENTS), copier)
+    if table == LOG.name:
+        log_rules.stage(copier, job.rules.runs)
 
 
 def _rewritten(job: Purge, table: str) -> bool:

@@ -149,6 +149,7 @@ def _rewritten(job: Reclaim, choice: Choice, table: str) -> Choice:
                 database=job.database,
                 table=table,
                 keeps=("TRUE",),
+                within="TRUE",
                 bound={},
                 age=str(BY_NAME[table].age),
                 lock_timeout=job.lock_timeout,

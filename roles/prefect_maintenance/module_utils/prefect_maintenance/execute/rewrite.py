@@ -25,6 +25,7 @@ from ..errors import ConnectionFailed, LockTimeout, MaintenanceError
 from ..measure import leftovers, relations, snapshots
 from ..measure.leftovers import Names
 from ..measure.sizes import total_bytes
+from ..plan.holds import stage
 from .archive_victims import archive_left_out
 from .copy import catch_up, copy
 from .follow import follow
@@ -81,6 +82,9 @@ def rewrite(job: Rewrite) -> Rewritten:
                 copier = replace(copier, keeper=job.database.keeper)
             except ConnectionFailed as error:
                 raise Refused(f"{job.table} needs a second session: {error}") from None
+            if job.holds.listed:
+                stage(copier, job.holds)
+            job.prepare(copier)
             follow(job, names)
             began, copied = _replaced(job, names, copier)
     except BaseException as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from ..database.connection import Database
 from ..database.table_guard import Guard
@@ -11,9 +12,10 @@ from ..events import Progress
 from ..measure import obstacles
 from ..measure.leftovers import Names
 from ..pace.pace import Pace
+from ..plan.holds import Holds
 
-# Joins a condition on an unfinished flow run `f`.
-AMONG_REVIVED = "AND f.id IN (SELECT v.id FROM prefect_maintenance_revived v)"
+# Flow runs whose rows stay: as they were before the lock, and those that came under it.
+LIVE, REVIVED = "prefect_maintenance_live", "prefect_maintenance_revived"
 
 
 class Refused(MaintenanceError):
@@ -27,6 +29,8 @@ class Rewrite:
     Attributes:
         keeps: conditions on `x`, exclusive of each other; a row that meets one is kept. The
             first is the one that most rows meet.
+        within: condition on `x` that an index answers and that all rows of the first meet; nothing
+            where they may be of any age.
         bound: values of the conditions.
         age: the column that dates the rows.
         lock_timeout: seconds in which each lock must be had, in attempts of some milliseconds.
@@ -34,12 +38,17 @@ class Rewrite:
         pace: asked between two pieces of the copy whether to go on.
         expected: rows that are to go, as planned.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
-        revived: the keeps after the first, for the runs in `prefect_maintenance_revived` only.
+        missed: conditions on `x`: rows of such runs, which are in `LIVE`.
+        woken: selects runs whose rows stay by now; it may leave out what was so an hour ago.
+        revived: conditions on `x`: rows of the runs in `REVIVED`.
+        holds: what keeps flow runs; where it lists them, the keeps ask for them in that list.
+        prepare: lays down in another session what the conditions look up.
     """
 
     database: Database
     table: str
     keeps: tuple[str, ...]
+    within: str
     bound: dict[str, object]
     age: str
     lock_timeout: float
@@ -47,7 +56,11 @@ class Rewrite:
     pace: Pace
     expected: int = 0
     live: str = ""
+    missed: tuple[str, ...] = ()
+    woken: str = ""
     revived: tuple[str, ...] = ()
+    holds: Holds = field(default_factory=Holds)
+    prepare: Callable[[Database], None] = lambda _session: None
 
 
 @dataclass(frozen=True)

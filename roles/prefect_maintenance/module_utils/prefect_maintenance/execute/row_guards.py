@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from ..catalogue import BY_NAME, FLOW_RUN
 from ..database.connection import Database
 from ..plan.hanging import run_of, weight
-from ..plan.rules import Rules, listed
+from ..plan.rules import Rules
+from ..plan.words import listed
 
 # Trees that begin among these positions, and the rows that leave with each but its logs; not the
 # single runs that were tried in another way.
@@ -34,16 +35,16 @@ SELECT CAST(w.top AS VARCHAR), sum(w.leaves) FROM (
 """
 
 _SINGLES = f"""
-SELECT CAST(d.id AS VARCHAR), d.position, {weight(FLOW_RUN, "d.id")}
+SELECT CAST(d.id AS VARCHAR), d.position, {weight(FLOW_RUN, "d.id")}, d.rule, d.untagged
 FROM prefect_maintenance_worklist d
 WHERE d.single AND d.position > :after ORDER BY d.position LIMIT :most
 """
 
 # A tree is had whole or not at all: not when a run of it is held by somebody or goes no more.
 _LOCKED_TREES = """
-WITH tree AS (SELECT m.id, m.top FROM prefect_maintenance_worklist m WHERE m.top IN {tops}),
+WITH tree AS (SELECT m.* FROM prefect_maintenance_worklist m WHERE m.top IN {tops}),
 had AS MATERIALIZED (
-    SELECT r.id, t.top FROM flow_run r JOIN tree t ON t.id = r.id WHERE {goes} {lock}
+    SELECT r.id, m.top FROM flow_run r JOIN tree m ON m.id = r.id WHERE {goes} {lock}
 )
 SELECT CAST(h.id AS VARCHAR), CAST(h.top AS VARCHAR) FROM had h WHERE h.top NOT IN (
     SELECT t.top FROM tree t JOIN flow_run x ON x.id = t.id
@@ -71,7 +72,8 @@ WHERE c.id IN {ids} AND t.flow_run_id IS NOT NULL
 
 # Runs of one batch that nobody holds; the locks are gone again when the statement has ended.
 _FREE_SINGLES = """
-SELECT CAST(r.id AS VARCHAR) FROM flow_run r
+SELECT CAST(r.id AS VARCHAR)
+FROM flow_run r JOIN prefect_maintenance_worklist m ON m.id = r.id
 WHERE r.id IN {ids} AND {goes} AND r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = r.id) {lock}
 """
@@ -127,11 +129,15 @@ class Single:
     Attributes:
         position: in the list of what is to be deleted.
         leaves: rows that leave with it, its logs aside.
+        rule: by which it goes, 0 is the general policy.
+        untagged: whether it has no tags.
     """
 
     id: str
     position: int
     leaves: int
+    rule: int
+    untagged: bool
 
 
 def trees(database: Database, first: int, last: int, tried: int) -> list[Tree]:
@@ -150,7 +156,10 @@ def trees(database: Database, first: int, last: int, tried: int) -> list[Tree]:
 def singles(database: Database, after: int, most: int) -> list[Single]:
     """Return the next runs behind a position that the API can guard."""
     found = database.rows(_SINGLES, after=after, most=most)
-    return [Single(run, position, int(leaves)) for run, position, leaves in found]
+    return [
+        Single(run, position, int(leaves), rule, bool(untagged))
+        for run, position, leaves, rule, untagged in found
+    ]
 
 
 def lock_trees(
@@ -162,7 +171,7 @@ def lock_trees(
     a run was hung on since it was listed.
     """
     sql = _LOCKED_TREES.format(
-        tops=listed(tops), goes=rules.run_goes, lock=_lock(database, "UPDATE", "r")
+        tops=listed(tops), goes=rules.run_still_goes, lock=_lock(database, "UPDATE", "r")
     )
     top_of: dict[str, str] = dict(tuple(row) for row in database.rows(sql, **bound))
     if not top_of:
@@ -184,7 +193,7 @@ def free_singles(
 ) -> list[str]:
     """Return the single runs that still go and that nobody holds right now."""
     sql = _FREE_SINGLES.format(
-        ids=listed(ids), goes=rules.run_goes, lock=_lock(database, "UPDATE", "r")
+        ids=listed(ids), goes=rules.run_still_goes, lock=_lock(database, "UPDATE", "r")
     )
     return [row[0] for row in database.rows(sql, **bound)]
 

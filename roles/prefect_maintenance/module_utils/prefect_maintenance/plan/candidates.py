@@ -14,20 +14,44 @@ from __future__ import annotations
 from datetime import datetime
 
 from ..database.connection import Database
+from . import ranks
 from .rules import Rules
+from .words import age
 
 # `relative` is the parent of `run` where `above` is 1, a child of it where it is 0.
 _TABLES = {
     "prefect_maintenance_relative": "SELECT r.id AS run, r.id AS relative, 1 AS above",
-    "prefect_maintenance_candidate": "SELECT r.id AS id",
+    "prefect_maintenance_candidate": (
+        f"SELECT r.id AS id, 0 AS rule, CAST(r.state_type AS VARCHAR) AS state, {age('r')} AS age"
+    ),
+    "prefect_maintenance_kind": (
+        "SELECT r.state_type, r.deployment_id, r.flow_id, r.work_queue_id, r.tags, 0 AS rule"
+    ),
+    "prefect_maintenance_decided": "SELECT r.id AS id, 0 AS rule",
+    "prefect_maintenance_ranked": "SELECT r.id AS id, CAST('' AS VARCHAR) AS clause",
     "prefect_maintenance_family": "SELECT r.id AS id",
     "prefect_maintenance_kept": "SELECT r.id AS id",
     "prefect_maintenance_tree": "SELECT r.id AS id, r.id AS top",
 }
+# What is looked up by; two are only read as a whole.
+_FIRST = {
+    "prefect_maintenance_relative": "run",
+    "prefect_maintenance_kind": "",
+    "prefect_maintenance_decided": "",
+}
+# For all runs at once, until the snapshot ends; on disk their lists take three times as long.
+_MEMORY = "SET LOCAL work_mem = '64MB'"
 _CREATE = "CREATE TEMPORARY TABLE {table} AS {columns} FROM flow_run r WHERE 1 = 0"
 
 _THAT_GO_BY_THEMSELVES = """
-INSERT INTO prefect_maintenance_candidate (id) SELECT r.id FROM flow_run r WHERE {goes}
+INSERT INTO prefect_maintenance_candidate (id, rule) SELECT r.id, 0 FROM flow_run r WHERE {goes}
+"""
+_AMONG_THE_NEWEST = "INSERT INTO prefect_maintenance_ranked (id, clause) {newest}"
+_THAT_GO_BY_RULES = """
+INSERT INTO prefect_maintenance_candidate (id, rule, state, age)
+SELECT r.id, COALESCE(c.rule, 0), CAST(r.state_type AS VARCHAR), {age}
+FROM flow_run r LEFT JOIN prefect_maintenance_decided c ON c.id = r.id
+WHERE {goes} AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_ranked n WHERE n.id = r.id)
 """
 _PARENTS = """
 INSERT INTO prefect_maintenance_relative (run, relative, above)
@@ -84,8 +108,8 @@ def make_tables(database: Database) -> None:
     for table, columns in _TABLES.items():
         database.run(f"DROP TABLE IF EXISTS {table}")
         database.run(_CREATE.format(table=table, columns=columns))
-        first = "run" if table == "prefect_maintenance_relative" else "id"
-        database.run(f"CREATE INDEX {table}_at ON {table} ({first})")
+        if first := _FIRST.get(table, "id"):
+            database.run(f"CREATE INDEX {table}_at ON {table} ({first})")
 
 
 def find(database: Database, rules: Rules, cutoff: datetime) -> None:
@@ -96,7 +120,11 @@ def find(database: Database, rules: Rules, cutoff: datetime) -> None:
         rules: the policy as SQL.
         cutoff: of flow runs.
     """
-    database.run(_THAT_GO_BY_THEMSELVES.format(goes=rules.run_goes), flow_runs=cutoff)
+    if rules.runs:
+        _decide(database, rules, cutoff)
+    else:
+        sql = _THAT_GO_BY_THEMSELVES.format(goes=rules.run_goes)
+        database.run(sql, flow_runs=cutoff, **rules.bound)
     _analyse(database, "prefect_maintenance_candidate")
     database.run(_PARENTS)
     database.run(_CHILDREN)
@@ -106,6 +134,23 @@ def find(database: Database, rules: Rules, cutoff: datetime) -> None:
     _follow(database, _KEPT)
     database.run(_SPARE)
     _analyse(database, "prefect_maintenance_candidate")
+
+
+def _decide(database: Database, rules: Rules, cutoff: datetime) -> None:
+    """Lay down which rule decides about each run, which are among the newest, and which go."""
+    bound = rules.bound
+    if database.is_postgresql:
+        database.run(_MEMORY)
+    database.run(rules.runs.lay_down_kinds, **bound)
+    _analyse(database, "prefect_maintenance_kind")
+    database.run(rules.runs.lay_down_decided)
+    _analyse(database, "prefect_maintenance_decided")
+    if rules.runs.ranked:
+        newest = ranks.newest(rules.runs, "prefect_maintenance_decided")
+        database.run(_AMONG_THE_NEWEST.format(newest=newest), **bound)
+        _analyse(database, "prefect_maintenance_ranked")
+    sql = _THAT_GO_BY_RULES.format(age=age("r"), goes=rules.decided_run_goes)
+    database.run(sql, flow_runs=cutoff, **bound)
 
 
 def find_trees(database: Database) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ..catalogue import FLOW_RUN, TASK_RUN
 from .hanging import cascading
-from .rules import Rules, old, words
+from .rules import Rules
+from .words import old, words
 
 _HANGING = tuple(cascading(FLOW_RUN))
 RUN_TABLES = (FLOW_RUN.name, *(hanging.table.name for hanging in _HANGING))
@@ -26,20 +27,33 @@ COUNT_RUNS = "SELECT " + ", ".join(
 # and there is nothing on which another run could be hung meanwhile.
 SINGLE = """r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
            AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = r.id)"""
-COUNT_SINGLES = f"""
-SELECT count(*) FROM prefect_maintenance_candidate d JOIN flow_run r ON r.id = d.id WHERE {SINGLE}
+# The API cannot be told that a run must not have a certain tag, only that it has none.
+_UNTAGGED = f"{SINGLE} AND r.tags = '[]'"
+_COUNT_SINGLES = """
+SELECT count(*) FROM prefect_maintenance_candidate d JOIN flow_run r ON r.id = d.id WHERE {single}
 """
+
+
+def single(rules: Rules) -> str:
+    """Flow run `r` can go through the API, which can be told all that guards it."""
+    return _UNTAGGED if rules.ask_tags else SINGLE
+
+
+def count_singles(rules: Rules) -> str:
+    """Count the candidates that can go through the API."""
+    return _COUNT_SINGLES.format(single=single(rules))
+
 
 # Logs of runs that go now, apart from those that go by their own age before the runs do.
 COUNT_RUN_LOGS = """
 SELECT count(*) FROM log x JOIN prefect_maintenance_candidate d ON d.id = x.flow_run_id
-WHERE NOT (:purged AND x.timestamp < :logs)
+WHERE NOT (:purged AND {aged})
 """
 
 # Logs of task runs that go by themselves.
 COUNT_TASK_LOGS = """
 SELECT count(*) FROM task_run t JOIN log x ON x.task_run_id = t.id
-WHERE {goes} AND NOT (:purged AND x.timestamp < :logs)
+WHERE {goes} AND NOT (:purged AND {aged})
   AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = x.flow_run_id)
 """
 
@@ -47,7 +61,7 @@ WHERE {goes} AND NOT (:purged AND x.timestamp < :logs)
 COUNT_STRAY_LOGS = """
 SELECT count(*) FROM log x LEFT JOIN task_run t ON t.id = x.task_run_id
 WHERE x.flow_run_id IS NULL AND x.task_run_id IS NOT NULL AND x.timestamp < :orphans AND (
-    (t.id IS NULL AND NOT :purged) OR (NOT (:purged AND x.timestamp < :logs)
+    (t.id IS NULL AND NOT :purged) OR (NOT (:purged AND {aged})
         AND EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = t.flow_run_id)))
 """
 
@@ -84,24 +98,45 @@ COUNT_ROWS = "SELECT count(*) FROM {table} x WHERE {condition}"
 # Logs that outlived their run and are not old enough to go by age.
 COUNT_GONE_LOGS = """
 SELECT count(*) FROM log x JOIN gone_run g ON g.id = x.{column}
-WHERE x.timestamp < :orphans AND x.timestamp >= :logs {only}
+WHERE x.timestamp < :orphans AND {stays} {only}
 """
 
 # The same by asking every log that is young enough, which takes less where they are few.
 COUNT_YOUNG_GONE_LOGS = """
 SELECT count(*) FROM log x
-WHERE x.timestamp < :orphans AND x.timestamp >= :logs AND x.{column} IS NOT NULL {only}
+WHERE x.timestamp < :orphans AND {stays} AND x.{column} IS NOT NULL {only}
   AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})
 """
 FEW_YOUNG_LOGS = """
 SELECT count(*) <= {few} FROM (
-    SELECT 1 FROM log x WHERE x.timestamp >= :logs LIMIT 1 + {few}) young
+    SELECT 1 FROM log x WHERE {within} LIMIT 1 + {few}) young
+"""
+
+# The same by the rule that decides, 0 being the general cutoff, and by what age alone would do;
+# each row is looked at once.
+COUNT_BY_RULE = """
+SELECT n.rule, n.goes, n.old, count(*), min(n.at), max(n.at) FROM (
+    SELECT {number} AS rule, {goes} AS goes, x.{age} < :{general} AS old, {finite} AS at
+    FROM {table} x WHERE {condition}) n
+GROUP BY n.rule, n.goes, n.old
 """
 
 COUNT_GONE_RESOURCES = """
 SELECT count(*) FROM event_resources x
 WHERE x.occurred >= :events AND NOT EXISTS (
     SELECT 1 FROM events e WHERE e.id = x.event_id AND e.occurred >= :events)
+"""
+
+# The oldest or newest of the rows that go, in the order of an index.
+ENDS = """
+SELECT x.{age} FROM {table} x WHERE {goes} AND {finite} IS NOT NULL ORDER BY x.{age} {order} LIMIT 1
+"""
+
+# The same where rules decide about events: by their own age, and for their event.
+COUNT_RESOURCES = """
+SELECT count(*) FILTER (WHERE x.occurred < :event_cutoff_0),
+       count(*) FILTER (WHERE x.occurred >= :event_cutoff_0)
+FROM event_resources x WHERE {goes}
 """
 
 # Children whose parent is gone, where no foreign key saw to it.

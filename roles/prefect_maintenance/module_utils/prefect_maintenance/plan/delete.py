@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN, Table
 from ..database.connection import Database
@@ -16,17 +17,19 @@ from .counts import (
     COUNT_COLLECTIONS,
     COUNT_RUN_LOGS,
     COUNT_RUNS,
-    COUNT_SINGLES,
     COUNT_STRAY_LOGS,
     COUNT_TASK_LOGS,
     COUNT_TASK_RUNS,
     RUN_TABLES,
+    count_singles,
     kept_runs,
 )
 from .estimate import of_calls, of_deletes
 from .plan import KEY_GONE, OLD, WITH_RUN, WITH_TASK_RUN, Kept, Plan, Reason, given, joined
 from .purge import kept_live, of_rows
+from .rule_counts import RuleCount
 from .rules import Rules
+from .survey import survey
 from .via import choose_via
 
 
@@ -45,8 +48,7 @@ def plan_delete(
     The flow runs that go stay listed in the session, for `delete`.
     """
     bound = {
-        name: getattr(cutoffs, name)
-        for name in ("flow_runs", "task_runs", "artifacts", "logs", "orphans")
+        name: getattr(cutoffs, name) for name in ("flow_runs", "task_runs", "artifacts", "orphans")
     }
     goes = rules.task_run_goes(after_runs=True)
     counting = Counting(tell, 4)
@@ -57,23 +59,21 @@ def plan_delete(
         counted = database.rows(COUNT_RUNS)[0]
         with_runs = dict(zip(RUN_TABLES, counted, strict=True))
         counting(LOG.name)
-        with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS, purged=purged, logs=bound["logs"])
+        aged = rules.dated_by(LOG).goes("x")
+        logs = {**rules.values(LOG, cutoffs), "purged": purged}
+        with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS.format(aged=aged), **logs)
         with_tasks = database.scalar(
-            COUNT_TASK_LOGS.format(goes=goes),
-            **{name: bound[name] for name in ("task_runs", "logs")},
-            purged=purged,
+            COUNT_TASK_LOGS.format(goes=goes, aged=aged), task_runs=bound["task_runs"], **logs
         )
         with_tasks += database.scalar(
-            COUNT_STRAY_LOGS,
-            **{name: bound[name] for name in ("logs", "orphans")},
-            purged=purged,
+            COUNT_STRAY_LOGS.format(aged=aged), orphans=bound["orphans"], **logs
         )
         counting(TASK_RUN.name)
         by_themselves = database.rows(
-            COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"]
+            COUNT_TASK_RUNS.format(goes=goes), task_runs=bound["task_runs"], **rules.bound
         )[0]._asdict()
         counting(ARTIFACT.name)
-        artifacts = {"artifacts": bound["artifacts"]}
+        artifacts = {"artifacts": bound["artifacts"], **rules.bound}
         not_live = rules.not_live("x")
         old = database.scalar(COUNT_ARTIFACTS.format(not_live=not_live), **artifacts)
         keys = database.scalar(COUNT_COLLECTIONS.format(not_live=not_live), **artifacts)
@@ -84,27 +84,45 @@ def plan_delete(
             Reason(ARTIFACT.name, old, OLD),
             Reason(ARTIFACT_COLLECTION.name, keys, KEY_GONE),
         )
-        kept = [
-            Kept(FLOW_RUN.name, count, BECAUSE[reason].format(state=state), reason)
-            for reason, state, count in database.rows(
-                kept_runs(rules), flow_runs=bound["flow_runs"]
-            )
-        ]
-        kept.sort(key=lambda kept: kept.why)
+        kept, of_rules = _kept_runs(database, rules, cutoffs.flow_runs)
         live = database.scalar(COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts)
     rows: dict[str, int] = {}
     for reason in reasons:
         rows[reason.what] = rows.get(reason.what, 0) + reason.rows
-    return Plan(rows=rows, reasons=given(reasons), kept=(*kept, *kept_live(ARTIFACT.name, live)))
+    kept = (*kept, *kept_live(ARTIFACT.name, live))
+    return Plan(rows=rows, reasons=given(reasons), kept=kept, rules=of_rules)
+
+
+def _kept_runs(
+    database: Database, rules: Rules, cutoff: datetime
+) -> tuple[tuple[Kept, ...], tuple[RuleCount, ...]]:
+    """Say which flow runs stay although they are old enough, and what each rule decides."""
+    of_rules: tuple[RuleCount, ...] = ()
+    if rules.runs or rules.holds.listed:
+        kept, of_rules = survey(database, rules, cutoff)
+    else:
+        kept = [
+            Kept(FLOW_RUN.name, count, BECAUSE[reason].format(state=state), reason)
+            for reason, state, count in database.rows(kept_runs(rules), flow_runs=cutoff)
+        ]
+    return tuple(sorted(kept, key=lambda kept: kept.why)), of_rules
 
 
 def with_way(
-    database: Database, plan: Plan, asked: str, budget: int, *, given: bool, guarded: bool
+    database: Database,
+    rules: Rules,
+    plan: Plan,
+    asked: str,
+    budget: int,
+    *,
+    given: bool,
+    guarded: bool,
 ) -> Plan:
     """Add to a plan which way the flow runs go.
 
     Args:
         database: where the plan was made, in the same session.
+        rules: the policy as SQL.
         plan: the rows that go.
         asked: "auto", "api" or "sql".
         budget: seconds that the API may take with "auto".
@@ -115,7 +133,7 @@ def with_way(
         return plan
     runs, singles = plan.rows[FLOW_RUN.name], 0
     if runs and asked != "sql" and given and guarded:
-        singles = min(runs, database.scalar(COUNT_SINGLES))
+        singles = min(runs, database.scalar(count_singles(rules)))
     via = choose_via(asked, runs=runs, singles=singles, budget=budget, given=given, guarded=guarded)
     return replace(plan, via=via)
 

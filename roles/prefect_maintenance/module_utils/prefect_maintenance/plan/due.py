@@ -13,9 +13,12 @@ from typing import Any
 from ..catalogue import FLOW_RUN, TABLES, TASK_RUN, Table
 from ..database.connection import Database
 from ..request.policy import Cutoffs
+from . import ranks
+from .event_due import oldest_events
 from .rules import Rules
+from .words import age as run_age
 
-_AGE = "COALESCE({r}.end_time, {r}.state_timestamp, {r}.start_time, {r}.expected_start_time)"
+_NOT_AMONG_THE_NEWEST = " AND r.id NOT IN (SELECT n.id FROM ({newest}) n)"
 # Infinity and the years before Christ are no dates in Python.
 _IN_PYTHON = "{age} >= '0001-01-02'"
 _OLDEST = "SELECT {age} FROM {table} {r} WHERE {goes} AND {in_python} ORDER BY {age} LIMIT :n"
@@ -43,7 +46,9 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
         cutoffs: the instants to count from.
     """
     found: dict[str, datetime | None] = {}
+    rules = rules.now
     with database.snapshot():
+        by_rules = oldest_events(database, rules, cutoffs, _IN_PYTHON)
         for table in TABLES:
             if table.entity is None:
                 continue
@@ -52,12 +57,16 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
                 found[table.name] = _oldest_run(database, rules, cutoff)
             elif table == TASK_RUN:
                 goes = rules.task_run_goes(after_runs=False)
-                age = _AGE.format(r="t")
-                found[table.name] = _oldest(database, table, "t", age, goes, task_runs=cutoff)
+                age = run_age("t")
+                found[table.name] = _oldest(
+                    database, table, "t", age, goes, task_runs=cutoff, **rules.bound
+                )
+            elif table.name in by_rules:
+                found[table.name] = _instant(by_rules[table.name])
             else:
                 age = f"x.{table.age}"
-                goes = f"{age} < :cutoff AND {rules.aged(table.name)}"
-                found[table.name] = _oldest(database, table, "x", age, goes, cutoff=cutoff)
+                goes, values = rules.aged(table.name), rules.values(table, cutoffs)
+                found[table.name] = _oldest(database, table, "x", age, goes, **values)
     return found
 
 
@@ -73,10 +82,10 @@ def _oldest(
 def _oldest_run(database: Database, rules: Rules, cutoff: datetime) -> datetime | None:
     """Return the oldest run whose whole tree of subflows goes."""
     kept = _kept_trees(database, rules, cutoff)
-    age = _AGE.format(r="r")
-    sql = _OLDEST_RUNS.format(age=age, goes=rules.run_goes, in_python=_IN_PYTHON.format(age=age))
+    age = run_age("r")
+    sql = _OLDEST_RUNS.format(age=age, goes=_run_goes(rules), in_python=_IN_PYTHON.format(age=age))
     # Among so many at least one is not kept, when there is one.
-    for run, at in database.rows(sql, n=len(kept) + 1, flow_runs=cutoff):
+    for run, at in database.rows(sql, n=len(kept) + 1, flow_runs=cutoff, **rules.bound):
         if run not in kept:
             return _instant(at)
     return None
@@ -92,8 +101,8 @@ def _kept_trees(database: Database, rules: Rules, cutoff: datetime) -> set[str]:
     for parent, child in database.rows(_LINKS):
         relatives[parent].append(child)
         relatives[child].append(parent)
-    sql = _GO_BY_THEMSELVES.format(goes=rules.run_goes)
-    goes = {str(row[0]) for row in database.rows(sql, flow_runs=cutoff)}
+    sql = _GO_BY_THEMSELVES.format(goes=_run_goes(rules))
+    goes = {str(row[0]) for row in database.rows(sql, flow_runs=cutoff, **rules.bound)}
     spared = set(relatives) - goes
     left = list(spared)
     while left:
@@ -102,6 +111,14 @@ def _kept_trees(database: Database, rules: Rules, cutoff: datetime) -> set[str]:
                 spared.add(run)
                 left.append(run)
     return spared & goes
+
+
+def _run_goes(rules: Rules) -> str:
+    """Flow run `r` goes by itself, and is not among the newest that its rule keeps."""
+    if not rules.runs.ranked:
+        return rules.run_goes
+    newest = ranks.newest(rules.runs, f"({rules.runs.every_rule})")
+    return rules.run_goes + _NOT_AMONG_THE_NEWEST.format(newest=newest)
 
 
 def _instant(value: Any) -> datetime | None:

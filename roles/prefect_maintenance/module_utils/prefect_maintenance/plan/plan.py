@@ -12,11 +12,13 @@ from .choices import Choice, Cost
 from .decisions import Decision
 from .estimate import Estimate, in_all
 from .indexes import IndexChoice, estimates_of
+from .rule_counts import RuleCount
 from .via import Via
 
 # Why rows go.
 OLD = "older than the cutoff"
 WITH_RUN, WITH_TASK_RUN = "with their flow run", "with their task run"
+NEVER_STARTED = "scheduled for too long ago and never started"
 PARENT_GONE, KEY_GONE = "their parent is gone", "no artifact of their key is left"
 
 
@@ -66,6 +68,7 @@ class Plan:
         estimates: what the work on each table takes and gives back; None is an SQLite file.
         via: how flow runs are deleted; None where nothing of what it decides goes.
         indexes: those that are built anew because they are INVALID or bloated.
+        rules: what each rule makes go and keeps; empty where there are none.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -77,6 +80,7 @@ class Plan:
     estimates: Mapping[str | None, Estimate] = field(default_factory=dict)
     via: Via | None = None
     indexes: tuple[IndexChoice, ...] = ()
+    rules: tuple[RuleCount, ...] = ()
 
     def joined(self, later: Plan) -> Plan:
         """Return the plan of this step and of a later one, which adds to it."""
@@ -90,6 +94,7 @@ class Plan:
             estimates=joined(self.estimates, later.estimates),
             via=later.via or self.via,
             indexes=later.indexes or self.indexes,
+            rules=tuple(dict.fromkeys((*self.rules, *later.rules))),
         )
 
     @property
@@ -150,9 +155,11 @@ class Plan:
             },
             via=Via(**told["via"]) if told.get("via") else None,
             indexes=tuple(IndexChoice(**choice) for choice in told.get("indexes", ())),
+            rules=tuple(RuleCount(**one) for one in told.get("rules", ())),
         )
 
     def _contents(self) -> dict[str, Any]:
+        rules = {"rules": [asdict(one) for one in self.rules]} if self.rules else {}
         return {
             "rows": dict(self.rows),
             "reasons": [asdict(reason) for reason in self.reasons],
@@ -165,6 +172,7 @@ class Plan:
             ],
             "via": asdict(self.via) if self.via else None,
             "indexes": [asdict(choice) for choice in self.indexes],
+            **rules,
         }
 
 

@@ -9,6 +9,7 @@ from ..catalogue import (
     ARTIFACT_COLLECTION,
     BY_NAME,
     EVENT_RESOURCES,
+    EVENTS,
     FLOW_RUN,
     LOG,
     TABLES,
@@ -25,13 +26,14 @@ from .counts import (
     COUNT_EMPTY_COLLECTIONS,
     COUNT_GONE_LOGS,
     COUNT_GONE_RESOURCES,
-    COUNT_ROWS,
     COUNT_UNFORCED,
     COUNT_YOUNG_GONE_LOGS,
     FEW_YOUNG_LOGS,
 )
+from .dated_counts import count_aged, count_resources, kept_by_rules, rule_counts
 from .decisions import Decision, Situation, decide, deletes
 from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
+from .event_rules import make_ranks, rank
 from .plan import KEY_GONE, OLD, PARENT_GONE, Kept, Plan, Reason, given
 from .rules import Rules, gone_runs, orphaned_rows
 
@@ -59,23 +61,33 @@ def plan_purge(
         tell: is told how far the counts are.
     """
     counting = Counting(tell, len(AGED) + len(unforced) + 1)
+    events = rules.dated_by(EVENTS)
+    make_ranks(database, events)
     with database.snapshot():
-        rows, live = {}, 0
+        rank(database, events)
+        decided = {}
         for name in AGED:
             counting(name)
-            old, spared = _aged(database, rules, name, cutoffs)
-            rows[name] = old - spared
-            live += spared
-        counting(f"orphans of {LOG.name}")
-        orphaned = {
-            LOG.name: _gone_logs(database, cutoffs),
-            EVENT_RESOURCES.name: database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events),
+            if not (events and name == EVENT_RESOURCES.name):
+                decided[name] = count_aged(database, rules, BY_NAME[name], cutoffs)
+        rows = {
+            name: sum(one.goes for one in by_rule.values()) for name, by_rule in decided.items()
         }
+        live = sum(one.live for by_rule in decided.values() for one in by_rule.values())
+        counting(f"orphans of {LOG.name}")
+        gone = {LOG.name: _gone_logs(database, rules, cutoffs)}
+        orphaned = {**gone, EVENT_RESOURCES.name: 0}
+        if events:
+            rows[EVENT_RESOURCES.name], with_events = count_resources(database, rules, cutoffs)
+            gone[EVENT_RESOURCES.name] = with_events
+        else:
+            count = database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events)
+            gone[EVENT_RESOURCES.name] = orphaned[EVENT_RESOURCES.name] = count
         reasons = [
-            *(Reason(table, count, OLD) for table, count in rows.items()),
-            *(Reason(table, count, PARENT_GONE) for table, count in orphaned.items()),
+            *(Reason(table, rows[table], OLD) for table in AGED),
+            *(Reason(table, count, PARENT_GONE) for table, count in gone.items()),
         ]
-        for table, count in orphaned.items():
+        for table, count in gone.items():
             rows[table] += count
         for table in sorted(unforced):
             counting(table)
@@ -85,8 +97,16 @@ def plan_purge(
             reasons.append(Reason(table, rows[table], PARENT_GONE))
         rows[ARTIFACT_COLLECTION.name] = database.scalar(COUNT_EMPTY_COLLECTIONS)
         reasons.append(Reason(ARTIFACT_COLLECTION.name, rows[ARTIFACT_COLLECTION.name], KEY_GONE))
+    by_rules = [kept_by_rules(rules, BY_NAME[name], decided[name]) for name in decided]
     return Plan(
-        rows=rows, reasons=given(reasons), kept=kept_live(LOG.name, live), orphaned=orphaned
+        rows=rows,
+        reasons=given(reasons),
+        kept=(*kept_live(LOG.name, live), *(kept for of_table in by_rules for kept in of_table)),
+        orphaned=orphaned,
+        rules=(
+            *rule_counts(database, rules, "event", EVENTS, decided[EVENTS.name]),
+            *rule_counts(database, rules, "log", LOG, decided[LOG.name]),
+        ),
     )
 
 
@@ -150,33 +170,24 @@ def _estimated(found: Situation, decision: Decision, wanted: Reclaim) -> Estimat
     return deletes(found, wanted)[0]
 
 
-def _aged(database: Database, rules: Rules, table: str, cutoffs: Cutoffs) -> tuple[int, int]:
-    """Count the rows of a table older than the cutoff, and those of them that stay.
-
-    Both are cheap by themselves: the first reads in order, the second follows the few
-    unfinished runs; asking every old row for its run would be neither.
-    """
-    cutoff = getattr(cutoffs, str(BY_NAME[table].entity))
-    young, *spared = rules.keeps(BY_NAME[table])
-    old = COUNT_ROWS.format(table=table, condition=f"NOT {young}")
-    return database.scalar(old, cutoff=cutoff), sum(
-        database.scalar(COUNT_ROWS.format(table=table, condition=keep), cutoff=cutoff)
-        for keep in spared
-    )
-
-
-def _gone_logs(database: Database, cutoffs: Cutoffs) -> int:
+def _gone_logs(database: Database, rules: Rules, cutoffs: Cutoffs) -> int:
     """Count the logs whose run is gone and whose age alone would keep them."""
-    few = FEW_YOUNG_LOGS.format(few=f"{_LOGS_A_RUN} * (SELECT count(*) FROM {FLOW_RUN.name})")
-    young = database.is_postgresql and database.scalar(few, logs=cutoffs.logs)
+    dated, values = rules.dated_by(LOG), rules.values(LOG, cutoffs)
+    within = dated.within("x")
+    few = FEW_YOUNG_LOGS.format(
+        few=f"{_LOGS_A_RUN} * (SELECT count(*) FROM {FLOW_RUN.name})", within=within
+    )
+    young = database.is_postgresql and within and database.scalar(few, **values)
     rows = 0
     for parent in LOG.parents:
         only = "AND x.flow_run_id IS NULL" if parent.table == TASK_RUN.name else ""
         sql = f"WITH RECURSIVE {gone_runs(parent.column)} {COUNT_GONE_LOGS}"
         if young:
             sql = COUNT_YOUNG_GONE_LOGS
-        sql = sql.format(column=parent.column, parent=parent.table, only=only)
-        rows += database.scalar(sql, orphans=cutoffs.orphans, logs=cutoffs.logs)
+        sql = sql.format(
+            column=parent.column, parent=parent.table, only=only, stays=dated.stays("x")
+        )
+        rows += database.scalar(sql, orphans=cutoffs.orphans, **values)
     return rows
 
 

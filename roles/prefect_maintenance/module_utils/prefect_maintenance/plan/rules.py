@@ -10,48 +10,57 @@ has no end_time (PrefectHQ/prefect commit c4a4a7e199).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..catalogue import BY_NAME, Table
-from ..request.policy import UNFINISHED_STATES
+from ..request.policy import UNFINISHED_STATES, Cutoffs
 from ..request.rules import TERMINAL_STATES
+from .dated_rules import DatedRules
+from .holds import HELD, Holds
+from .run_rules import RunRules
+from .words import age, listed, old, words
 
-# The first half can use the index on end_time; together they are COALESCE(...) < cutoff.
-_OLD = (
-    "({r}.end_time < :{cutoff} OR ({r}.end_time IS NULL AND "
-    "COALESCE({r}.state_timestamp, {r}.start_time, {r}.expected_start_time) < :{cutoff}))"
-)
 _UNFINISHED = "({r}.state_type IS NULL OR {r}.state_type IN ({unfinished}))"
 
 # Among the flow runs that go, as `candidates.find` found them.
 _CANDIDATE = "EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = {id})"
 
-_RUN_GOES = "(r.state_type IN ({states}) AND {old} AND r.id NOT IN ({own}))"
+_RUN_GOES = "r.state_type IN ({states}) AND {old}"
+# What a list of the newest was made from is still so.
+_UNCHANGED = """CAST(r.state_type AS VARCHAR) = m.state
+    AND ({age} = m.age OR (m.age IS NULL AND {age} IS NULL))"""
 
-# A finished task run may go before its flow run, but not while that run is unfinished, and not
-# when a subflow that stays hangs on it.
+# A finished task run may go before its flow run, but not while that run is unfinished or held, and
+# not when a subflow that stays hangs on it.
 _TASK_RUN_GOES = """(
-    t.state_type IN ({terminal}) AND {old}
-    AND NOT EXISTS (SELECT 1 FROM flow_run f WHERE f.id = t.flow_run_id AND {unfinished_f})
+    t.state_type IN ({terminal}) AND {old} AND {not_live}
     AND NOT EXISTS (SELECT 1 FROM flow_run c WHERE c.parent_task_run_id = t.id {unless_candidate})
 )"""
 
-# Of an unfinished flow run: the row names the run itself, or only one of its task runs.
+# Of a flow run that is unfinished or held: the row names the run itself, or only one of its task
+# runs.
 _LIVE = (
-    "EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {x}.flow_run_id AND {unfinished_f})",
+    "EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {x}.flow_run_id AND {live_f})",
     """({x}.flow_run_id IS NULL AND {x}.task_run_id IS NOT NULL AND EXISTS (
         SELECT 1 FROM task_run t JOIN flow_run f ON f.id = t.flow_run_id
-        WHERE t.id = {x}.task_run_id AND {unfinished_f}))""",
+        WHERE t.id = {x}.task_run_id AND {live_f}))""",
+)
+_LIVE_AMONG = (
+    "{x}.flow_run_id IN ({runs})",
+    """({x}.flow_run_id IS NULL AND {x}.task_run_id IN (
+        SELECT t.id FROM task_run t WHERE t.flow_run_id IN ({runs})))""",
 )
 # The same, negated and with the common half as an anti-join of its own, which is what lets the
 # planner hash the few unfinished runs instead of probing once a row.
 _NOT_LIVE = """
-    NOT EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {x}.flow_run_id AND {unfinished_f})
+    {no_live_run}
     AND ({x}.flow_run_id IS NOT NULL OR {x}.task_run_id IS NULL OR NOT EXISTS (
         SELECT 1 FROM task_run t JOIN flow_run f ON f.id = t.flow_run_id
-        WHERE t.id = {x}.task_run_id AND {unfinished_f}))
+        WHERE t.id = {x}.task_run_id AND {live_f}))
 """
+_NO_LIVE_RUN = "NOT EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {id} AND {live_f})"
 
 # Hops from one distinct run to the next along the index instead of reading every log.
 _GONE_FLOW_RUNS = """
@@ -89,18 +98,68 @@ class Rules:
         states: terminal states in the policy.
         unfinished: every state that is not terminal, those of a newer Prefect included.
         own: flow runs that must stay whatever their state: the maintenance run itself.
+        runs: what decides about flow runs before the policy does.
+        holds: what keeps flow runs, and all that belongs to them, whatever decides.
+        dated: rules for tables that are purged by age, by table.
+        ended: flow runs that this step itself has ended; what belongs to them was planned to stay.
     """
 
     states: tuple[str, ...]
     unfinished: tuple[str, ...] = UNFINISHED_STATES
     own: tuple[str, ...] = ()
+    runs: RunRules = field(default_factory=RunRules)
+    holds: Holds = field(default_factory=Holds)
+    dated: Mapping[str, DatedRules] = field(default_factory=dict)
+    ended: tuple[str, ...] = ()
+
+    @property
+    def ask_tags(self) -> bool:
+        """Whether tags decide about a run: those of a rule, or some that hold are there."""
+        return bool(self.holds.there) or self.runs.ask_tags
+
+    @property
+    def bound(self) -> dict[str, Any]:
+        """The values that conditions bind beside the cutoffs of the policy."""
+        return {**self.runs.bound, **self.holds.bound}
+
+    @property
+    def now(self) -> Rules:
+        """The same rules, by which runs are asked for their holds and rules as they are now."""
+        dated = {table: rules.as_now for table, rules in self.dated.items()}
+        return replace(self, holds=self.holds.now, dated=dated)
 
     @property
     def run_goes(self) -> str:
-        """Flow run `r` goes by itself; its relatives are not asked. Binds :flow_runs."""
-        return _RUN_GOES.format(
-            states=words(self.states), old=old("r", "flow_runs"), own=words(self.own) or "NULL"
-        ).replace("AND r.id NOT IN (NULL)", "")
+        """Flow run `r` goes, ranks aside; its relatives are not asked. Binds :flow_runs."""
+        return self._run_goes(self.runs.goes("r", self._of_policy))
+
+    @property
+    def decided_run_goes(self) -> str:
+        """The same where `c` has the rule that decides, or nothing."""
+        return self._run_goes(self.runs.not_kept("COALESCE(c.rule, 0)", age("r"), self._of_policy))
+
+    @property
+    def _of_policy(self) -> str:
+        return _RUN_GOES.format(states=words(self.states), old=old("r", "flow_runs"))
+
+    def _run_goes(self, goes: str) -> str:
+        if self.runs:
+            goes = f"r.state_type IN ({words(TERMINAL_STATES)}) AND {goes}"
+        if self.own:
+            goes += f" AND r.id NOT IN ({words(self.own)})"
+        if held := self.holds.of("r"):
+            goes += f" AND {held} IS NOT TRUE"
+        return f"({goes})"
+
+    @property
+    def run_still_goes(self) -> str:
+        """Flow run `r`, listed as `m`, goes as it is now, by the same rule. Binds :flow_runs."""
+        goes = self.now.run_goes
+        if self.runs:
+            goes = f"({goes} AND {self.runs.rule_of('r')} = m.rule)"
+        if self.runs.ranked:
+            goes = f"({goes} AND {_UNCHANGED.format(age=age('r'))})"
+        return goes
 
     def task_run_goes(self, *, after_runs: bool) -> str:
         """Task run `t` goes by itself. Binds :task_runs.
@@ -111,7 +170,7 @@ class Rules:
         goes = _TASK_RUN_GOES.format(
             terminal=words(TERMINAL_STATES),
             old=old("t", "task_runs"),
-            unfinished_f=self.is_unfinished("f"),
+            not_live=self._no_live_run("t.flow_run_id"),
             unless_candidate=f"AND NOT {_CANDIDATE.format(id='c.id')}" if after_runs else "",
         )
         if not after_runs:
@@ -119,59 +178,98 @@ class Rules:
         return f"({goes} AND NOT {_CANDIDATE.format(id='t.flow_run_id')})"
 
     def is_unfinished(self, alias: str) -> str:
-        """Run `alias` has not reached a terminal state."""
-        return _UNFINISHED.format(r=alias, unfinished=words(self.unfinished))
+        """Run `alias` has not reached a terminal state, or only by this step."""
+        unfinished = _UNFINISHED.format(r=alias, unfinished=words(self.unfinished))
+        if self.ended:
+            unfinished = f"({unfinished} OR {alias}.id IN {listed(self.ended)})"
+        return unfinished
+
+    def is_live(self, alias: str) -> str:
+        """Run `alias` is unfinished or held, so that all that belongs to it stays."""
+        held = self.holds.of(alias)
+        return f"({self.is_unfinished(alias)} OR {held})" if held else self.is_unfinished(alias)
+
+    @property
+    def woken(self) -> str:
+        """Select the runs that are unfinished, or have come to be held since :held_since."""
+        unfinished = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
+        gained = self.holds.gained
+        return f"{unfinished} UNION ALL {gained}" if gained else unfinished
 
     def live(self, alias: str) -> str:
-        """Row `alias` (a log or an artifact) belongs to an unfinished flow run."""
+        """Row `alias` (a log or an artifact) belongs to a flow run that is unfinished or held."""
         return f"({' OR '.join(self._live(alias))})"
 
-    def keeps(self, table: Table, among: str = "") -> tuple[str, ...]:
+    def dated_by(self, table: Table) -> DatedRules:
+        """Return the rules for a table that is purged by age."""
+        return self.dated.get(table.name) or DatedRules(str(table.age))
+
+    def values(self, table: Table, cutoffs: Cutoffs) -> dict[str, Any]:
+        """Return what `keeps`, `aged` and the slices of a purge by age bind.
+
+        Rows from :cutoff on stay whatever rule fits them.
+        """
+        dated = self.dated_by(table).values(getattr(cutoffs, str(table.entity)))
+        return {**self.bound, **dated}
+
+    def keeps(self, table: Table) -> tuple[str, ...]:
         """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
 
-        Apart from each other, because each can use an index of its own. Bind :cutoff.
+        Apart from each other, because each can use an index of its own. Bind `values`.
 
         Args:
             table: it is purged by age.
-            among: narrows the unfinished flow runs `f` whose rows stay; begins with AND.
         """
-        young = f"x.{table.age} >= :cutoff"
+        dated = self.dated_by(table)
+        young = dated.stays("x")
         if not table.of_run:
             return (young,)
-        live = self._live("x", among)
-        return (young, *(f"x.{table.age} < :cutoff AND {one}" for one in live))
+        return (young, *(f"{dated.goes('x')} AND {one}" for one in self._live("x")))
 
-    def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
-        unfinished = f"{self.is_unfinished('f')} {among}"
-        return tuple(part.format(x=alias, unfinished_f=unfinished) for part in _LIVE)
+    def of_runs(self, table: Table, runs: str) -> tuple[str, ...]:
+        """Conditions on `x`, exclusive of each other: old rows of runs, as their task runs too.
+
+        Args:
+            table: it is purged by age.
+            runs: a table with the ids of the runs.
+        """
+        if not table.of_run:
+            return ()
+        ids = f"SELECT v.id FROM {runs} v"
+        parts = (part.format(x="x", runs=ids) for part in _LIVE_AMONG)
+        return tuple(f"x.{table.age} < :cutoff AND {part}" for part in parts)
+
+    def _live(self, alias: str) -> tuple[str, ...]:
+        if self.holds.listed:
+            runs = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
+            runs += " UNION SELECT h.id FROM prefect_maintenance_held h"
+            return tuple(part.format(x=alias, runs=runs) for part in _LIVE_AMONG)
+        return tuple(part.format(x=alias, live_f=self.is_live("f")) for part in _LIVE)
 
     def not_live(self, alias: str) -> str:
-        """Row `alias` (a log or an artifact) belongs to no unfinished flow run."""
-        return _NOT_LIVE.format(x=alias, unfinished_f=self.is_unfinished("f"))
+        """Row `alias` (a log or an artifact) belongs to no flow run that is unfinished or held."""
+        return _NOT_LIVE.format(
+            x=alias, live_f=self.is_live("f"), no_live_run=self._no_live_run(f"{alias}.flow_run_id")
+        )
+
+    def _no_live_run(self, run: str) -> str:
+        """The flow run of that id is neither unfinished nor held."""
+        if not self.holds.listed:
+            return _NO_LIVE_RUN.format(id=run, live_f=self.is_live("f"))
+        # Apart, so that the planner can hash the few of either kind.
+        finished = _NO_LIVE_RUN.format(id=run, live_f=self.is_unfinished("f"))
+        return f"{finished} AND NOT {HELD.format(id=run)}"
 
     def aged(self, table: str) -> str:
-        """Row `x` of a table that is purged by age alone may go; its age is asked apart."""
-        return self.not_live("x") if BY_NAME[table].of_run else "TRUE"
-
-
-def old(alias: str, cutoff: str) -> str:
-    """Run `alias` is older than the bound cutoff."""
-    return _OLD.format(r=alias, cutoff=cutoff)
+        """Row `x` of a table that is purged by age goes by its age. Binds `values`."""
+        kind = BY_NAME[table]
+        goes = self.dated_by(kind).goes("x")
+        return f"{goes} AND {self.not_live('x')}" if kind.of_run else goes
 
 
 def gone_runs(column: str) -> str:
     """CTEs that end in gone_run(id): runs that logs name in a column and that are not there."""
     return _GONE_FLOW_RUNS if column == "flow_run_id" else _GONE_TASK_RUNS
-
-
-def listed(ids: Iterable[str]) -> str:
-    """Write ids that came out of the database as an SQL list."""
-    return f"({words(ids)})"
-
-
-def words(values: Iterable[str]) -> str:
-    """Write words that were checked against a list, or ids; nothing else may come here."""
-    return ", ".join(f"'{value}'" for value in values)
 
 
 def orphaned_rows(table: Table) -> str:

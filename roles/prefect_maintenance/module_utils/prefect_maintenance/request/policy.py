@@ -110,9 +110,25 @@ def cutoffs_of(policy: Policy, reference: datetime) -> Cutoffs:
     try:
         return Cutoffs.of(policy, reference)
     except OverflowError:
-        raise SettingsError(
-            f"reference_time {iso(reference)} less the retention lies before all times; correct it"
-        ) from None
+        raise _before_all_times(reference) from None
+
+
+def before(reference: datetime, days: int) -> datetime:
+    """Count days of a rule back from an instant.
+
+    Raises:
+        SettingsError: that lies before all times.
+    """
+    try:
+        return reference - timedelta(days=days)
+    except OverflowError:
+        raise _before_all_times(reference) from None
+
+
+def _before_all_times(reference: datetime) -> SettingsError:
+    return SettingsError(
+        f"reference_time {iso(reference)} less the retention lies before all times; correct it"
+    )
 
 
 def _states(names: Any) -> tuple[str, ...]:

@@ -88,6 +88,11 @@ def privileges_for(vacuum_mode: str) -> list[str]:
     return [step for step in later if step != "vacuum" or vacuum_mode != "none"]
 
 
+def announced(step: str, vacuum_mode: str) -> list[str]:
+    """Name the steps that a step is told are to follow."""
+    return {"bloat_info": privileges_for(vacuum_mode), "purge": ["delete"]}.get(step, [])
+
+
 def batch_size(step: str, asked: int) -> int:
     """Return the rows of one batch in a step: the API deletes only so many objects at once."""
     return min(asked, BULK_LIMIT) if step == "delete" else asked

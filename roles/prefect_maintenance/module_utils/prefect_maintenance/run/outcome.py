@@ -11,7 +11,7 @@ from ..database.connection import Database
 from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..execute.ledger import Ledger
 from ..measure.sizes import database_bytes
-from ..plan.plan import KEY_GONE, OLD, Plan
+from ..plan.plan import KEY_GONE, NEVER_STARTED, OLD, Plan
 from ..report.report import Report
 from ..report.text import render
 from ..request.instants import now
@@ -68,7 +68,7 @@ def planned(
     report = report.closed(step, seconds)
     answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
-    changed = bool(due) or also
+    changed = bool(due) or also or any(run.due for run in report.stuck)
     return Outcome(changed, report, render(report), answers, due, dict.fromkeys(due, 0))
 
 
@@ -91,9 +91,12 @@ def _deleted(plan: Plan, table: str) -> dict[str, int]:
         if reason.what == table and reason.why in (OLD, KEY_GONE)
     )
     through_api = plan.via.through_api if plan.via and table == FLOW_RUN.name else 0
+    late = sum(one.rows for one in plan.reasons if one.what == table and one.why == NEVER_STARTED)
+    by_themselves += late
     return {
+        "late": late,
         "api": through_api,
-        "sql": by_themselves - through_api,
+        "sql": by_themselves - through_api - late,
         "cascade": plan.rows[table] - by_themselves,
     }
 
@@ -117,7 +120,7 @@ def deleted(
     answers = {"deleted": dict(ledger.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
     left = {table: max(0, rows - ledger.rows.get(table, 0)) for table, rows in due.items()}
-    changed = any(ledger.rows.values()) or also
+    changed = any(ledger.rows.values()) or also or any(run.done for run in report.stuck)
     return Outcome(changed, report, render(report), answers, due, left, error)
 
 

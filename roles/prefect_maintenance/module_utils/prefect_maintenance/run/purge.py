@@ -6,8 +6,10 @@ from ..catalogue import TABLES
 from ..execute.purge import Purge, purge
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
+from ..plan import rule_warnings
 from ..plan.purge import plan_purge, with_decisions
 from ..request.settings import Settings
+from .allowed import require_allowed
 from .outcome import Outcome, deleted
 from .session import begun
 
@@ -25,8 +27,9 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         session.note_scarce_disk()
         with session.at_work():
             plan = plan_purge(
-                database, session.rules, settings.cutoffs, server.unforced, pace.events
+                database, session.staged_rules, settings.cutoffs, server.unforced, pace.events
             )
+            session.report = session.report.with_warnings(rule_warnings.of_rows(plan.rules))
             # Where nothing goes, it is enough that the step before has proved whose this is.
             if any(plan.rows.values()) or not session.proven:
                 session.prove()
@@ -34,6 +37,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             plan = with_decisions(database, plan, settings.purge_strategy, session.wanted, room)
             plan = session.with_pages(plan)
             session.require_room(plan)
+            require_allowed(session, plan)
             session.report = session.report.with_plan(plan)
             for decision in plan.decisions.values():
                 if decision.strategy != settings.purge_strategy != "auto":
@@ -46,7 +50,7 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
                     Purge(
                         database=database,
                         server=server,
-                        rules=session.rules,
+                        rules=session.staged_rules,
                         cutoffs=settings.cutoffs,
                         plan=plan,
                         batch_size=settings.limits.batch_size,

@@ -30,6 +30,7 @@ from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
+from ..plan.hold_counts import HoldCount, hold_counts
 from ..plan.plan import Plan, joined
 from ..plan.rules import Rules
 from ..report.fold import fold
@@ -38,6 +39,7 @@ from ..request.instants import now
 from ..request.settings import Reclaim, Settings
 from . import archiving
 from .outcome import Outcome, planned
+from .rules import laid_down, rules_of
 from .throttled import throttled
 
 if TYPE_CHECKING:
@@ -54,7 +56,6 @@ class Session:
         report: of the run so far.
         archive: where rows are written before they go; None where they are not.
         removed: old archives that this step has removed, or would in a check.
-        rules: the policy as SQL.
     """
 
     step: str
@@ -72,18 +73,24 @@ class Session:
         """Seconds since the step began."""
         return time.monotonic() - self._began
 
-    @property
+    @cached_property
     def rules(self) -> Rules:
-        """The policy as SQL, for this server."""
-        own = (self.settings.own_flow_run,) if self.settings.own_flow_run else ()
-        return Rules(self.settings.policy.states, self.server.unfinished, own)
+        """The policy as SQL, for this server and the holds that are there."""
+        return rules_of(self.settings, self.database, self.server)
+
+    @cached_property
+    def staged_rules(self) -> Rules:
+        """The same, with what they look up about flow runs laid down in the session."""
+        return laid_down(self.database, self.rules)
+
+    @property
+    def held(self) -> tuple[HoldCount, ...]:
+        """What each tag holds, of the runs that were laid down."""
+        reference = self.settings.cutoffs.reference
+        return hold_counts(self.database, self.staged_rules.holds, reference)
 
     def prove(self) -> None:
-        """Prove that API and database belong together, when both are given.
-
-        Raises:
-            Mismatch: they do not.
-        """
+        """Prove that API and database belong together, else raise; when both are given."""
         with self.opened_api() as api:
             if api is not None:
                 self.prove_with(api)
@@ -272,7 +279,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
     """
     began = time.monotonic()
     with connect(settings.db_url, settings.limits.lock_timeout, pace.events) as database:
-        first = settings.before and database.is_postgresql
+        first = step == "bloat_info" and settings.before and database.is_postgresql
         if first:
             needed = privileges.missing_privileges(database, ("measure", *settings.before))
             privileges.refuse(database, needed)
