@@ -31,7 +31,7 @@ def archive_rows(database: Database, table: str, rows: str, **values: Any) -> in
 
 
 def delete_whole(database: Database, table: Table, ids: Iterable[str]) -> int:
-    """Delete objects that the transaction has locked, and archive them and all that they take along.
+    """Delete objects that the transaction has locked; they are archived with all they take along.
 
     They are read before: a foreign key may empty a column of an object before its turn comes.
     """

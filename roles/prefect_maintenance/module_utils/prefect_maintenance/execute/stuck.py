@@ -18,6 +18,7 @@ from ..pace.pace import Pace
 from ..plan.stuck import LATE, LATE_NAMES, Overdue, StuckRun, StuckRuns, leaving, left
 from ..request.options.limits import BULK_LIMIT
 from ..server.stuck import delete_late, end_run
+from .archive_rows import archive_leaving
 from .flow_runs import FAILURES_IN_A_ROW, TRIES
 from .ledger import Ledger
 
@@ -132,6 +133,7 @@ class EndStuck:
         ids = [run.id for run in self._still_due(batch)]
         if not ids:
             return
+        archive_leaving(self.runs.database, FLOW_RUN, ids)
         database, before = self.runs.database, leaving(self.runs.database, ids)
         tagged, cutoff = batch[0].tagged, self.runs.cutoff(LATE)
         if not delete_late(self.api, ids, LATE_NAMES, cutoff, tagged=tagged):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import COPYING
 from ..units import count, size
-from . import delete_via, estimated, rules, standing, stuck, ways, what_if
+from . import archived, delete_via, estimated, rules, standing, stuck, ways, what_if
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -47,6 +47,7 @@ def render(report: Report) -> list[str]:
     lines += _made_smaller(report, "rewritten", COPYING)
     lines += _made_smaller(report, "compacted", ("compact",))
     lines += ways.lines(told)
+    lines += archived.lines(told)
     lines += standing.lines(told)
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
