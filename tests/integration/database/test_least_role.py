@@ -98,7 +98,7 @@ def test_a_role_with_rights_on_whole_tables_from_before_lacks_nothing(
     cluster: Postgres, logged: str
 ) -> None:
     run_step("role", {"db_url": logged, **LEAST})
-    read = "alembic_version, block_type, variable, flow, deployment"
+    read = "alembic_version, block_type, variable, flow, deployment, work_queue, work_pool"
     cluster.execute(f"REVOKE SELECT ON {read} FROM sweeper", name_of(logged))
     with connect(logged, 5.0) as database:
         assert [
@@ -109,7 +109,9 @@ def test_a_role_with_rights_on_whole_tables_from_before_lacks_nothing(
             ("SELECT (id)", "block_type"),
             ("SELECT (id)", "variable"),
             ("SELECT (id, name)", "flow"),
-            ("SELECT (id, name)", "deployment"),
+            ("SELECT (id, name, flow_id, tags)", "deployment"),
+            ("SELECT (id, work_pool_id)", "work_queue"),
+            ("SELECT (id, name)", "work_pool"),
         ]
         cluster.execute("GRANT SELECT (name) ON flow TO sweeper", name_of(logged))
         assert ("SELECT (id)", "flow") in {

@@ -129,17 +129,32 @@ def test_sessions_of_any_replication_role_are_followed(
     assert set(ids(cluster, database)) == young | found
 
 
-def test_a_run_retried_while_the_swap_waits_keeps_its_logs(
-    cluster: Postgres, database: str, young: set[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "happens",
+    [
+        "UPDATE flow_run SET state_type = 'SCHEDULED'",
+        """UPDATE flow_run SET tags = '["keep"]', updated = now()""",
+        """UPDATE deployment SET tags = '["hold:audit"]', updated = now()""",
+    ],
+    ids=["retried", "held", "held by its deployment"],
+)
+def test_a_run_that_comes_to_life_while_the_swap_waits_keeps_its_logs(
+    cluster: Postgres, database: str, young: set[str], happens: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    deployment = "55555555-5555-4555-8555-555555555555"
     run = "22222222-2222-4222-8222-222222222222"
     other = "33333333-3333-4333-8333-333333333333"
     task = "44444444-4444-4444-8444-444444444444"
     name = name_of(database)
+    cluster.execute(
+        "INSERT INTO deployment (id, flow_id, name, updated) "
+        f"VALUES ('{deployment}', '{FLOW}', 'nightly', '2026-01-01')",
+        name,
+    )
     for row in (run, other):
         cluster.execute(
-            f"INSERT INTO flow_run (id, flow_id, name, state_type, end_time) VALUES "
-            f"('{row}', '{FLOW}', 'r', 'COMPLETED', now())",
+            "INSERT INTO flow_run (id, flow_id, deployment_id, name, state_type, end_time, updated)"
+            f" VALUES ('{row}', '{FLOW}', '{deployment}', 'r', 'COMPLETED', now(), '2026-01-01')",
             name,
         )
     cluster.execute(
@@ -157,7 +172,7 @@ def test_a_run_retried_while_the_swap_waits_keeps_its_logs(
         )
     at_the_swap(
         monkeypatch,
-        doing(cluster, database, "UPDATE flow_run SET state_type = 'SCHEDULED'"),
+        doing(cluster, database, happens),
     )
     outcome = purge(database)
     assert strategy(outcome) == "rewrite"

@@ -1,10 +1,8 @@
-"""Rules for flow runs and holds: what each of them keeps, and what is true when rows go."""
+"""Rules for flow runs and holds: what each of them keeps."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,97 +10,12 @@ import sqlalchemy as sa
 from maintenance import request, run_step
 from prefect_maintenance.report.report import Report
 from prefect_maintenance.run.outcome import Outcome
-from world import NOW, as_stored, dump
-
-OLD, YOUNG = NOW - timedelta(days=60), NOW - timedelta(days=1)
-_RUN = """
-INSERT INTO flow_run (id, created, updated, flow_id, deployment_id, work_queue_id,
-                      parent_task_run_id, name, state_type, state_timestamp, end_time, tags)
-VALUES (:id, :at, :at, :flow, :deployment, :queue, :parent, 'r', :state, :at, :at, {tags})
-"""
-_TASK = """
-INSERT INTO task_run (id, flow_run_id, name, task_key, dynamic_key, state_type, end_time)
-VALUES (:id, :run, 't', 't', :id, 'COMPLETED', :at)
-"""
-_LOG = """
-INSERT INTO log (id, name, level, message, flow_run_id, timestamp)
-VALUES (:id, 'l', 20, 'm', :run, :at)
-"""
-_ARTIFACT = """
-INSERT INTO artifact (id, type, flow_run_id, created) VALUES (:id, 'markdown', :run, :at)
-"""
-_UNTAGGED: Sequence[str] = ()
-
-
-class Site:
-    """Flows, deployments, work pools and runs, written by hand; a run is old and completed."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self.engine = engine
-
-    def write(self, sql: str, **values: Any) -> str:
-        """Write a row, and return its id."""
-        values = {"id": str(uuid.uuid4()), **values}
-        stored = {name: as_stored(self.engine, value) for name, value in values.items()}
-        with self.engine.begin() as connection:
-            connection.execute(sa.text(sql), stored)
-        return str(values["id"])
-
-    def flow(self, name: str) -> str:
-        name = f"{name}-{uuid.uuid4()}" if name == "any" else name
-        with self.engine.begin() as connection:
-            connection.execute(sa.text("DELETE FROM flow WHERE name = :name"), {"name": name})
-        return self.write("INSERT INTO flow (id, name) VALUES (:id, :name)", name=name)
-
-    def deployment(self, flow: str, name: str, tags: str = "[]") -> str:
-        sql = (
-            "INSERT INTO deployment (id, updated, flow_id, name, tags) "
-            f"VALUES (:id, :at, :flow, :name, {self.json('tags')})"
-        )
-        return self.write(sql, flow=flow, name=name, tags=tags, at=OLD)
-
-    def queue(self, pool: str) -> str:
-        with self.engine.begin() as connection:
-            connection.execute(sa.text("DELETE FROM work_pool WHERE name = :name"), {"name": pool})
-        sql = (
-            "INSERT INTO work_pool (id, name, type, base_job_template) "
-            f"VALUES (:id, :name, 'process', {self.json('job')})"
-        )
-        made = self.write(sql, name=pool, job="{}")
-        sql = "INSERT INTO work_queue (id, name, work_pool_id) VALUES (:id, 'default', :pool)"
-        return self.write(sql, pool=made)
-
-    def run(
-        self,
-        flow: str,
-        *,
-        deployment: str | None = None,
-        queue: str | None = None,
-        parent: str | None = None,
-        state: str | None = "COMPLETED",
-        at: datetime = OLD,
-        tags: str = "[]",
-    ) -> str:
-        sql = _RUN.format(tags=self.json("tags"))
-        told = {"deployment": deployment, "queue": queue, "parent": parent}
-        return self.write(sql, flow=flow, state=state, at=at, tags=tags, **told)
-
-    def tag(self, table: str, row: str, tags: str) -> None:
-        """Give a row other tags, as Prefect does."""
-        sql = f"UPDATE {table} SET tags = {self.json('tags')}, updated = :now WHERE id = :id"
-        self.write(sql, id=row, tags=tags, now=datetime.now(NOW.tzinfo))
-
-    def json(self, name: str) -> str:
-        return f"CAST(:{name} AS jsonb)" if self.engine.dialect.name == "postgresql" else f":{name}"
+from ruled_site import ARTIFACT, LOG, OLD, TASK, YOUNG, Site, left
 
 
 @pytest.fixture
 def site(engine: sa.Engine) -> Site:
     return Site(engine)
-
-
-def left(site: Site, table: str = "flow_run") -> set[str]:
-    return set(dump(site.engine, [table])[table])
 
 
 def purged(site: Site, *rules: dict[str, Any], **more: Any) -> Outcome:
@@ -120,8 +33,8 @@ def gone(report: Report) -> dict[str, int]:
 
 def test_the_first_rule_that_matches_decides(site: Site) -> None:
     flow = site.flow("etl")
-    failed, completed = site.run(flow, state="FAILED"), site.run(flow)
-    young = site.run(flow, at=YOUNG)
+    failed, young = site.run(flow, state="FAILED"), site.run(flow, at=YOUNG)
+    site.run(flow)
     purged(
         site,
         {"states": ["FAILED", "CRASHED"], "keep": {"days": 90}},
@@ -129,4 +42,138 @@ def test_the_first_rule_that_matches_decides(site: Site) -> None:
         {"flows": ["*"], "keep": "forever"},
     )
     assert left(site) == {failed, young}
-    assert completed not in left(site)
+
+
+def test_a_rule_matches_by_names_and_leaves_out_what_fits_all_of_its_exceptions(
+    site: Site,
+) -> None:
+    etl, other = site.flow("etl"), site.flow("Etl")
+    nightly, weekly = site.deployment(etl, "nightly_1"), site.deployment(etl, "nightly_x1")
+    kept = {
+        site.run(etl, deployment=nightly),
+        site.run(etl, queue=site.queue("gpu[1]")),
+        site.run(etl, tags='["a%b", "x"]'),
+    }
+    for run in (
+        {"deployment": weekly},
+        {"deployment": nightly, "state": "FAILED", "tags": '["x"]'},
+        {"queue": site.queue("gpu1")},
+        {"tags": '["acb"]'},
+        {"tags": '"a%b"'},
+        {"tags": '{"a%b": "a%b"}'},
+        {"tags": "[null, 3]"},
+    ):
+        site.run(etl, **run)
+    site.run(other, deployment=site.deployment(other, "nightly_1"))
+    purged(
+        site,
+        {
+            "deployments": ["etl/nightly__", "etl/nightly_?"],
+            "except": {"states": ["FAILED"], "tags": ["x"]},
+            "keep": "forever",
+        },
+        {"work_pools": ["gpu[1]"], "keep": "forever"},
+        {"tags": ["a%*"], "keep": "forever"},
+    )
+    assert left(site) == kept
+
+
+def test_the_last_are_counted_among_what_the_rule_decides_about(site: Site) -> None:
+    flow = site.flow("etl")
+    one, two = (site.deployment(flow, name) for name in ("one", "two"))
+
+    def run(number: int, deployment: str | None = one, state: str = "COMPLETED") -> str:
+        at = OLD + timedelta(hours=number)
+        return site.run(flow, deployment=deployment, state=state, at=at)
+
+    kept = {
+        run(9, state="CANCELLED"),
+        run(8),
+        run(7, state="FAILED"),
+        run(1, deployment=two),
+        run(0, deployment=None),
+    }
+    for number, state in ((6, "COMPLETED"), (5, "FAILED"), (4, "CANCELLED")):
+        run(number, state=state)
+    # One that another rule decides about is none of them.
+    for _ in range(2):
+        site.run(flow, deployment=two, tags='["other"]', at=YOUNG)
+    site.run(flow, deployment=one, state="RUNNING", at=YOUNG)
+    others = left(site) - kept
+    outcome = purged(
+        site,
+        {"tags": ["other"], "keep": {"days": 90}},
+        {"flows": ["etl"], "keep": {"last": 1, "last_success": 1, "last_failure": 1}},
+    )
+    assert left(site) & (kept | others) >= kept
+    assert outcome.report.deleted["flow_run"] == 3
+    assert sorted(kept.why for kept in outcome.report.kept) == [
+        "kept by rule 'rule 2', among the last 1",
+        "kept by rule 'rule 2', among the last 1 that completed",
+        "kept by rule 'rule 2', among the last 1 that failed or crashed",
+    ]
+    # The run that is cancelled is not of the policy that _states names for all, and goes all the
+    # same: a rule without states speaks for every terminal one.
+    counted = {one.name: (one.rows, one.kept) for one in outcome.report.plan.rules}
+    assert counted == {"rule 1": (0, 2), "rule 2": (3, 5), "the general policy": (0, 0)}
+
+
+def test_a_tree_stays_whole_for_one_run_that_a_rule_keeps(site: Site) -> None:
+    flow, kept = site.flow("etl"), site.flow("kept")
+    parent = site.run(flow)
+    child = site.run(kept, parent=site.write(TASK, run=parent, at=OLD))
+    site.run(flow)
+    purged(site, {"flows": ["kept"], "keep": "forever"}, {"flows": ["*"], "keep": {"days": 1}})
+    assert left(site) == {parent, child}
+
+
+def test_a_hold_keeps_a_run_with_all_that_belongs_to_it(site: Site) -> None:
+    flow = site.flow("etl")
+    deployment = site.deployment(flow, "held", tags='["hold:audit"]')
+    held = {
+        site.run(flow, tags='["x", "keep"]'),
+        site.run(flow, deployment=deployment),
+        site.run(flow, tags='["keep-until:2026-06-30"]'),
+        site.run(flow, tags='["keep-until:soon"]'),
+    }
+    free = {
+        site.run(flow, tags='["keep-until:2026-06-29", "keeps"]'),
+        site.run(flow, deployment=site.deployment(flow, "free", tags='["keep-until:2020-01-01"]')),
+    }
+    rows = {
+        table: {site.write(sql, run=run, at=OLD) for run in held}
+        for table, sql in (("task_run", TASK), ("log", LOG), ("artifact", ARTIFACT))
+    }
+    for run in free:
+        for sql in (TASK, LOG, ARTIFACT):
+            site.write(sql, run=run, at=OLD)
+    asked = request(site.engine, purge_strategy="delete")
+    run_step("purge", asked)
+    outcome = purged(site, {"flows": ["*"], "keep": {"days": 1}})
+    assert left(site) == held
+    assert {table: left(site, table) for table in rows} == rows
+    assert {(kept.why, kept.rows) for kept in outcome.report.kept if kept.what == "flow_run"} == {
+        ("held by the tag keep", 1),
+        ("held by the tag hold:audit", 1),
+        ("held by the tag keep-until:2026-06-30", 1),
+        ("held by the tag keep-until:soon", 1),
+    }
+
+
+def test_what_is_due_agrees_with_the_rules_and_writes_nothing(site: Site) -> None:
+    flow = site.flow("etl")
+    site.run(flow, tags='["keep"]', at=OLD - timedelta(days=3))
+    site.run(flow, state="FAILED", at=OLD - timedelta(days=2))
+    due = site.run(flow, at=OLD - timedelta(days=1))
+    site.run(flow, at=OLD)
+    rules = [
+        {"states": ["FAILED"], "keep": "forever"},
+        {"flows": ["etl"], "keep": {"last": 1}},
+    ]
+    asked = request(site.engine, rules=rules)
+    found = run_step("bloat_info", asked).report.table("flow_run").oldest_due
+    assert found == (OLD - timedelta(days=1)).isoformat().replace("+00:00", "Z")
+    outcome = run_step("delete", {**asked, "run_delete_via": "sql"})
+    assert due not in left(site)
+    assert outcome.report.deleted["flow_run"] == 1
+    assert run_step("bloat_info", asked).report.table("flow_run").oldest_due is None

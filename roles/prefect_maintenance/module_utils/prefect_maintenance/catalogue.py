@@ -193,7 +193,9 @@ READ_BESIDE = {
     "block_type": ("id",),
     "variable": ("id",),
     "flow": ("id", "name"),
-    "deployment": ("id", "name"),
+    "deployment": ("id", "name", "flow_id", "tags"),
+    "work_queue": ("id", "work_pool_id"),
+    "work_pool": ("id", "name"),
 }
 
 # A database without these is not Prefect's.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal
 
 from ..catalogue import FLOW_RUN
@@ -17,10 +18,10 @@ from .ways import ByApi
 from .worklist import (
     INDEX_WORKLIST_TOP,
     SINGLES_LEFT,
-    WORKLIST_OF_RUNS,
     positions,
     worklist,
     worklist_length,
+    worklist_of_runs,
 )
 
 # A server that fails this many batches in a row will not come round by being asked more.
@@ -37,7 +38,7 @@ def delete_flow_runs(job: Delete) -> None:
     """
     database, bound = job.database, {"flow_runs": job.cutoffs.flow_runs, **job.rules.bound}
     candidates.find_trees(database)
-    with worklist(database, WORKLIST_OF_RUNS):
+    with worklist(database, worklist_of_runs(job.rules)):
         database.run(INDEX_WORKLIST_TOP)
         total = worklist_length(database)
         calls = _Calls(job, job.by_api, bound, total) if job.by_api else None
@@ -83,7 +84,7 @@ class _Calls:
             pace.begin()
             while batch := self._next():
                 why = pace.over(left)
-                done = None if why else self.api.runs([run.id for run in batch], self.bound)
+                done = None if why else self.api.runs(batch, self.bound)
                 if done is None:
                     self._fall_back(why or OLD_SERVER)
                     return
@@ -111,7 +112,11 @@ class _Calls:
 
     def _next(self) -> list[Single]:
         found = singles(self.job.database, self.tried, self.api.pace.size)
-        return next(iter(cut([(run, run.leaves) for run in found], self.job.by_sql.most)), [])
+        # A call has one guard.
+        alike: Iterable[Single] = next(
+            (runs for _, runs in groupby(found, key=lambda run: (run.rule, run.untagged))), ()
+        )
+        return next(iter(cut([(run, run.leaves) for run in alike], self.job.by_sql.most)), [])
 
     def _after(self, error: MaintenanceError | None) -> Literal["on", "again", "over"]:
         """Say how it goes on after a call: with the next runs, the same ones, or not at all."""

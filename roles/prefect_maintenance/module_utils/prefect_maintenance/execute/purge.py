@@ -34,7 +34,7 @@ from .batches import (
 )
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, Rewritten, rewrite
-from .rewrite_job import AMONG_REVIVED, Refused, Rewrite
+from .rewrite_job import LIVE, REVIVED, Refused, Rewrite
 from .worklist import DELETE_LISTED, GONE_LOGS, WORKLIST_OF_ROWS, positions, ranges, worklist
 
 # Parents of orphans whose rows go in one transaction.
@@ -99,7 +99,7 @@ def _dated(job: Purge, table: str) -> None:
 def _aged(job: Purge, table: str) -> None:
     """Purge the rows of a table that go by their age."""
     database, age = job.database, BY_NAME[table].age
-    total, rules = job.plan.rows[table], job.rules.now
+    total, rules = job.plan.rows[table], job.rules.watched
     goes, bound = rules.aged(table), rules.values(BY_NAME[table], job.cutoffs)
     sql = f"DELETE FROM {table} AS x WHERE {{where}} AND {goes}"
 
@@ -125,9 +125,10 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         table=table,
         keeps=keeps,
         within=job.rules.dated_by(kind).within("x"),
-        missed=job.rules.lives(kind),
-        revived=job.rules.lives(kind, AMONG_REVIVED),
-        live=job.rules.is_unfinished("f") if len(keeps) > 1 else "",
+        live=job.rules.now.is_live("f") if kind.of_run else "",
+        missed=job.rules.of_runs(kind, LIVE),
+        woken=job.rules.woken if kind.of_run else "",
+        revived=job.rules.of_runs(kind, REVIVED),
         expected=job.plan.rows[table],
         bound=job.rules.values(kind, job.cutoffs),
         age=str(kind.age),

@@ -14,8 +14,8 @@ from ..measure.leftovers import Names
 from ..pace.pace import Pace
 from ..plan.holds import Holds
 
-# Joins a condition on an unfinished flow run `f`.
-AMONG_REVIVED = "AND f.id IN (SELECT v.id FROM prefect_maintenance_revived v)"
+# Flow runs whose rows stay: as they were before the lock, and those that came under it.
+LIVE, REVIVED = "prefect_maintenance_live", "prefect_maintenance_revived"
 
 
 class Refused(MaintenanceError):
@@ -38,8 +38,9 @@ class Rewrite:
         pace: asked between two pieces of the copy whether to go on.
         expected: rows that are to go, as planned.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
-        missed: conditions on `x`: rows of such runs.
-        revived: the same, of the runs in `prefect_maintenance_revived` only.
+        missed: conditions on `x`: rows of such runs, which are in `LIVE`.
+        woken: selects runs whose rows stay by now; it may leave out what was so an hour ago.
+        revived: conditions on `x`: rows of the runs in `REVIVED`.
         holds: what keeps flow runs; where it lists them, the keeps ask for them in that list.
         prepare: lays down in another session what the conditions look up.
     """
@@ -56,6 +57,7 @@ class Rewrite:
     expected: int = 0
     live: str = ""
     missed: tuple[str, ...] = ()
+    woken: str = ""
     revived: tuple[str, ...] = ()
     holds: Holds = field(default_factory=Holds)
     prepare: Callable[[Database], None] = lambda _session: None

@@ -35,7 +35,7 @@ SELECT CAST(w.top AS VARCHAR), sum(w.leaves) FROM (
 """
 
 _SINGLES = f"""
-SELECT CAST(d.id AS VARCHAR), d.position, {weight(FLOW_RUN, "d.id")}
+SELECT CAST(d.id AS VARCHAR), d.position, {weight(FLOW_RUN, "d.id")}, d.rule, d.untagged
 FROM prefect_maintenance_worklist d
 WHERE d.single AND d.position > :after ORDER BY d.position LIMIT :most
 """
@@ -129,11 +129,15 @@ class Single:
     Attributes:
         position: in the list of what is to be deleted.
         leaves: rows that leave with it, its logs aside.
+        rule: by which it goes, 0 is the general policy.
+        untagged: whether it has no tags.
     """
 
     id: str
     position: int
     leaves: int
+    rule: int
+    untagged: bool
 
 
 def trees(database: Database, first: int, last: int, tried: int) -> list[Tree]:
@@ -152,7 +156,10 @@ def trees(database: Database, first: int, last: int, tried: int) -> list[Tree]:
 def singles(database: Database, after: int, most: int) -> list[Single]:
     """Return the next runs behind a position that the API can guard."""
     found = database.rows(_SINGLES, after=after, most=most)
-    return [Single(run, position, int(leaves)) for run, position, leaves in found]
+    return [
+        Single(run, position, int(leaves), rule, bool(untagged))
+        for run, position, leaves, rule, untagged in found
+    ]
 
 
 def lock_trees(

@@ -6,19 +6,20 @@ import time
 
 from ..database.lock_bound import transaction_at_most
 from ..measure import leftovers, relations
+from ..plan.holds import LATE
+from ..request.instants import now
 from .copy import insert, settle
-from .rewrite_job import Refused, Work, require_whole
+from .rewrite_job import LIVE, REVIVED, Refused, Work, require_whole
 
-# Flow runs `f` that were unfinished when the rows of theirs that stay were looked for; and those
-# that have become so since.
-_LIVE = """
-CREATE TEMPORARY TABLE prefect_maintenance_live ON COMMIT DROP AS
-SELECT f.id FROM flow_run f WHERE {live}
+# Flow runs `f` whose rows stayed when the rows that were left out were looked for; and those whose
+# rows stay since. Under the lock nothing reads all runs: holds are looked for among rows that have
+# changed since an hour before that look, which covers clocks that differ.
+_LIVE = f"""
+CREATE TEMPORARY TABLE {LIVE} ON COMMIT DROP AS SELECT f.id FROM flow_run f WHERE {{live}}
 """
-_REVIVED = """
-CREATE TEMPORARY TABLE prefect_maintenance_revived ON COMMIT DROP AS
-SELECT f.id FROM flow_run f WHERE {live}
-AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_live l WHERE l.id = f.id)
+_REVIVED = f"""
+CREATE TEMPORARY TABLE {REVIVED} ON COMMIT DROP AS
+SELECT w.id FROM ({{woken}}) w WHERE NOT EXISTS (SELECT 1 FROM {LIVE} l WHERE l.id = w.id)
 """
 
 
@@ -70,18 +71,19 @@ def _exchanged(work: Work, file: int, indexes: list[relations.Index]) -> int:
 
 
 def _missed(work: Work) -> int:
-    """Copy rows whose run came to life since they were left out; returns their number."""
+    """Copy rows whose run came to life or to be held since they were left out; returns how many."""
     job, database = work.job, work.job.database
     if not job.live:
         return 0
-    database.run(_LIVE.format(live=job.live))
+    job.bound["held_since"] = now() - LATE
+    database.run(_LIVE.format(live=job.live), **job.bound)
     return _copied_late(work, job.missed)
 
 
 def _revived(work: Work) -> int:
-    """The same under the lock, and only for runs that came to life since `_missed`."""
+    """The same under the lock, and only for runs of which that became so since `_missed`."""
     job, database = work.job, work.job.database
-    if not job.live or not database.run(_REVIVED.format(live=job.live)):
+    if not job.live or not database.run(_REVIVED.format(woken=job.woken), **job.bound):
         return 0
     return _copied_late(work, job.revived)
 

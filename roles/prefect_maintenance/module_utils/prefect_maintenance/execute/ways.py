@@ -28,7 +28,7 @@ from ..plan.rules import Rules
 from ..plan.words import listed
 from .api_pace import ApiPace
 from .batches import SQLITE_BATCH, delete_some, in_parts
-from .row_guards import free_singles, lock_rows, lock_trees
+from .row_guards import Single, free_singles, lock_rows, lock_trees
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -74,6 +74,7 @@ class ByApi:
     Attributes:
         rules: say whether a run still goes; the guard of each deletion names their states.
         cutoff: of flow runs, which the guard names too.
+        begun: when the deletion began; where a rule has no cutoff the guard names this.
         gives_way: what it cannot delete goes by SQL.
         pace: says how many runs a call deletes, and when it may come.
     """
@@ -84,26 +85,27 @@ class ByApi:
     cutoff: datetime
     gives_way: bool
     pace: ApiPace
+    begun: datetime
     name: str = "api"
 
     def hurried(self) -> AbstractContextManager[None]:
         """Send each request once until the end of the block: the pace waits, and heeds a stop."""
         return self.api.patience.none()
 
-    def runs(self, ids: Sequence[str], bound: Mapping[str, Any]) -> Deleted | None:
+    def runs(self, batch: Sequence[Single], bound: Mapping[str, Any]) -> Deleted | None:
         """Delete flow runs; None when the server has no guard for that and nothing was done.
 
         Args:
-            ids: trees of one run.
+            batch: trees of one run that one guard fits.
             bound: the cutoff, for the rules.
         """
-        asked = free_singles(self.database, self.rules, ids, bound)
+        asked = free_singles(self.database, self.rules, [run.id for run in batch], bound)
         if not asked:
             return Deleted({})
         before, error = _leaving(self.database, FLOW_RUN, asked), None
         try:
             with self.pace.calling(len(asked)):
-                if not self.api.delete_runs(asked, self.rules.states, self.cutoff):
+                if not self.api.delete_runs(asked, *self._guard(batch[0])):
                     return None
         except (ApiError, ConnectionFailed) as failed:
             error = failed
@@ -114,6 +116,14 @@ class ByApi:
         # Servers before 3.4.9 leave the logs, newer ones remove them in the background and forget
         # about it when they are restarted: whichever is there first takes them.
         return Deleted(gone, error, [run for run in asked if run not in left], logs_counted=True)
+
+    def _guard(self, run: Single) -> tuple[Sequence[str], datetime, bool]:
+        """Return the states, the cutoff, and whether it may have no tags, of runs like this one."""
+        if not run.rule:
+            return self.rules.states, self.cutoff, run.untagged
+        rule = self.rules.runs.rules[run.rule - 1]
+        days = self.rules.runs.bound.get(f"rule_{rule.number}_days")
+        return rule.states, days or self.begun, run.untagged
 
 
 def answers(api: PrefectApi) -> bool:
@@ -181,7 +191,7 @@ class BySql:
         A flow run that is retried after its old task runs went keeps their logs.
         """
         goes = _LOGS_OF_GONE.format(column=LOGGING[table], table=table, ids=listed(ids))
-        return f"{goes} AND {self.rules.now.not_live('x')}" if table == TASK_RUN.name else goes
+        return f"{goes} AND {self.rules.watched.not_live('x')}" if table == TASK_RUN.name else goes
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
         def transaction() -> Deleted:

@@ -8,16 +8,19 @@ from typing import Any
 
 from ..catalogue import LOG
 from ..database.connection import Database
-from ..plan.counts import SINGLE
+from ..plan.counts import single
+from ..plan.rules import Rules
 from .batches import Rows
 
-WORKLIST_OF_RUNS = f"""
+_WORKLIST_OF_RUNS = """
 CREATE TEMPORARY TABLE prefect_maintenance_worklist AS
 SELECT row_number() OVER (
-           ORDER BY COALESCE(top.end_time, top.state_timestamp, top.start_time,
-                             top.expected_start_time), COALESCE(o.top, d.id), d.id) AS position,
+           ORDER BY d.rule, CASE WHEN r.tags = '[]' THEN 0 ELSE 1 END,
+                    COALESCE(top.end_time, top.state_timestamp, top.start_time,
+                             top.expected_start_time), COALESCE(o.top, d.id), d.id
+       ) AS position,
        d.id AS id, COALESCE(o.top, d.id) AS top, d.rule AS rule, d.state AS state, d.age AS age,
-       {SINGLE} AS single
+       r.tags = '[]' AS untagged, {single} AS single
 FROM prefect_maintenance_candidate d
 JOIN flow_run r ON r.id = d.id
 LEFT JOIN prefect_maintenance_tree o ON o.id = d.id
@@ -65,6 +68,11 @@ GONE_LOGS = {
 
 
 SINGLES_LEFT = "SELECT count(*) FROM prefect_maintenance_worklist d WHERE d.single"
+
+
+def worklist_of_runs(rules: Rules) -> str:
+    """Write the statement that lays the candidates down, those of one guard together."""
+    return _WORKLIST_OF_RUNS.format(single=single(rules))
 
 
 @contextmanager

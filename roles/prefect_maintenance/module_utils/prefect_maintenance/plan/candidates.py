@@ -24,18 +24,28 @@ _TABLES = {
     "prefect_maintenance_candidate": (
         f"SELECT r.id AS id, 0 AS rule, CAST(r.state_type AS VARCHAR) AS state, {age('r')} AS age"
     ),
+    "prefect_maintenance_kind": (
+        "SELECT r.state_type, r.deployment_id, r.flow_id, r.work_queue_id, r.tags, 0 AS rule"
+    ),
     "prefect_maintenance_decided": "SELECT r.id AS id, 0 AS rule",
     "prefect_maintenance_ranked": "SELECT r.id AS id, CAST('' AS VARCHAR) AS clause",
     "prefect_maintenance_family": "SELECT r.id AS id",
     "prefect_maintenance_kept": "SELECT r.id AS id",
     "prefect_maintenance_tree": "SELECT r.id AS id, r.id AS top",
 }
+# What is looked up by; two are only read as a whole.
+_FIRST = {
+    "prefect_maintenance_relative": "run",
+    "prefect_maintenance_kind": "",
+    "prefect_maintenance_decided": "",
+}
+# For all runs at once, until the snapshot ends; on disk their lists take three times as long.
+_MEMORY = "SET LOCAL work_mem = '64MB'"
 _CREATE = "CREATE TEMPORARY TABLE {table} AS {columns} FROM flow_run r WHERE 1 = 0"
 
 _THAT_GO_BY_THEMSELVES = """
 INSERT INTO prefect_maintenance_candidate (id, rule) SELECT r.id, 0 FROM flow_run r WHERE {goes}
 """
-_DECIDED = "INSERT INTO prefect_maintenance_decided (id, rule) {decided}"
 _AMONG_THE_NEWEST = "INSERT INTO prefect_maintenance_ranked (id, clause) {newest}"
 _THAT_GO_BY_RULES = """
 INSERT INTO prefect_maintenance_candidate (id, rule, state, age)
@@ -98,8 +108,8 @@ def make_tables(database: Database) -> None:
     for table, columns in _TABLES.items():
         database.run(f"DROP TABLE IF EXISTS {table}")
         database.run(_CREATE.format(table=table, columns=columns))
-        first = "run" if table == "prefect_maintenance_relative" else "id"
-        database.run(f"CREATE INDEX {table}_at ON {table} ({first})")
+        if first := _FIRST.get(table, "id"):
+            database.run(f"CREATE INDEX {table}_at ON {table} ({first})")
 
 
 def find(database: Database, rules: Rules, cutoff: datetime) -> None:
@@ -129,7 +139,11 @@ def find(database: Database, rules: Rules, cutoff: datetime) -> None:
 def _decide(database: Database, rules: Rules, cutoff: datetime) -> None:
     """Lay down which rule decides about each run, which are among the newest, and which go."""
     bound = rules.bound
-    database.run(_DECIDED.format(decided=rules.runs.decided), **bound)
+    if database.is_postgresql:
+        database.run(_MEMORY)
+    database.run(rules.runs.lay_down_kinds, **bound)
+    _analyse(database, "prefect_maintenance_kind")
+    database.run(rules.runs.lay_down_decided)
     _analyse(database, "prefect_maintenance_decided")
     if rules.runs.ranked:
         newest = ranks.newest(rules.runs, "prefect_maintenance_decided")

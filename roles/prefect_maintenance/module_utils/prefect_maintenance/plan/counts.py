@@ -27,9 +27,22 @@ COUNT_RUNS = "SELECT " + ", ".join(
 # and there is nothing on which another run could be hung meanwhile.
 SINGLE = """r.end_time IS NOT NULL AND r.parent_task_run_id IS NULL
            AND NOT EXISTS (SELECT 1 FROM task_run t WHERE t.flow_run_id = r.id)"""
-COUNT_SINGLES = f"""
-SELECT count(*) FROM prefect_maintenance_candidate d JOIN flow_run r ON r.id = d.id WHERE {SINGLE}
+# The API cannot be told that a run must not have a certain tag, only that it has none.
+_UNTAGGED = f"{SINGLE} AND r.tags = '[]'"
+_COUNT_SINGLES = """
+SELECT count(*) FROM prefect_maintenance_candidate d JOIN flow_run r ON r.id = d.id WHERE {single}
 """
+
+
+def single(rules: Rules) -> str:
+    """Flow run `r` can go through the API, which can be told all that guards it."""
+    return _UNTAGGED if rules.ask_tags else SINGLE
+
+
+def count_singles(rules: Rules) -> str:
+    """Count the candidates that can go through the API."""
+    return _COUNT_SINGLES.format(single=single(rules))
+
 
 # Logs of runs that go now, apart from those that go by their own age before the runs do.
 COUNT_RUN_LOGS = """

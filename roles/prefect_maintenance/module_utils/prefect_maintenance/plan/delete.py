@@ -17,11 +17,11 @@ from .counts import (
     COUNT_COLLECTIONS,
     COUNT_RUN_LOGS,
     COUNT_RUNS,
-    COUNT_SINGLES,
     COUNT_STRAY_LOGS,
     COUNT_TASK_LOGS,
     COUNT_TASK_RUNS,
     RUN_TABLES,
+    count_singles,
     kept_runs,
 )
 from .estimate import of_calls, of_deletes
@@ -109,12 +109,20 @@ def _kept_runs(
 
 
 def with_way(
-    database: Database, plan: Plan, asked: str, budget: int, *, given: bool, guarded: bool
+    database: Database,
+    rules: Rules,
+    plan: Plan,
+    asked: str,
+    budget: int,
+    *,
+    given: bool,
+    guarded: bool,
 ) -> Plan:
     """Add to a plan which way the flow runs go.
 
     Args:
         database: where the plan was made, in the same session.
+        rules: the policy as SQL.
         plan: the rows that go.
         asked: "auto", "api" or "sql".
         budget: seconds that the API may take with "auto".
@@ -125,7 +133,7 @@ def with_way(
         return plan
     runs, singles = plan.rows[FLOW_RUN.name], 0
     if runs and asked != "sql" and given and guarded:
-        singles = min(runs, database.scalar(COUNT_SINGLES))
+        singles = min(runs, database.scalar(count_singles(rules)))
     via = choose_via(asked, runs=runs, singles=singles, budget=budget, given=given, guarded=guarded)
     return replace(plan, via=via)
 

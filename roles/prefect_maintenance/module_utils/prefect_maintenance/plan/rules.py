@@ -111,6 +111,11 @@ class Rules:
     dated: Mapping[str, DatedRules] = field(default_factory=dict)
 
     @property
+    def ask_tags(self) -> bool:
+        """Whether tags decide about a run: those of a rule, or some that hold are there."""
+        return bool(self.holds.there) or self.runs.ask_tags
+
+    @property
     def bound(self) -> dict[str, Any]:
         """The values that conditions bind beside the cutoffs of the policy."""
         return {**self.runs.bound, **self.holds.bound}
@@ -120,6 +125,20 @@ class Rules:
         """The same rules, by which runs are asked for their holds and rules as they are now."""
         dated = {table: rules.as_now for table, rules in self.dated.items()}
         return replace(self, holds=self.holds.now, dated=dated)
+
+    @property
+    def for_reading(self) -> Rules:
+        """The same rules where nothing may be laid down; those that were may stay in use."""
+        there = self.holds.there
+        return self if self.holds.since or there else replace(self, holds=Holds())
+
+    @property
+    def watched(self) -> Rules:
+        """The same rules, by which holds that came since they were laid down count too.
+
+        For statements over many rows, in which `now` would look at every run.
+        """
+        return replace(self, holds=self.holds.watched)
 
     @property
     def run_goes(self) -> str:
@@ -179,6 +198,13 @@ class Rules:
         held = self.holds.of(alias)
         return f"({self.is_unfinished(alias)} OR {held})" if held else self.is_unfinished(alias)
 
+    @property
+    def woken(self) -> str:
+        """Select the runs that are unfinished, or have come to be held since :held_since."""
+        unfinished = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
+        gained = self.holds.gained
+        return f"{unfinished} UNION ALL {gained}" if gained else unfinished
+
     def live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to a flow run that is unfinished or held."""
         return f"({' OR '.join(self._live(alias))})"
@@ -209,38 +235,46 @@ class Rules:
             return (young,)
         return (young, *(f"{dated.goes('x')} AND {one}" for one in self._live("x")))
 
-    def lives(self, table: Table, among: str = "") -> tuple[str, ...]:
-        """Conditions on `x`, exclusive of each other: rows that their flow run keeps at any rate.
+    def of_runs(self, table: Table, runs: str) -> tuple[str, ...]:
+        """Conditions on `x`, exclusive of each other: old rows of runs, as their task runs too.
 
         Args:
             table: it is purged by age.
-            among: narrows the flow runs `f` whose rows stay; begins with AND.
+            runs: a table with the ids of the runs.
         """
         if not table.of_run:
             return ()
-        return tuple(f"x.{table.age} < :cutoff AND {one}" for one in self._live("x", among))
+        ids = f"SELECT v.id FROM {runs} v"
+        parts = (part.format(x="x", runs=ids) for part in _LIVE_AMONG)
+        return tuple(f"x.{table.age} < :cutoff AND {part}" for part in parts)
 
-    def _live(self, alias: str, among: str = "") -> tuple[str, ...]:
+    def _live(self, alias: str) -> tuple[str, ...]:
         if self.holds.listed:
-            runs = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')} {among}"
-            runs += f" UNION SELECT f.id FROM prefect_maintenance_held f WHERE TRUE {among}"
+            runs = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
+            runs += " UNION SELECT h.id FROM prefect_maintenance_held h"
             return tuple(part.format(x=alias, runs=runs) for part in _LIVE_AMONG)
-        live = f"{self.is_live('f')} {among}"
-        return tuple(part.format(x=alias, live_f=live) for part in _LIVE)
+        return tuple(part.format(x=alias, live_f=self.is_live("f")) for part in _LIVE)
 
     def not_live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to no flow run that is unfinished or held."""
-        return _NOT_LIVE.format(
+        not_live = _NOT_LIVE.format(
             x=alias, live_f=self.is_live("f"), no_live_run=self._no_live_run(f"{alias}.flow_run_id")
         )
+        run = f"(SELECT t.flow_run_id FROM task_run t WHERE t.id = {alias}.task_run_id)"
+        gained = self.holds.not_gained(run)
+        if gained:
+            not_live += f" AND ({alias}.flow_run_id IS NOT NULL OR ({gained}))"
+        return not_live
 
     def _no_live_run(self, run: str) -> str:
         """The flow run of that id is neither unfinished nor held."""
-        if not self.holds.listed:
+        if not self.holds.since:
             return _NO_LIVE_RUN.format(id=run, live_f=self.is_live("f"))
-        # Apart, so that the planner can hash the few of either kind.
-        finished = _NO_LIVE_RUN.format(id=run, live_f=self.is_unfinished("f"))
-        return f"{finished} AND NOT {HELD.format(id=run)}"
+        # Apart, so that the planner can hash the few of each kind.
+        told = [_NO_LIVE_RUN.format(id=run, live_f=self.is_unfinished("f"))]
+        if self.holds.listed:
+            told.append(f"NOT {HELD.format(id=run)}")
+        return " AND ".join((*told, *filter(None, (self.holds.not_gained(run),))))
 
     def aged(self, table: str) -> str:
         """Row `x` of a table that is purged by age goes by its age. Binds `values`."""

@@ -24,14 +24,16 @@ _WORK_POOLS = """{r}.work_queue_id IN (
 
 # Many runs are of few kinds, and what a rule asks for is asked once a kind. Columns that may be
 # NULL are compared by what stands for that.
-_DECIDED = """
-SELECT r.id AS id, k.rule AS rule FROM flow_run r JOIN (
-    SELECT s.*, {rule} AS rule FROM (
-        SELECT DISTINCT {columns} FROM flow_run r WHERE r.state_type IN ({terminal})) s {all}
-) k ON {same} WHERE k.rule > 0
+_KINDS = """
+INSERT INTO prefect_maintenance_kind ({names}, rule)
+SELECT {kinds}, {rule} FROM (
+    SELECT DISTINCT {columns} FROM flow_run r WHERE r.state_type IN ({terminal})) s {all}
 """
-# The same for each run, where nothing is laid down: a planner that takes the kinds for fewer than
-# they are would compare each run with each of them.
+_DECIDED = """
+INSERT INTO prefect_maintenance_decided (id, rule)
+SELECT r.id, k.rule FROM flow_run r JOIN prefect_maintenance_kind k ON {same} WHERE k.rule > 0
+"""
+# The same for each run, where nothing may be laid down.
 _EVERY_RULE = """
 SELECT r.id AS id, {rule} AS rule FROM flow_run r WHERE r.state_type IN ({terminal}) {all}
 """
@@ -63,6 +65,11 @@ class RunRules:
         """The rules that keep the newest runs, however old these are."""
         return tuple(rule for rule in self.rules if rule.keep.ranked and not rule.keep.forever)
 
+    @property
+    def ask_tags(self) -> bool:
+        """Whether a rule looks at tags."""
+        return any(rule.match.tags or rule.unless.tags for rule in self.rules)
+
     def rule_of(self, alias: str) -> str:
         """The number of the rule that decides about a finished run, 0 where none does."""
         whens = (f"WHEN {self.matches(rule, alias)} THEN {rule.number}" for rule in self.rules)
@@ -82,18 +89,30 @@ class RunRules:
         return f"CASE {' '.join(whens)} ELSE {general} END" if self.rules else general
 
     @property
-    def decided(self) -> str:
-        """The finished runs that rules decide about, with the number of the rule."""
-        matches = [match for rule in self.rules for match in (rule.match, rule.unless)]
-        columns = ["state_type"]
-        columns += [c for kind, c in _COLUMNS.items() if any(getattr(m, kind) for m in matches)]
-        return _DECIDED.format(
+    def lay_down_kinds(self) -> str:
+        """The statement that decides about each kind of runs."""
+        columns = self._columns
+        return _KINDS.format(
+            names=", ".join(columns),
+            kinds=", ".join(f"s.{column}" for column in columns),
             rule=self.rule_of("s"),
             columns=", ".join(f"r.{column}" for column in columns),
             terminal=words(TERMINAL_STATES),
             all=ALL,
-            same=" AND ".join(f"{_comparable('k', c)} = {_comparable('r', c)}" for c in columns),
         )
+
+    @property
+    def lay_down_decided(self) -> str:
+        """The statement that lays down the rule of each run that a rule decides about."""
+        same = (f"{_comparable('k', c)} = {_comparable('r', c)}" for c in self._columns)
+        return _DECIDED.format(same=" AND ".join(same))
+
+    @property
+    def _columns(self) -> list[str]:
+        """The columns that say of which kind a run is, as far as rules ask."""
+        matches = [match for rule in self.rules for match in (rule.match, rule.unless)]
+        asked = (c for kind, c in _COLUMNS.items() if any(getattr(m, kind) for m in matches))
+        return ["state_type", *asked]
 
     @property
     def every_rule(self) -> str:

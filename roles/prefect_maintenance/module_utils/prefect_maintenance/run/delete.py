@@ -18,6 +18,7 @@ from ..pace.pace import Pace
 from ..plan import rule_warnings
 from ..plan.delete import plan_delete, with_estimates, with_way
 from ..plan.plan import Plan
+from ..request.instants import now
 from ..request.options.limits import BULK_LIMIT
 from ..request.settings import Settings
 from .outcome import Outcome, deleted, planned
@@ -89,6 +90,7 @@ def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:
     settings, version = session.settings, str(session.report.server.get("version", ""))
     plan = with_way(
         session.database,
+        session.staged_rules,
         plan,
         settings.run_delete_via,
         settings.api_budget,
@@ -111,6 +113,7 @@ def _by_api(session: Session, plan: Plan, api: PrefectApi | None) -> ByApi | Non
         database=session.database,
         rules=session.staged_rules,
         cutoff=settings.cutoffs.flow_runs,
+        begun=now(),
         gives_way=auto,
         pace=ApiPace(
             read=partial(answers, api),

@@ -88,7 +88,9 @@ class PrefectApi:
         service = answer.get("server", {}).get("services", {}).get("db_vacuum")
         return service if isinstance(service, dict) else None
 
-    def delete_runs(self, ids: Sequence[str], states: Sequence[str], cutoff: datetime) -> bool:
+    def delete_runs(
+        self, ids: Sequence[str], states: Sequence[str], cutoff: datetime, untagged: bool = False
+    ) -> bool:
         """Delete the flow runs among `ids` that still are in `states` and before the cutoff.
 
         The filter names ids, states and age every time: an empty one would delete anything. A run
@@ -97,20 +99,23 @@ class PrefectApi:
 
         Args:
             ids: at most 50 flow runs.
-            states: terminal states of the policy.
+            states: terminal states of the policy, or of the rule that decides about them.
             cutoff: the end time must lie before it.
+            untagged: none of them may have a tag by now, which could hold it.
 
         Returns:
             Whether the server can delete with a filter: before Prefect 3.6.16 it cannot, and
             nothing was deleted.
         """
-        guard = {
+        guard: dict[str, Any] = {
             "operator": "and_",
             "id": {"any_": list(ids)},
             "state": {"operator": "and_", "type": {"any_": list(states)}},
             "end_time": {"before_": iso(cutoff)},
             "parent_task_run_id": {"is_null_": True},
         }
+        if untagged:
+            guard["tags"] = {"operator": "and_", "is_null_": True}
         try:
             body = {"flow_runs": guard, "limit": len(ids)}
             self.ask("POST", "/flow_runs/bulk_delete", json=body)
