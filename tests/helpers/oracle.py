@@ -24,6 +24,29 @@ def survivors(before: Dump, policy: Policy) -> Dump:
     return _Oracle(before, policy).left()
 
 
+def counted(before: Dump, policy: Policy) -> dict[tuple[str, int], tuple[int, int]]:
+    """Say by kind and number of each rule how many rows it makes go, and how many it keeps.
+
+    The general policy has the number 0 where there are rules of the kind.
+    """
+    oracle = _Oracle(before, policy)
+    ruled = oracle._ruled
+    finished = [run for run, row in oracle._runs.items() if row["state_type"] in TERMINAL]
+    of_runs = [(ruled.rule_of.get(run, -1) + 1, run in oracle._going) for run in finished]
+    left = oracle.left()["events"]
+    of_events = [(ruled.event_rule_of.get(event, -1) + 1, event not in left)
+                 for event in before["events"]]  # fmt: skip
+    found = {}
+    for kind, rules, decided in (
+        ("run", policy.rules, of_runs),
+        ("event", policy.event_rules, of_events),
+    ):
+        for number in range(len(rules) + 1) if rules else ():
+            own = [goes for rule, goes in decided if rule == number]
+            found[kind, number] = sum(own), len(own) - sum(own)
+    return found
+
+
 def of_the_engine(before: Dump) -> Dump:
     """Return the rows of the tables of which the engine may change something."""
     return {table: before[table] for table in TABLES}

@@ -168,16 +168,25 @@ class Ruled:
         return None
 
     @cached_property
-    def event_goes(self) -> dict[str, bool]:
-        """Of the events that a rule decides about, whether each goes."""
-        groups: dict[tuple[int, str], list[Row]] = defaultdict(list)
-        for row in self.before["events"].values():
+    def event_rule_of(self) -> dict[str, int]:
+        """By event, the place of the rule that decides about it; events of none are missing."""
+        found = {}
+        for event, row in self.before["events"].items():
             for place, rule in enumerate(self.policy.event_rules):
                 if fits_one(rule.get("events", "*"), [row["event"]]) and fits_one(
                     rule.get("resources", "*"), [row["resource_id"]]
                 ):
-                    groups[place, row["resource_id"]].append(row)
+                    found[event] = place
                     break
+        return found
+
+    @cached_property
+    def event_goes(self) -> dict[str, bool]:
+        """Of the events that a rule decides about, whether each goes."""
+        groups: dict[tuple[int, str], list[Row]] = defaultdict(list)
+        for event, place in self.event_rule_of.items():
+            row = self.before["events"][event]
+            groups[place, row["resource_id"]].append(row)
         found = {}
         for (place, _resource), rows in groups.items():
             keep = self.policy.event_rules[place]["keep"]

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from maintenance import at_first_batch, clear, engine_for, request, run_step, with_defaults
 from prefect_maintenance.execute.ways import BySql
+from rewriting import strategy
 from ruled_scene import RuledScene, change
 from takers import between
 from world import NOW, SAME, Policy, dump
@@ -36,6 +37,8 @@ POLICY = Policy(
     ),
 )
 asked = partial(request, policy=POLICY, run_delete_via="sql")
+# Which holds have ended is looked up once, among the tags that are there.
+ENDED = "keep-until:2026-06-29"
 # Older than what rules say, and younger than the general policy.
 DAYS, OLD = 5, 60
 
@@ -43,9 +46,9 @@ DAYS, OLD = 5, 60
 class Meanwhile:
     """Runs that a plan deletes, each with what becomes of it before the deletion comes to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tags: list[str]) -> None:
         self.scene = RuledScene(POLICY)
-        self.first = self.scene.run(900)
+        self.first = self.scene.run(900, tags)
         self.changes: list[tuple[str, str, dict[str, Any]]] = []
         # By what becomes of it: the run, and whether it stays now and after the next run.
         self.runs: dict[str, str] = {}
@@ -79,12 +82,13 @@ Columns = dict[str, Any]
 TAGGED: list[tuple[str, Columns, bool, bool]] = [
     ("gains a hold", {"tags": ["short", "keep"]}, True, True),
     ("gains a hold that ends", {"tags": ["short", "keep-until:2026-06-30"]}, True, True),
-    ("gains a hold that has ended", {"tags": ["short", "keep-until:2026-06-29"]}, False, False),
+    ("gains a hold that has ended", {"tags": ["short", ENDED]}, False, False),
+    ("gains one that no tag had before", {"tags": ["short", "keep-until:2026-06-28"]}, True, False),
     ("gains a tag of a rule before", {"tags": ["short", "long"]}, True, True),
     ("gains one of a rule that keeps for less", {"tags": ["short", "soon"]}, True, False),
     ("gains a tag that no rule names", {"tags": ["short", "x"]}, False, False),
     ("loses its tag", {"tags": []}, True, True),
-    ("fails after all, and its rule names no states", {"state_type": "FAILED"}, False, False),
+    ("fails after all, which changes ranks", {"state_type": "FAILED"}, True, False),
     ("begins again", {"state_type": "RUNNING"}, True, True),
     ("ends later", {"end_time": NOW - timedelta(days=1)}, True, True),
 ]
@@ -141,7 +145,7 @@ def test_what_becomes_of_a_run_between_plan_and_deletion_decides_about_it(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_defaults(monkeypatch, BySql, runs_a_batch=1)
-    meanwhile = Meanwhile()
+    meanwhile = Meanwhile([ENDED])
     tagged(meanwhile)
     deployed(meanwhile)
     meanwhile.scene.put(engine)
@@ -197,29 +201,49 @@ def test_runs_that_others_add_meanwhile_stay_and_change_the_ranks_of_the_next_ru
     assert set(dump(engine, ["flow_run"])["flow_run"]) == {newest}
 
 
-@pytest.mark.parametrize("hold", ["run", "deployment"])
+class Held:
+    """Two runs that gain a hold, one of them by its deployment, with a row of each old enough."""
+
+    def __init__(self, table: str) -> None:
+        self.scene = RuledScene(POLICY)
+        self.deployment = self.scene.deployment("weekly")
+        scene, self.run = self.scene, self.scene.run(1)
+        add = {"task_run": scene.task, "artifact": scene.artifact, "log": scene.log}[table]
+        add(scene.run(1), 900)
+        deployed = scene.run(1, deployment_id=self.deployment)
+        self.rows = {add(self.run, OLD), add(deployed, OLD)}
+        if table == "log":
+            # Where most of a table goes, it goes in the order of its pages.
+            self.rows |= {scene.log(None, 1) for _ in range(50)}
+
+    def gain(self, engine: sa.Engine) -> None:
+        with engine.begin() as connection:
+            change(connection, "flow_run", self.run, tags=["keep"])
+            change(connection, "deployment", self.deployment, tags=["hold:x"])
+
+
 @pytest.mark.parametrize("table", ["task_run", "artifact", "log"])
 def test_what_hangs_on_a_run_that_gains_a_hold_meanwhile_stays(
-    engine: sa.Engine, table: str, hold: str, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_defaults(monkeypatch, BySql, rows_a_batch=1)
-    scene = RuledScene(POLICY)
-    deployment = scene.deployment("weekly")
-    first, run = scene.run(1), scene.run(1, deployment_id=deployment)
-    add = {"task_run": scene.task, "artifact": scene.artifact, "log": scene.log}[table]
-    add(first, 900)
-    held = add(run, OLD)
-    scene.put(engine)
-    row = ("flow_run", run) if hold == "run" else ("deployment", deployment)
-
-    def gain() -> None:
-        with engine.begin() as connection:
-            change(connection, *row, tags=["keep"])
-
-    with at_first_batch(table, gain) as pace:
+    held = Held(table)
+    held.scene.put(engine)
+    with at_first_batch(table, lambda: held.gain(engine)) as pace:
         told = asked(engine, purge_strategy="delete", batch_size=1)
         run_step("purge" if table == "log" else "delete", told, pace=pace)
-    assert set(dump(engine, [table])[table]) == {held}
+    assert set(dump(engine, [table])[table]) == held.rows
+
+
+def test_logs_of_a_run_that_gains_a_hold_while_they_are_rewritten_stay(database: str) -> None:
+    held, engine = Held("log"), engine_for(database)
+    clear(engine)
+    held.scene.put(engine)
+    with at_first_batch("log", lambda: held.gain(engine)) as pace:
+        outcome = run_step("purge", asked(engine, purge_strategy="rewrite"), pace=pace)
+    assert strategy(outcome) == "rewrite"
+    assert set(dump(engine, ["log"])["log"]) == held.rows
+    engine.dispose()
 
 
 @pytest.mark.parametrize("which", ["shared_server", "shared_sqlite_server"])
@@ -229,7 +253,7 @@ def test_the_api_too_is_asked_only_for_runs_that_their_rule_still_lets_go(
     server: PrefectServer = request.getfixturevalue(which)
     engine = engine_for(server.db_url)
     clear(engine)
-    meanwhile = Meanwhile()
+    meanwhile = Meanwhile([])
     deployed(meanwhile)
     # The call for it is under way when it changes: the server's own guard keeps it.
     meanwhile.expect("gains a hold at the call", meanwhile.first, {"tags": ["keep"]}, now=True,
@@ -255,6 +279,6 @@ def test_the_api_too_is_asked_only_for_runs_that_their_rule_still_lets_go(
     assert meanwhile.stay(engine) == meanwhile.stays(0)
     assert quiet not in dump(engine, ["flow_run"])["flow_run"]
     assert outcome.report.table("flow_run").ways["api"] >= 1
-    run_step("delete", asked(server, run_delete_via="api"))
+    run_step("delete", {**by_api, "api_url": server.api_url})
     assert meanwhile.stay(engine) == meanwhile.stays(1)
     engine.dispose()
