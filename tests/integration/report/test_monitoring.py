@@ -65,8 +65,8 @@ class Collector:
     def run(self) -> dict[str, Any]:
         """Carry out a run; returns its report."""
         rules = [{"name": "failures", "states": ["FAILED"], "keep": {"days": 15}}]
-        more = {"run_delete_via": "sql", "textfile_dir": str(self.folder), "rules": rules}
-        asked = request(self.url, **more)
+        more: dict[str, Any] = {"textfile_dir": str(self.folder), "rules": rules}
+        asked = request(self.url, run_delete_via="sql", **more)
         report: dict[str, Any] = {"host": HOST}
         for step in LINE:
             done = carry_out(step, {**asked, "report": report}, check=False)
