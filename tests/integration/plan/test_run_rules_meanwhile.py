@@ -13,7 +13,6 @@ from prefect_maintenance.execute.ways import BySql
 from ruled_site import LOG, OLD, YOUNG, Site, left
 from world import NOW, dump
 
-
 SOON = {"tags": ["soon"], "keep": {"days": 1}}
 LATER = {"tags": ["later"], "keep": {"days": 30}}
 NEWEST = {"tags": ["newest"], "keep": {"last": 1}}
