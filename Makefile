@@ -7,6 +7,7 @@ LOGS ?= 4000000
 JOBS ?= 2
 CORE ?= 2.21.5
 HOSTILE ?=
+SEEDS ?= 200
 MATRIX ?=
 GUARDS ?=
 GUARD_SAMPLE ?= 12
@@ -21,8 +22,8 @@ PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format docs monitoring sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
-	hostile bench bench-compare bench-idle bench-progress bench-plan bench-api bench-compact \
-	bench-fleet clean
+	hostile worlds bench bench-compare bench-idle bench-progress bench-plan bench-api bench-compact \
+	bench-archive bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -111,6 +112,9 @@ hostile: venv  ## others act at every statement of every step: HOSTILE='--party 
 	PYTHONPATH=.:roles/prefect_maintenance/module_utils:tests/helpers \
 		$(BIN)/python -m tests.hostile --processes $(JOBS) $(HOSTILE)
 
+worlds: venv  ## random rules over random worlds beside the oracle, many more than the tests': SEEDS=200
+	WORLDS=$(SEEDS) pytest tests/integration/plan/test_rules.py --numprocesses $(JOBS) --dist load
+
 bench: venv  ## the benchmarks behind docs/benchmarks.md, at LOGS=4000000 rows
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks --logs $(LOGS)
 
@@ -134,6 +138,9 @@ bench-api: venv  ## deleting through the API with and without pauses, and what r
 
 bench-sqlite: venv  ## what a server on SQLite answers while its file is maintained
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.sqlite
+
+bench-archive: venv  ## an archive beside COPY TO STDOUT of the same rows, and its memory
+	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.archive
 
 bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet --hosts 50 200 --forks 20

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from prefect_maintenance.plan.estimate import Estimate
 from prefect_maintenance.plan.plan import Plan
+from prefect_maintenance.plan.rule_counts import RuleCount
 from prefect_maintenance.report.report import SCHEMA, Report
 from prefect_maintenance.report.verdict import Verdict
 
@@ -37,6 +38,11 @@ BESIDE: Mapping[str, Mapping[str, tuple[Any, str]]] = {
             Mapping[str, Any],
             "What comes in a day, what the database settles at and when its disk is full, which "
             "retention would help, and who makes the rows; null where that is not known.",
+        ),
+        "rules": (
+            tuple[RuleCount, ...],
+            "What each rule makes go and keeps, and the general policy as number 0; only where "
+            "there are rules.",
         ),
         "estimate": (Estimate, "What the whole run was planned to take and give back."),
         "measured": (Estimate, "What it really took and gave back; empty in a check."),

@@ -23,12 +23,14 @@ from prefect_maintenance.report.tables import TableReport
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
 from prefect_maintenance.run.outcome import Outcome
+from ruled_world import make_ruled_world
 from world import POLICY, TABLES, Policy, World, insert, make_world
 
 from lab.postgres import PASSWORD, Postgres
 from lab.server import PrefectServer
 
 T = TypeVar("T")
+OURS = "11111111-"
 FLOW = "11111111-1111-4111-8111-111111111111"
 
 
@@ -45,7 +47,9 @@ def clear(engine: sa.Engine) -> None:
             connection.execute(sa.text("PRAGMA foreign_keys = OFF"))
             for table in TABLES:
                 connection.execute(sa.text(f"DELETE FROM {table}"))
-        connection.execute(sa.text("DELETE FROM flow WHERE id = :id"), {"id": FLOW})
+        for table in ("deployment", "work_queue", "work_pool", "flow"):
+            made = f"DELETE FROM {table} WHERE CAST(id AS text) LIKE :ours"
+            connection.execute(sa.text(made), {"ours": f"{OURS}%"})
         connection.execute(
             sa.text("INSERT INTO flow (id, name) VALUES (:id, 'oracle')"), {"id": FLOW}
         )
@@ -61,7 +65,8 @@ def fill(where: str | sa.Engine, policy: Policy = POLICY, *, seed: int, size: in
     engine = engine_for(where) if isinstance(where, str) else where
     clear(engine)
     foreign_keys = engine.dialect.name == "postgresql"
-    world = make_world(policy, seed, flow=FLOW, size=size, foreign_keys=foreign_keys)
+    make = make_ruled_world if policy.ruled else make_world
+    world = make(policy, seed, flow=FLOW, size=size, foreign_keys=foreign_keys)
     insert(engine, world)
     return world
 

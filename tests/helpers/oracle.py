@@ -10,12 +10,46 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
-from world import TERMINAL, Dump, Policy, Row
+from oracle_rules import Ruled
+from world import TABLES, TERMINAL, Dump, Policy, Row
 
 
 def survivors(before: Dump, policy: Policy) -> Dump:
-    """Say which rows must be left, and what the artifact collections must point to."""
+    """Say which rows must be left, and what the artifact collections must point to.
+
+    Args:
+        before: every row that was there; with the tables that runs belong to, where rules ask them.
+        policy: what was asked for.
+    """
     return _Oracle(before, policy).left()
+
+
+def counted(before: Dump, policy: Policy) -> dict[tuple[str, int], tuple[int, int]]:
+    """Say by kind and number of each rule how many rows it makes go, and how many it keeps.
+
+    The general policy has the number 0 where there are rules of the kind.
+    """
+    oracle = _Oracle(before, policy)
+    ruled = oracle._ruled
+    finished = [run for run, row in oracle._runs.items() if row["state_type"] in TERMINAL]
+    of_runs = [(ruled.rule_of.get(run, -1) + 1, run in oracle._going) for run in finished]
+    left = oracle.left()["events"]
+    of_events = [(ruled.event_rule_of.get(event, -1) + 1, event not in left)
+                 for event in before["events"]]  # fmt: skip
+    found = {}
+    for kind, rules, decided in (
+        ("run", policy.rules, of_runs),
+        ("event", policy.event_rules, of_events),
+    ):
+        for number in range(len(rules) + 1) if rules else ():
+            own = [goes for rule, goes in decided if rule == number]
+            found[kind, number] = sum(own), len(own) - sum(own)
+    return found
+
+
+def of_the_engine(before: Dump) -> Dump:
+    """Return the rows of the tables of which the engine may change something."""
+    return {table: before[table] for table in TABLES}
 
 
 def compare(found: Dump, wanted: Dump) -> None:
@@ -43,6 +77,10 @@ class _Oracle:
             left = {**left, table: {i: r for i, r in self.before[table].items() if not goes(r)}}
         return {**left, "artifact_collection": self._collections(left), **self._events()}
 
+    @cached_property
+    def _ruled(self) -> Ruled:
+        return Ruled(self.before, self.policy)
+
     @property
     def _runs(self) -> dict[str, Row]:
         return self.before["flow_run"]
@@ -57,8 +95,11 @@ class _Oracle:
                 return bool(row[column] < self.policy.cutoff(entity))
         return False
 
-    def _unfinished(self, run: str | None) -> bool:
-        return run in self._runs and self._runs[run]["state_type"] not in TERMINAL
+    def _stays_whole(self, run: str | None) -> bool:
+        """Whether a flow run is unfinished or held, so that nothing of it may go."""
+        return run in self._runs and (
+            self._runs[run]["state_type"] not in TERMINAL or run in self._ruled.held
+        )
 
     def _trees(self) -> list[set[str]]:
         """Walk from each run to every run that it hangs together with."""
@@ -83,7 +124,11 @@ class _Oracle:
         return trees
 
     def _run_may_go(self, run: str) -> bool:
-        row = self._runs[run]
+        row, ruled = self._runs[run], self._ruled.run_may_go(run)
+        if run in self._ruled.held:
+            return False
+        if ruled is not None:
+            return ruled
         return row["state_type"] in self.policy.states and self._old(row, "flow_runs")
 
     @cached_property
@@ -103,7 +148,7 @@ class _Oracle:
             return (
                 row["state_type"] in TERMINAL
                 and self._old(row, "task_runs")
-                and not self._unfinished(row["flow_run_id"])
+                and not self._stays_whole(row["flow_run_id"])
                 and task not in holding
             )
 
@@ -120,9 +165,12 @@ class _Oracle:
 
     def _log_goes(self, row: Row) -> bool:
         run, task = row["flow_run_id"], self._tasks.get(row["task_run_id"])
-        if self._unfinished(task["flow_run_id"] if run is None and task else run):
+        own = task["flow_run_id"] if run is None and task else run
+        if self._stays_whole(own):
             return False
-        if row["timestamp"] < self.policy.cutoff("logs") or run in self._going:
+        ruled = self._ruled.log_may_go(row, own)
+        old = row["timestamp"] < self.policy.cutoff("logs") if ruled is None else ruled
+        if old or run in self._going:
             return True
         tasks_left = self._runs_left["task_run"]
         if task and task["flow_run_id"] not in self._going and row["task_run_id"] not in tasks_left:
@@ -137,7 +185,7 @@ class _Oracle:
         run, task = row["flow_run_id"], self._tasks.get(row["task_run_id"])
         if run is None and task:
             run = task["flow_run_id"]
-        return row["created"] < self.policy.cutoff("artifacts") and not self._unfinished(run)
+        return row["created"] < self.policy.cutoff("artifacts") and not self._stays_whole(run)
 
     def _collections(self, left: Dump) -> dict[str, Row]:
         """Say of each collection which artifacts it may point to."""
@@ -153,11 +201,16 @@ class _Oracle:
         return found
 
     def _events(self) -> Dump:
-        cutoff = self.policy.cutoff("events")
-        events = {i: r for i, r in self.before["events"].items() if r["occurred"] >= cutoff}
+        cutoff, ruled = self.policy.cutoff("events"), self._ruled.event_goes
+        events = {
+            i: r
+            for i, r in self.before["events"].items()
+            if not ruled.get(i, r["occurred"] < cutoff)
+        }
         resources = {
             i: r
             for i, r in self.before["event_resources"].items()
-            if r["occurred"] >= cutoff and str(r["event_id"]) in events
+            if str(r["event_id"]) in events
+            and (str(r["event_id"]) in ruled or r["occurred"] >= cutoff)
         }
         return {"events": events, "event_resources": resources}

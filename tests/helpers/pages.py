@@ -17,7 +17,7 @@ TEMPLATES = ROOT / "roles" / "prefect_maintenance" / "templates" / "page"
 # Keys that version 0.1 of the report does not have, of the whole and of each table.
 ADDED = (
     "finished", "estimate", "measured", "waited", "forecast", "verdict", "remedies", "blockers",
-    "indexes", "autovacuum",
+    "indexes", "autovacuum", "rules", "holds", "what_if",
 )  # fmt: skip
 ADDED_TO_TABLES = (
     "rows_per_day", "bytes_per_day", "growth_method", "settles_rows", "settles_bytes", "estimate",
@@ -25,7 +25,7 @@ ADDED_TO_TABLES = (
 # What these say decides how the page looks, or is read as an instant.
 MEANT = frozenset((
     "status", "dialect", "started", "finished", "reference_time", "oldest_after", "oldest_due",
-    "cutoff", "cutoffs", "reclaim", "steps",
+    "cutoff", "cutoffs", "reclaim", "steps", "kind",
 ))  # fmt: skip
 _FILLING: dict[str, Any] = {
     "<bytes>": 48 * 2**20, "<seconds>": 2.5, "<ms>": 12, "<dead>": 40, "<percent>": 7.5,
@@ -55,6 +55,52 @@ STANDING: dict[str, Any] = {
         {"table": None, "setting": "track_counts", "now": "off", "suggested": "on",
          "why": "no table is vacuumed", "do": "ALTER SYSTEM SET track_counts = on", "set": False},
     ],
+}  # fmt: skip
+
+
+# What rules and holds do, and what would go with them.
+RULES: dict[str, Any] = {
+    "rules": [
+        {"kind": "run", "number": 1, "name": "failures for a quarter", "rows": 1204, "kept": 87,
+         "bytes": 12 * 2**20, "oldest": "2025-11-02T00:00:00Z", "newest": "2026-03-31T23:59:59Z"},
+        {"kind": "run", "number": 0, "name": "the general policy", "rows": 20_400, "kept": 9,
+         "bytes": None, "oldest": "2025-10-01T00:00:00Z", "newest": "2025-10-01T08:00:00Z"},
+        {"kind": "log", "number": 1, "name": "rule 1", "rows": 0, "kept": 3, "bytes": 0,
+         "oldest": None, "newest": None},
+    ],
+    "holds": [
+        {"tag": "hold:audit", "reason": "audit", "until": None, "runs": 120, "rows": 52_000,
+         "oldest": "2025-03-01T12:00:00Z", "bytes": 2**20, "ends_soon": False, "wrong": False},
+        {"tag": "keep-until:2026-07-02", "reason": "", "until": "2026-07-02", "runs": 1, "rows": 1,
+         "oldest": "2025-03-01T12:00:00Z", "bytes": None, "ends_soon": True, "wrong": False},
+        {"tag": "keep-until:soon", "reason": "", "until": None, "runs": 2, "rows": 9,
+         "oldest": None, "bytes": 100, "ends_soon": False, "wrong": True},
+    ],
+    "what_if": [
+        {"table": "log", "entity": "logs", "rows": 48_000_000, "bytes": 2**34, "share": 0.94,
+         "exact": False},
+        {"table": "flow_run", "entity": "flow_runs", "rows": 20_400, "bytes": 2**24,
+         "share": 0.0012, "exact": False},
+        {"table": "flow_run_state", "entity": "flow_runs", "rows": 61_200, "bytes": 2**25,
+         "share": 0.34, "exact": False},
+        {"table": "artifact", "entity": "artifacts", "rows": 0, "bytes": 0, "share": 0.0,
+         "exact": False},
+    ],
+}  # fmt: skip
+
+
+# Who makes the rows, and what the forecast rests on.
+GROWTH: list[dict[str, object]] = [
+    {"flow": "etl", "deployment": "nightly", "flow_runs": 1_200, "task_runs": 1_204_000,
+     "logs": 31_000_000},
+    {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
+]  # fmt: skip
+FORECAST = {
+    "days_measured": 14.0,
+    "disk": {"path": "/var/lib/postgresql", "free_bytes": 2**30, "total_bytes": 2**35,
+             "where": "db1"},
+    "makers": {"flows": GROWTH, "event_types": [{"event": "prefect.flow-run.heartbeat",
+                                                 "rows": 1_204_511}]},
 }  # fmt: skip
 
 
@@ -104,6 +150,7 @@ def new_report(kind: str = "postgresql/real") -> dict[str, Any]:
         },
         "remedies": [{"text": report["warnings"][0], "do": "ask whose they are"}],
         **STANDING,
+        **RULES,
     }  # fmt: skip
 
 

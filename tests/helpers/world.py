@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from collections.abc import Iterable, Mapping
@@ -15,17 +16,15 @@ TERMINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 MICROSECOND = timedelta(microseconds=1)
 KEYS = {"artifact_collection": "key"}
+TIMES = (
+    *("created", "updated", "timestamp", "occurred", "received", "recorded", "end_time"),
+    *("state_timestamp", "start_time", "expected_start_time", "next_scheduled_start_time"),
+)
+# What runs belong to; no step of the engine changes a row of it.
+AROUND = ("flow", "work_pool", "work_queue", "deployment")
 TABLES = (
-    "flow_run",
-    "flow_run_state",
-    "flow_run_input",
-    "task_run",
-    "task_run_state",
-    "log",
-    "artifact",
-    "artifact_collection",
-    "events",
-    "event_resources",
+    *("flow_run", "flow_run_state", "flow_run_input", "task_run", "task_run_state"),
+    *("log", "artifact", "artifact_collection", "events", "event_resources"),
 )
 
 Row = dict[str, Any]
@@ -39,6 +38,10 @@ class Policy:
     now: datetime
     days: Mapping[str, int]
     states: tuple[str, ...] = ("COMPLETED", "FAILED", "CANCELLED")
+    rules: tuple[Row, ...] = ()
+    event_rules: tuple[Row, ...] = ()
+    log_rules: tuple[Row, ...] = ()
+    hold_tags: tuple[str, ...] | None = None
 
     def cutoff(self, entity: str) -> datetime:
         return self.now - timedelta(days=self.days[entity])
@@ -48,7 +51,15 @@ class Policy:
             "reference_time": self.now.isoformat(),
             "retention": dict(self.days),
             "states": list(self.states),
+            **self.ruled,
         }
+
+    @property
+    def ruled(self) -> dict[str, Any]:
+        """The options of rules and holds; none where the old variables say all."""
+        told = {k: list(getattr(self, k)) for k in ("rules", "event_rules", "log_rules")}
+        holds = {} if self.hold_tags is None else {"hold_tags": list(self.hold_tags)}
+        return {**{k: v for k, v in told.items() if v}, **holds}
 
 
 NOW = datetime(2026, 6, 30, 12, 0, tzinfo=UTC)
@@ -63,7 +74,7 @@ class World:
 
     policy: Policy
     seed: int
-    rows: dict[str, list[Row]] = field(default_factory=lambda: {table: [] for table in TABLES})
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {t: [] for t in (*AROUND, *TABLES)})
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -89,10 +100,8 @@ class World:
         """Add a flow run or task run whose age stands in a random one of the four columns."""
         state = self.random.choice((*TERMINAL, *TERMINAL, *UNFINISHED, None))
         at = self.instant(entity)
-        ages: Row = dict.fromkeys(
-            ("end_time", "state_timestamp", "start_time", "expected_start_time")
-        )
-        names = list(ages)
+        names = ("end_time", "state_timestamp", "start_time", "expected_start_time")
+        ages: Row = dict.fromkeys(names)
         first = self.random.randint(0, 3) if self.random.random() < 0.4 else 0
         ages[names[first]] = at
         for later in names[first + 1 :]:
@@ -100,8 +109,8 @@ class World:
                 ages[later] = at + timedelta(days=self.random.choice((-40, 40)))
         if self.random.random() < 0.03:
             ages = dict.fromkeys(ages)
-        row = {"id": self.new_id(), "name": "r", "state_type": state, **ages, **columns}
-        self.rows[table].append({**row, "created": at, "updated": at})
+        row = {"id": self.new_id(), "name": "r", "state_type": state, **ages, "created": at}
+        self.rows[table].append({**row, "updated": at, **columns})
         return str(row["id"])
 
 
@@ -233,7 +242,7 @@ def insert(engine: sa.Engine, world: World) -> None:
             # The column's default in SQLite is a text that Prefect itself cannot read back.
             for row in (*world.rows["flow_run"], *world.rows["task_run"]):
                 row["total_run_time"] = "1970-01-01 00:00:00.000000"
-        for table in TABLES:
+        for table in world.rows:
             if not world.rows[table]:
                 continue
             shape = sa.Table(table, metadata, autoload_with=connection, resolve_fks=False)
@@ -259,8 +268,8 @@ def _bind(engine: sa.Engine, name: str, shape: sa.Table) -> str:
 
 def as_stored(engine: sa.Engine, value: Any) -> Any:
     """Write a value as Prefect stores it in this dialect."""
-    if isinstance(value, dict):
-        return "{}"
+    if isinstance(value, dict | list):
+        return json.dumps(value)
     if isinstance(value, datetime) and engine.dialect.name == "sqlite":
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     return value
@@ -280,15 +289,11 @@ def dump(engine: sa.Engine, tables: Iterable[str] = TABLES) -> Dump:
     return found
 
 
-TIMES = (
-    "created updated timestamp occurred received recorded end_time state_timestamp start_time "
-    "expected_start_time next_scheduled_start_time"
-)
-
-
 def _read(name: str, value: Any) -> Any:
     if isinstance(value, uuid.UUID):
         return str(value)
-    if name in TIMES.split() and isinstance(value, str):
+    if name in TIMES and isinstance(value, str):
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    if name == "tags" and isinstance(value, str):
+        return json.loads(value)
     return value

@@ -24,6 +24,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
 PREFIX = "prefect_maintenance_"
+_SURVEY_RULES = f"{PREFIX}survey_rules"
 # The role, or the plugins of a collection, which has its roles beside them.
 _HOME = Path(__file__).resolve().parents[1]
 _ENGINE = _HOME / "module_utils" / "prefect_maintenance"
@@ -80,6 +81,21 @@ def parameters(values: Mapping[str, Any]) -> dict[str, Any]:
     return {o.name: _numbers(o, values[PREFIX + o.name]) for o in options}
 
 
+def told_rules(answer: Any) -> Any:
+    """Return the rules that somebody wrote into a survey, as YAML or JSON; None for a blank one.
+
+    Raises:
+        AnsibleFilterError: they are neither; in one line.
+    """
+    try:
+        return yaml.safe_load(answer) if isinstance(answer, str) else answer
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = getattr(error, "problem", None) or "it cannot be read"
+        raise AnsibleFilterError(f"is neither YAML nor JSON{where}: {what}") from None
+
+
 def judged(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return a report that the play has added to, with the verdict that follows from it now."""
     found: dict[str, Any] = _engine().report.plain.with_forecast(report)
@@ -127,6 +143,8 @@ def _not_one_of(name: str, value: str, choices: Sequence[str]) -> str:
 def _refused(name: str, value: Any) -> str:
     """Return why the engine does not take a value, as the variables are called in the role."""
     engine = _engine()
+    if name == _SURVEY_RULES:
+        return _refused_rules(value)
     try:
         option = name.removeprefix(PREFIX)
         if option in engine.request.options.REQUEST:
@@ -140,6 +158,18 @@ def _refused(name: str, value: Any) -> str:
             lambda word: (PREFIX if word[0] in named else "") + word[0],
             str(error),
         )
+    return ""
+
+
+def _refused_rules(answer: Any) -> str:
+    """Return what is wrong with the rules of a survey, or nothing; a blank answer is none."""
+    engine = _engine()
+    try:
+        engine.request.settings.Settings.parse({"rules": told_rules(answer)}, check=True)
+    except engine.errors.MaintenanceError as error:
+        return _SURVEY_RULES + str(error).removeprefix("rules")
+    except AnsibleFilterError as error:
+        return f"{_SURVEY_RULES} {error}"
     return ""
 
 
@@ -214,4 +244,5 @@ class FilterModule:
             "prefect_maintenance_passed": passed,
             "prefect_maintenance_parameters": parameters,
             "prefect_maintenance_judged": judged,
+            "prefect_maintenance_told_rules": told_rules,
         }

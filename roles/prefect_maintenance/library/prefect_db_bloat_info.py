@@ -167,6 +167,11 @@ options:
       cutoff.
     type: bool
     default: false
+  what_if:
+    description: Also say what would go with this policy, from statistics and samples in seconds; in
+      check mode it is counted.
+    type: bool
+    default: false
   locate:
     description: Only say in which folder of its server the files of the database lie.
     type: bool
@@ -301,6 +306,7 @@ def main() -> None:
             "report": {"type": "dict", "default": {}},
             "background": {"type": "dict", "default": {}},
             "growth_drivers": {"type": "bool", "default": False},
+            "what_if": {"type": "bool", "default": False},
             "locate": {"type": "bool", "default": False},
             "disk": {"type": "dict", "default": {}},
             "before": {

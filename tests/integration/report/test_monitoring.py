@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from maintenance import engine_for, fill, request, wait_until
 from prefect_maintenance.run.line import LINE, carry_out
 from prefect_maintenance.run.textfile import NAME, write
@@ -25,6 +26,9 @@ FULL = 'prefect_maintenance_forecast_disk_full_seconds{policy="this"}'
 # The forecast of the disk is written last.
 SECOND_RUN = f"changes({LAST_RUN}[1h]) > 0 and on (host) {FULL}"
 CHOSEN = {"$job": ".+", "$instance": ".+", "$host": ".+", "$__range": "1h"}
+HOLD = (
+    "UPDATE flow_run SET tags = '[\"keep\"]' WHERE id = (SELECT min(id::text) FROM flow_run)::uuid"
+)
 # What only a database fills that grows by more than a test's.
 DISK = {"days_until_full": 90, "days_until_full_without": 9}
 
@@ -60,7 +64,9 @@ class Collector:
 
     def run(self) -> dict[str, Any]:
         """Carry out a run; returns its report."""
-        asked = request(self.url, run_delete_via="sql", textfile_dir=str(self.folder))
+        rules = [{"name": "failures", "states": ["FAILED"], "keep": {"days": 15}}]
+        more: dict[str, Any] = {"textfile_dir": str(self.folder), "rules": rules}
+        asked = request(self.url, run_delete_via="sql", **more)
         report: dict[str, Any] = {"host": HOST}
         for step in LINE:
             done = carry_out(step, {**asked, "report": report}, check=False)
@@ -79,6 +85,8 @@ def collector(
     url = cluster.create_database("monitored", request.getfixturevalue("template"))
     engine = engine_for(url)
     fill(engine, seed=11)
+    with engine.begin() as connection:
+        connection.execute(sa.text(HOLD))
     engine.dispose()
     yield Collector(tmp_path_factory.mktemp("collector"), url)
     cluster.drop_database("monitored")

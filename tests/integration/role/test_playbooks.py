@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -52,7 +53,8 @@ def test_check_then_real_then_nothing_left_from_any_folder(site: Site) -> None:
 
 def test_the_read_only_report_shows_sizes_bloat_age_and_growth(site: Site) -> None:
     before = dump(engine_for(site.server.db_url))
-    shown = site.play("report")
+    rule = {"flows": ["oracel"], "keep": {"days": 3}}
+    shown = site.play("report", "-e", json.dumps({"prefect_maintenance_rules": [rule]}))
     assert shown.returncode == 0, shown.stdout
     assert recap(shown.stdout)["changed"] == 0
     for part in ("bloat", "oldest row", "what makes the rows", "oracle", "rows a day", "settles"):
@@ -62,6 +64,11 @@ def test_the_read_only_report_shows_sizes_bloat_age_and_growth(site: Site) -> No
     assert report["verdict"]["lines"][0] in shown.stdout
     assert report["forecast"]["makers"]["flows"] == report["growth"]
     assert report["growth"][0]["flow"] == "oracle"
+    assert {one["exact"] for one in report["what_if"]} == {False}
+    assert next(one for one in report["what_if"] if one["table"] == "log")["rows"] > 0
+    assert "what would go with this policy, estimated" in shown.stdout
+    told = "rules: rule 1 matches no flow run: flows has 'oracel', which fits no flow"
+    assert told in report["warnings"]
     assert dump(engine_for(site.server.db_url)) == before
 
 

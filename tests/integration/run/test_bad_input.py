@@ -144,6 +144,10 @@ def test_a_read_only_database_is_refused(cluster: Postgres, filled: str) -> None
         ("run_delete_via", 0, "run_delete_via must be one of"),
         ("retention", 0, "retention must map entities to days"),
         ("retention", "", "retention must map entities to days"),
+        ("rules", [{"tags": ["gdpr"]}], "keep of rule 1 is missing"),
+        ("event_rules", [{"events": ["e"], "keep": {"last": 0}}], "keep.last of rule 1 must be"),
+        ("log_rules", [{"keep": "forever"}], "a match of rule 1 is missing"),
+        ("hold_tags", "keep", "hold_tags must be a list"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(

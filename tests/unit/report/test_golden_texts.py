@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 from golden import DIALECTS, FOLDER, KINDS, MODES, Golden, as_text, masked
+from pages import FORECAST, GROWTH, RULES
 from prefect_maintenance.plan.decisions import Decision
 from prefect_maintenance.plan.estimate import Estimate
+from prefect_maintenance.plan.hold_counts import HoldCount
 from prefect_maintenance.plan.plan import OLD, PARENT_GONE, WITH_RUN, Kept, Plan, Reason
+from prefect_maintenance.plan.rule_counts import RuleCount
+from prefect_maintenance.plan.what_if import WhatIf
 from prefect_maintenance.report.estimated import as_json
 from prefect_maintenance.report.markdown import markdown
 from prefect_maintenance.report.report import Report
@@ -51,6 +55,7 @@ PLAN = Plan(
         "log": Estimate(15 * 2**30, 41.2, 3 * 2**30, 120),
         "events": Estimate(0, 12.0, 2**30),
     },
+    rules=tuple(RuleCount(**one) for one in RULES["rules"]),
 )
 REPORT: dict[str, Any] = {
     "status": "partial",
@@ -111,6 +116,8 @@ REPORT: dict[str, Any] = {
     ],
     "steps": ["inspect", "purge", "delete", "vacuum"],
     "plan": PLAN.as_json(),
+    "rules": RULES["rules"],
+    "holds": RULES["holds"],
     "estimate": as_json(PLAN.estimate),
     "measured": {
         "bytes_back": 12 * 2**30,
@@ -123,18 +130,6 @@ REPORT: dict[str, Any] = {
 }
 
 COST = {"seconds": 41.2, "wal_bytes": 3 * 2**30, "extra_bytes": 2**30, "lock_ms": 120}
-GROWTH: list[dict[str, object]] = [
-    {"flow": "etl", "deployment": "nightly", "flow_runs": 1_200, "task_runs": 1_204_000,
-     "logs": 31_000_000},
-    {"flow": "healthcheck", "deployment": None, "flow_runs": 60_000, "task_runs": 0, "logs": 9},
-]  # fmt: skip
-FORECAST = {
-    "days_measured": 14.0,
-    "disk": {"path": "/var/lib/postgresql", "free_bytes": 2**30, "total_bytes": 2**35,
-             "where": "db1"},
-    "makers": {"flows": GROWTH, "event_types": [{"event": "prefect.flow-run.heartbeat",
-                                                 "rows": 1_204_511}]},
-}  # fmt: skip
 SMALL = {"bytes_before": 5 * 2**20, "bytes_after": 5 * 2**20}
 
 
@@ -200,8 +195,11 @@ def whole(made: dict[str, Any]) -> Report:
         "forecast": FORECAST,
         "steps": tuple(made["steps"]),
         "plan": Plan.of_json(made["plan"]),
+        "holds": tuple(HoldCount(**one) for one in RULES["holds"]),
+        "what_if": tuple(WhatIf(**one) for one in RULES["what_if"]),
     }
-    known = {name: value for name, value in made.items() if name not in ("estimate", "measured")}
+    beside = ("estimate", "measured", "rules")
+    known = {name: value for name, value in made.items() if name not in beside}
     return Report(**{**known, **more})
 
 
@@ -297,4 +295,5 @@ def test_every_golden_file_has_a_name_that_some_test_compares() -> None:
     of_fleets = {f"fleet/{mode}/{kind}" for mode in IDS for kind in FLEET}
     numbered = {f"numbers/{mode}/{kind}" for mode in IDS for kind in NUMBERED}
     there = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
-    assert there == of_runs | of_fleets | numbered
+    before = {f"before_rules/{d}/{name}.json" for d in DIALECTS for name in ("same", "states")}
+    assert there == of_runs | of_fleets | numbered | before

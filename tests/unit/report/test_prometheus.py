@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 from golden import FOLDER
+from pages import RULES
 from prefect_maintenance.events import WaitKind
 from prefect_maintenance.report.prometheus import METRICS, Stands, exposition
 
@@ -44,6 +45,8 @@ REPORT: dict[str, Any] = {
         {"name": "events", "bytes_before": 10, "bytes_after": 30, "error": "it is held"},
     ],
     "waited": {"lock": 1.5},
+    "rules": RULES["rules"],
+    "holds": RULES["holds"],
     "verdict": {"working": False},
     "forecast": {"settles_at_bytes": 5000, "days_until_full": None, "days_until_full_without": 2},
 }

@@ -241,3 +241,38 @@ def test_a_secret_of_a_wrong_shape_is_not_shown(name: str, value: Any) -> None:
 def test_an_entry_point_is_only_asked_for_its_own_values() -> None:
     assert faults("stop", retention="logs: 7", vacuum="maybe") == []
     assert faults("stop", stop="perhaps") == ["prefect_maintenance_stop must be true or false"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "rules"),
+    [
+        ("", None),
+        (" \n# nothing\n", None),
+        ("[]", []),
+        ('[{"flows": ["a"], "keep": "forever"}]', [{"flows": ["a"], "keep": "forever"}]),
+        ("- flows: [a*]\n  keep: {days: 3}\n", [{"flows": ["a*"], "keep": {"days": 3}}]),
+        ([{"flows": ["a"], "keep": {"days": 3}}], [{"flows": ["a"], "keep": {"days": 3}}]),
+    ],
+)
+def test_rules_of_a_survey_are_read_as_yaml_or_json_and_a_blank_answer_is_none(
+    answer: Any, rules: Any
+) -> None:
+    assert INPUTS.told_rules(answer) == rules
+    assert faults("rollout/begin", survey_rules=answer) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("[{flows: [a}]", " is neither YAML nor JSON, line 1, column 12: "),
+        ("- a\n b: {", " is neither YAML nor JSON, line "),
+        ("keep: forever", " must be a list of rules, not {'keep': 'forever'}"),
+        ("forever", " must be a list of rules, not 'forever'"),
+        ("[{flows: [a], keep: {last: 0}}]", ": keep.last of rule 1 must be a whole number"),
+        ("[{name: n, flow: [a], keep: {last: 1}}]", ": 'flow' of rule 1 (n) is unknown"),
+    ],
+)
+def test_wrong_rules_of_a_survey_are_refused_in_one_line(answer: str, said: str) -> None:
+    [sentence] = faults("rollout/begin", survey_rules=answer)
+    assert sentence.startswith(f"{SURVEY}rules{said}")
+    assert "\n" not in sentence

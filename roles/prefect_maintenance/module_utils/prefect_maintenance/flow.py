@@ -22,12 +22,12 @@ from pydantic import Field
 
 from .database.alive import sign_of_life
 from .errors import MaintenanceError, SettingsError
-from .flow_form import Days, Retention, Window, within
+from .flow_form import Days, EventRules, LogRules, Retention, RunRules, Window, within
 from .flow_shown import Shown
 from .report.markdown import markdown
 from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
-from .run.line import LINE, carry_out, privileges_for
+from .run.line import LINE, announced, carry_out
 from .run.line import batch_size as batch_of
 
 # Where the environment of a run names the file with the credentials, the stop file, the file with
@@ -61,9 +61,9 @@ def maintenance(
     states: Annotated[
         list[Literal["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]], Field(min_length=1)
     ] = ["COMPLETED", "FAILED", "CANCELLED"],  # noqa: B006  Prefect copies defaults
-    rules: list[dict[str, Any]] = [],  # noqa: B006
-    event_rules: list[dict[str, Any]] = [],  # noqa: B006
-    log_rules: list[dict[str, Any]] = [],  # noqa: B006
+    rules: RunRules = [],  # noqa: B006
+    event_rules: EventRules = [],  # noqa: B006
+    log_rules: LogRules = [],  # noqa: B006
     hold_tags: list[str] = ["keep", "keep-until:*", "hold:*"],  # noqa: B006
     stuck: dict[str, Days] = {},  # noqa: B006
     max_rows: Annotated[int, within("max_rows")] = 0,
@@ -162,8 +162,7 @@ def maintenance(
         with sign_of_life(held.get("db_url")):
             for number, (name, step) in enumerate(_STEPS.items()):
                 shown.begin(number, name)
-                more = {} if number else {"before": privileges_for(vacuum)}
-                report, failure = step({**asked, **more}, report, dry_run=dry_run, shown=shown)
+                report, failure = step(asked, report, dry_run=dry_run, shown=shown)
                 if failure:
                     raise MaintenanceError(failure)
         shown.done()
@@ -221,6 +220,7 @@ def _as_task(step: str, name: str) -> Any:
         logger = get_run_logger()
         more = {
             "batch_size": batch_of(step, asked["batch_size"]),
+            "before": announced(step, asked["vacuum"]),
             "stop_file": os.environ.get(STOP_FILE),
             "limits_file": os.environ.get(LIMITS_FILE),
             "textfile_dir": os.environ.get(TEXTFILE_DIR),

@@ -31,7 +31,7 @@ JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
 WHERE x.indrelid = to_regclass(:t) AND a.attname = :age
 """
 # The same pages each time, so that two runs differ only by what has changed.
-_PAGES_OF = "{table} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)"
+_PAGES_OF = "{table} {alias} TABLESAMPLE SYSTEM ({percent:.6f}) REPEATABLE (1)"
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,18 @@ def scaled_to(database: Database, size: TableSize) -> tuple[str, float]:
     """Return what to select from instead of a table, and the share of its rows that this has."""
     if not database.is_postgresql or size.heap_bytes < _EXACT_BELOW_BYTES:
         return size.name, 1.0
-    share = min(1.0, _PAGES * _PAGE / size.heap_bytes)
-    return _PAGES_OF.format(table=size.name, percent=100 * share), share
+    return sample_of(size), sampled_share(size)
+
+
+def sample_of(size: TableSize, alias: str = "", pages: int = _PAGES) -> str:
+    """Write what to select from instead of a table on PostgreSQL: about so many of its pages."""
+    percent = 100 * sampled_share(size, pages)
+    return _PAGES_OF.format(table=size.name, alias=alias, percent=percent)
+
+
+def sampled_share(size: TableSize, pages: int = _PAGES) -> float:
+    """Return the share of a table's rows that so many of its pages have."""
+    return min(1.0, pages * _PAGE / max(1, size.heap_bytes))
 
 
 def _counted(database: Database, size: TableSize, days: float, until: datetime) -> Growth:

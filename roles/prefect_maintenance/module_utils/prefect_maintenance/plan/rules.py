@@ -20,7 +20,7 @@ from ..request.rules import TERMINAL_STATES
 from .dated_rules import DatedRules
 from .holds import HELD, Holds
 from .run_rules import RunRules
-from .words import age, old, words
+from .words import age, listed, old, words
 
 _UNFINISHED = "({r}.state_type IS NULL OR {r}.state_type IN ({unfinished}))"
 
@@ -101,6 +101,7 @@ class Rules:
         runs: what decides about flow runs before the policy does.
         holds: what keeps flow runs, and all that belongs to them, whatever decides.
         dated: rules for tables that are purged by age, by table.
+        ended: flow runs that this step itself has ended; what belongs to them was planned to stay.
     """
 
     states: tuple[str, ...]
@@ -109,6 +110,7 @@ class Rules:
     runs: RunRules = field(default_factory=RunRules)
     holds: Holds = field(default_factory=Holds)
     dated: Mapping[str, DatedRules] = field(default_factory=dict)
+    ended: tuple[str, ...] = ()
 
     @property
     def ask_tags(self) -> bool:
@@ -123,14 +125,13 @@ class Rules:
     @property
     def now(self) -> Rules:
         """The same rules, by which runs are asked for their holds and rules as they are now."""
-        dated = {table: rules.as_now for table, rules in self.dated.items()}
-        return replace(self, holds=self.holds.now, dated=dated)
+        return replace(self, holds=self.holds.now, dated=self._dated_now)
 
     @property
     def for_reading(self) -> Rules:
         """The same rules where nothing may be laid down; those that were may stay in use."""
-        there = self.holds.there
-        return self if self.holds.since or there else replace(self, holds=Holds())
+        holds = self.holds if self.holds.since or self.holds.there else Holds()
+        return replace(self, holds=holds, dated=self._dated_now)
 
     @property
     def watched(self) -> Rules:
@@ -138,7 +139,11 @@ class Rules:
 
         For statements over many rows, in which `now` would look at every run.
         """
-        return replace(self, holds=self.holds.watched)
+        return replace(self, holds=self.holds.watched, dated=self._dated_now)
+
+    @property
+    def _dated_now(self) -> dict[str, DatedRules]:
+        return {table: rules.as_now for table, rules in self.dated.items()}
 
     @property
     def run_goes(self) -> str:
@@ -191,8 +196,11 @@ class Rules:
         return f"({goes} AND NOT {_CANDIDATE.format(id='t.flow_run_id')})"
 
     def is_unfinished(self, alias: str) -> str:
-        """Run `alias` has not reached a terminal state."""
-        return _UNFINISHED.format(r=alias, unfinished=words(self.unfinished))
+        """Run `alias` has not reached a terminal state, or only by this step."""
+        unfinished = _UNFINISHED.format(r=alias, unfinished=words(self.unfinished))
+        if self.ended:
+            unfinished = f"({unfinished} OR {alias}.id IN {listed(self.ended)})"
+        return unfinished
 
     def is_live(self, alias: str) -> str:
         """Run `alias` is unfinished or held, so that all that belongs to it stays."""
@@ -226,9 +234,6 @@ class Rules:
         """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
 
         Apart from each other, because each can use an index of its own. Bind `values`.
-
-        Args:
-            table: it is purged by age.
         """
         dated = self.dated_by(table)
         young = dated.stays("x")

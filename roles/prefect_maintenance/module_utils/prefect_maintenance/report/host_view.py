@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..units import count, duration, size
+from . import rules, what_if
 from .compare import Change, changes, grown, of_runs, took
 from .costs import Cost, costs
 from .history import Run
@@ -86,6 +87,11 @@ class HostView:
         grown: bytes that came between the last run and this report.
         grows: growth was measured.
         standing: titles and lines on indexes and autovacuum.
+        rule_kinds: rules, what they let go and keep.
+        rule_rows: whether the rows of a rule went, or would.
+        holds: a line for each tag that holds runs.
+        would_go_title: what `would_go` is, or that nothing would.
+        would_go: what would go of each table with this policy.
     """
 
     report: Mapping[str, Any]
@@ -104,6 +110,11 @@ class HostView:
     grown: int | None
     grows: bool
     standing: tuple[tuple[str, list[str]], ...]
+    rule_kinds: tuple[rules.Kind, ...]
+    rule_rows: str
+    holds: tuple[str, ...]
+    would_go_title: str
+    would_go: tuple[what_if.Row, ...]
 
 
 def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> HostView:
@@ -138,6 +149,11 @@ def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> 
         grown(last, report) if last else None,
         any(t["bytes_per_day"] is not None for t in report["tables"]),
         tuple(of_tables(report)),
+        tuple(rules.kinds(report)),
+        rules.went(report).capitalize(),
+        tuple(rules.holds(report)),
+        what_if.title(report),
+        tuple(what_if.rows(report)),
     )
 
 

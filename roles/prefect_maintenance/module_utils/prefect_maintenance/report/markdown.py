@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
-from . import delete_via, estimated, standing, ways
+from . import delete_via, estimated, rules, standing, stuck, ways, what_if
 from .text import how
 from .verdict import verdict
 
@@ -49,6 +49,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines.append("")
     if via := delete_via.sentence(report):
         lines += [f"{_plain(via[0].upper() + via[1:])}.", ""]
+    lines += what_if.markdown(report, _plain)
+    lines += rules.markdown(report, _plain)
     lines += estimated.markdown(report)
     lines += ways.markdown(report, _plain)
     if reasons := estimated.why_rows_go(report):
@@ -61,6 +63,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"- {k['rows']:,} {_plain(k['what'])}: {_plain(k['why'])}" for k in report["kept"]
         ]
         lines.append("")
+    lines += stuck.markdown(report, _plain)
     for title, texts in (
         (
             f"Why it {'would go' if checked else 'went'} this way",

@@ -70,6 +70,12 @@ METRICS = (
            "Bytes by which the last run made the whole database smaller."),
     Metric("last_run_kept_rows", "run",
            "Rows older than their cutoff that the last run kept, by reason.", ("table", "reason")),
+    Metric("last_run_rule_rows", "run",
+           "Rows that the rule let go in the last run, as it was planned.", ("kind", "rule")),
+    Metric("last_run_rule_kept_rows", "run", "Rows that the rule kept in the last run.",
+           ("kind", "rule")),
+    Metric("last_run_held_runs", "run",
+           "Flow runs that tags held in the last run; one with two such tags counts twice."),
     Metric("last_run_table_failed", "run", "1 where the work on the table failed in the last run.",
            ("table",)),
     Metric("last_run_longest_lock_seconds", "run",
@@ -156,11 +162,24 @@ def _of_run(report: Mapping[str, Any], stands: Stands, now: float) -> Iterator[_
         kept[one["what"], one.get("reason", "other")] += one["rows"]
     for labels, rows in kept.items():
         yield "last_run_kept_rows", labels, rows
+    yield from _of_rules(report)
     for kind, seconds in (dict.fromkeys(get_args(WaitKind), 0) | report.get("waited", {})).items():
         yield "last_run_waited_seconds", (kind,), seconds
     parts = [*report.get("tables", ()), report.get("database", {})]
     locks = [part.get("lock_ms_max", 0) for part in parts]
     yield "last_run_longest_lock_seconds", (), max(locks) / 1000
+
+
+def _of_rules(report: Mapping[str, Any]) -> Iterator[_Sample]:
+    # A rule may have the name of the general policy, and a series must not stand there twice.
+    for key, metric in (("rows", "last_run_rule_rows"), ("kept", "last_run_rule_kept_rows")):
+        rows: dict[tuple[str, ...], int] = defaultdict(int)
+        for rule in report.get("rules") or ():
+            rows[rule["kind"], rule["name"]] += rule[key]
+        for labels, number in rows.items():
+            yield metric, labels, number
+    if holds := report.get("holds"):
+        yield "last_run_held_runs", (), sum(hold["runs"] for hold in holds)
 
 
 def _of_database(report: Mapping[str, Any]) -> Iterator[_Sample]:

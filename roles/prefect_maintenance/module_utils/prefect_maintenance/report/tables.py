@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..catalogue import TABLES
 from ..events import TableDone
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
+from ..plan.decisions import Decision
 from ..request.instants import iso
 
+# Counted in every report, also when nothing of them went.
+DELETED = tuple(
+    table.name
+    for way in ("api", "sql")
+    for table in TABLES
+    if table.deleted_by == way and table.entity
+)
 # What follows the name of a way in a check.
 PLANNED = " (planned)"
 
@@ -154,6 +163,19 @@ class TableReport:
             wal_bytes=self.wal_bytes + event.wal_bytes,
             error=event.error or self.error,
         )
+
+    def decided(self, decision: Decision) -> TableReport:
+        """Note how its rows go, why, and what each way would take."""
+        estimates = {
+            way: {
+                "seconds": round(cost.seconds, 2),
+                "wal_bytes": cost.wal_bytes,
+                "extra_bytes": cost.extra_bytes,
+                "lock_ms": int(1000 * cost.lock_seconds),
+            }
+            for way, cost in decision.costs.items()
+        }
+        return replace(self, strategy_why=decision.why, estimates=estimates)
 
     def rewritten(self, lock_seconds: float, extra_bytes: int) -> TableReport:
         """Note for how long everybody was kept out, and the disk that was needed."""

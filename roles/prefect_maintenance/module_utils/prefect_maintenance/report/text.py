@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import COPYING
 from ..units import count, size
-from . import delete_via, estimated, standing, ways
+from . import archived, delete_via, estimated, rules, standing, stuck, ways, what_if
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -37,6 +37,8 @@ def render(report: Report) -> list[str]:
     if reasons := estimated.why_rows_go(told):
         lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
         lines += [f"    {reason}" for reason in reasons]
+    lines += rules.lines(told)
+    lines += stuck.lines(told)
     if how_rows := [line for table in report.tables for line in _way(table, report)]:
         title = "  how the rows go:" if report.check_mode else "  how the rows went:"
         lines += ["", title, *how_rows]
@@ -45,6 +47,7 @@ def render(report: Report) -> list[str]:
     lines += _made_smaller(report, "rewritten", COPYING)
     lines += _made_smaller(report, "compacted", ("compact",))
     lines += ways.lines(told)
+    lines += archived.lines(told)
     lines += standing.lines(told)
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
@@ -86,6 +89,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("server", f"Prefect {server['version']} at {server['api_url']}" if server else ""),
         ("database", _product(database) if database else ""),
         ("policy", f"keep {kept}; states {', '.join(report.policy['states'])}"),
+        ("plan", _saved(report.saved_plan)),
     ]
     service = server.get("db_vacuum")
     if service:
@@ -93,6 +97,14 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         shown = ", ".join(map(str, enabled)) if isinstance(enabled, list) else enabled
         facts.append(("Prefect's", f"own vacuum service is set to: {shown}"))
     return facts
+
+
+def _saved(plan: Mapping[str, Any]) -> str:
+    if not plan:
+        return ""
+    made = plan["made"][:16].replace("T", " ")
+    rows = f"{count(plan['planned'])} rows then, {count(plan['found'])} now"
+    return f"{plan['fingerprint']}, saved on {made} UTC: {rows}"
 
 
 def _product(database: Mapping[str, Any]) -> str:
@@ -229,6 +241,8 @@ def render_sizes(report: Report, growth: Sequence[dict[str, object]]) -> list[st
     lines += _bloat_notes(report)
     if any(t.rows_method == "estimate" for t in report.tables):
         lines.append("  rows of tables above 2 GiB are the planner's estimate")
+    lines += what_if.lines(told)
+    lines += rules.lines(told)
     lines += growth_lines(told)
     if growth:
         lines += ["", "  what makes the rows (since the flow runs' cutoff):"]

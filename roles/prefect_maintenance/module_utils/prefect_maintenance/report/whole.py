@@ -12,7 +12,8 @@ _REPORT: dict[str, Any] = {
     "host": "", "check_mode": False, "status": "ok", "started": "", "finished": "", "seconds": 0.0,
     "reference_time": "", "server": {}, "database": {}, "policy": {}, "cutoffs": {}, "deleted": {},
     "kept": (), "tables": (), "steps": (), "warnings": (), "errors": (), "growth": (), "plan": {},
-    "estimate": {}, "measured": {}, "waited": {}, "goes_on": "",
+    "estimate": {}, "measured": {}, "waited": {}, "goes_on": "", "rules": (), "holds": (),
+    "what_if": (),
 }  # fmt: skip
 _DATABASE: dict[str, Any] = {
     "dialect": "", "version": "", "bytes_before": None, "bytes_after": None, "reclaim_why": "",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ..errors import SettingsError
-from .options.retention import DAYS, LAST, MOST_RULES
+from .options.retention import DAYS, LAST, MOST_PATTERNS, MOST_RULES
 from .rules import (
     FAILURE,
     FOREVER,
@@ -25,6 +26,8 @@ from .values import given, integer, short
 
 # Prefect cuts names off at less; whatever is longer was pasted by mistake.
 _LONGEST = 1000
+# A rule's own name stands in lines of the report.
+_LONGEST_NAME = 100
 
 
 def parse_run_rules(request: Mapping[str, Any]) -> tuple[RunRule, ...]:
@@ -76,6 +79,8 @@ def parse_hold_tags(request: Mapping[str, Any]) -> tuple[str, ...]:
     told = given(request, "hold_tags")
     if isinstance(told, str) or not isinstance(told, Sequence):
         raise SettingsError(f"hold_tags must be a list, e.g. [keep, 'hold:*'], not {short(told)}")
+    if len(told) > MOST_PATTERNS:
+        raise SettingsError(f"hold_tags has {len(told)} patterns; write at most {MOST_PATTERNS}")
     for pattern in told:
         if why := _broken(pattern):
             raise SettingsError(f"hold_tags has the pattern {short(pattern)}, which {why}")
@@ -92,7 +97,8 @@ class _Told:
     said: Mapping[str, Any]
 
     def wrong(self, key: str, what: str) -> SettingsError:
-        named = f" ({self.said['name']})" if isinstance(self.said.get("name"), str) else ""
+        said = self.said.get("name")
+        named = f" ({said})" if isinstance(said, str) and not _broken(said, _LONGEST_NAME) else ""
         return SettingsError(f"{self.option}: {key} of rule {self.number}{named} {what}")
 
     def only(self, *known: str) -> None:
@@ -102,34 +108,35 @@ class _Told:
 
     def some_of(self, *matching: object, kinds: str) -> None:
         if not any(value not in (None, ()) for value in matching):
-            raise self.wrong("what", f"is matched is missing; give one of {kinds}")
+            raise self.wrong("a match", f"is missing; give one of {kinds}")
 
-    def patterns(self, key: str, said: Any = None) -> tuple[str, ...]:
-        values = (self.said if said is None else said).get(key)
-        if values is None:
+    def patterns(self, key: str, said: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        where, key_of = (self.said, key) if said is None else (said, f"except.{key}")
+        if key not in where:
             return ()
+        values = where[key]
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-            raise self.wrong(key, f"must be a list with a pattern or more, not {short(values)}")
+            raise self.wrong(key_of, f"must be a list with a pattern or more, not {short(values)}")
+        if len(values) > MOST_PATTERNS:
+            told = f"has {len(values)} patterns; write at most {MOST_PATTERNS}"
+            raise self.wrong(key_of, told)
         for pattern in values:
-            why = _broken(pattern)
-            if not why and key == "deployments" and pattern.count("/") > 1:
-                why = "has more than one '/': write flow/deployment, or the deployment's name"
-            if why:
-                raise self.wrong(key, f"has the pattern {short(pattern)}, which {why}")
+            if why := _broken(pattern) or (key == "deployments" and _no_deployment(pattern)):
+                raise self.wrong(key_of, f"has the pattern {short(pattern)}, which {why}")
         return tuple(dict.fromkeys(values))
 
-    def states(self, said: Any = None) -> tuple[str, ...]:
+    def states(self, said: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         values = self.patterns("states", said)
         for state in values:
             if state not in TERMINAL_STATES:
                 raise self.wrong(
-                    "states",
+                    "states" if said is None else "except.states",
                     f"has {short(state)}, which is no terminal state; "
                     f"terminal are {', '.join(TERMINAL_STATES)}",
                 )
         return values
 
-    def match(self, said: Any = None) -> Match:
+    def match(self, said: Mapping[str, Any] | None = None) -> Match:
         kinds = {kind: self.patterns(kind, said) for kind in KINDS if kind != "states"}
         return Match(**kinds, states=self.states(said))
 
@@ -138,10 +145,14 @@ class _Told:
         if said == FOREVER:
             return Keep(forever=True)
         if not isinstance(said, Mapping) or not said:
-            such = ", ".join(clauses)
-            raise self.wrong(key, f"must be {FOREVER} or map {such} to numbers, not {short(said)}")
+            such = f"be {FOREVER} or map {', '.join(clauses)} to numbers"
+            if key not in self.said:
+                raise self.wrong(key, f"is missing; it must {such}")
+            raise self.wrong(key, f"must {such}, not {short(said)}")
         numbers: dict[str, Any] = {}
         for clause, value in said.items():
+            if clause == FOREVER:
+                raise self.wrong(f"{key}.{clause}", f"is no clause; write {key}: {FOREVER}")
             if clause not in clauses:
                 known = ", ".join(clauses)
                 raise self.wrong(f"{key}.{clause}", f"is unknown; known are {known}")
@@ -167,7 +178,7 @@ def _rules(request: Mapping[str, Any], option: str) -> list[_Told]:
                 f"{option}: rule {number} must map keys to values, not {short(said)}"
             )
         rule = _Told(option, number, str(said.get("name") or f"rule {number}"), said)
-        if not isinstance(said.get("name"), str | None) or _broken(rule.name):
+        if not isinstance(said.get("name"), str | None) or _broken(rule.name, _LONGEST_NAME):
             raise rule.wrong("name", f"must be a short text, not {short(said['name'])}")
         if rule.name in {other.name for other in found}:
             raise rule.wrong("name", "is the name of an earlier rule too; give it another")
@@ -200,15 +211,30 @@ def _unless(told: _Told, match: Match) -> Match:
         if key not in KINDS:
             raise told.wrong(f"except.{key}", f"is unknown; known are {', '.join(KINDS)}")
     unless = told.match(said)
-    for kind in KINDS:
-        both = _both(getattr(match, kind), getattr(unless, kind))
-        if both:
-            raise told.wrong(f"except.{kind}", f"takes back {', '.join(both)} of {kind}")
+    given_kinds = [kind for kind in KINDS if getattr(unless, kind)]
+    # What must fit in two ways to be left out may be named by the rule in one of them.
+    for kind in given_kinds if len(given_kinds) == 1 else ():
+        for value in getattr(match, kind):
+            for taken in getattr(unless, kind):
+                if _covers(taken, value, whole=kind == "deployments"):
+                    text = f"has {short(taken)}, which takes back {short(value)}"
+                    raise told.wrong(f"except.{kind}", text)
     return unless
 
 
-def _both(one: Iterable[str], other: Iterable[str]) -> list[str]:
-    return [value for value in one if value in set(other)]
+def _covers(pattern: str, other: str, *, whole: bool) -> bool:
+    """Whether all that a pattern could fit is fitted by the other one too.
+
+    Args:
+        pattern: the wider one.
+        other: the narrower one.
+        whole: they are of deployments, whose flow may be left out.
+    """
+    if whole:
+        pattern, other = (text if "/" in text else f"*/{text}" for text in (pattern, other))
+    # Only `*` fits as many characters as this one's `*` may stand for; a bracket is itself.
+    many = "\0" * (len(pattern) + 1)
+    return fnmatchcase(other.replace("*", many), pattern.replace("[", "[[]"))
 
 
 def _level(told: _Told) -> int | None:
@@ -226,14 +252,23 @@ def _level(told: _Told) -> int | None:
         ) from None
 
 
-def _broken(pattern: Any) -> str:
+def _no_deployment(pattern: str) -> str:
+    """Say why a pattern can be no deployment's, or nothing."""
+    if pattern.count("/") > 1:
+        return "has more than one '/': write flow/deployment, or the deployment's name"
+    if "" in pattern.split("/"):
+        return "has nothing before or after its '/': write flow/deployment, with * for any"
+    return ""
+
+
+def _broken(pattern: Any, longest: int = _LONGEST) -> str:
     """Say what is wrong with a pattern, or nothing."""
     if not isinstance(pattern, str):
         return "is no text"
     if not pattern.strip():
         return "is empty"
-    if len(pattern) > _LONGEST:
-        return f"is longer than {_LONGEST} characters"
+    if len(pattern) > longest:
+        return f"is longer than {longest} characters"
     if not pattern.isprintable():
         return "has a character that cannot be shown"
     return ""

@@ -14,6 +14,7 @@ from ..request.settings import Settings
 from .outcome import Outcome
 from .session import Session, begun
 from .standing import note_standing
+from .what_if import what_would_go
 
 
 def bloat_info(settings: Settings, pace: Pace) -> Outcome:
@@ -46,6 +47,8 @@ def bloat_info(settings: Settings, pace: Pace) -> Outcome:
             events = next(size for size in sizes if size.name == EVENTS.name)
             makers = {"flows": drivers, "event_types": event_types(database, events, since)}
             report = report.with_basis(makers=makers)
+        if settings.what_if:
+            report = what_would_go(session, report, sizes)
         report = report.closed("inspect", session.seconds)
     answers = {
         "server": dict(report.server),
