@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,12 +12,6 @@ from maintenance import at_first_batch, request, run_step, with_defaults
 from prefect_maintenance.execute.ways import BySql
 from ruled_site import LOG, OLD, YOUNG, Site, left
 from world import NOW, dump
-
-
-@pytest.fixture
-def site(engine: sa.Engine) -> Site:
-    return Site(engine)
-
 
 SOON = {"tags": ["soon"], "keep": {"days": 1}}
 LATER = {"tags": ["later"], "keep": {"days": 30}}
@@ -60,18 +53,19 @@ def hold_deployment(site: Site, run: str) -> None:
     ],
 )
 def test_a_run_that_changes_after_the_plan_is_decided_by_what_is_true_then(
-    site: Site,
+    engine: sa.Engine,
     rules: list[dict[str, Any]],
     tags: str,
     change: Change,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with_defaults(monkeypatch, BySql, runs_a_batch=1)
+    site = Site(engine)
     flow = site.flow("etl")
     runs = []
     for number in range(4):
-        deployment = site.deployment(flow, f"d{number if not rules else 0}-{uuid.uuid4()}")
-        deployment = deployment if not rules else None
+        # Each of its own, so that a hold of one is no hold of another.
+        deployment = None if rules else site.deployment(flow, f"d{number}")
         at = OLD + timedelta(hours=number)
         runs.append(site.run(flow, deployment=deployment, tags=tags, at=at, state="FAILED"))
     asked = request(site.engine, rules=rules, run_delete_via="sql")
@@ -83,8 +77,9 @@ def test_a_run_that_changes_after_the_plan_is_decided_by_what_is_true_then(
 @pytest.mark.parametrize("strategy", ["delete", "rewrite"])
 @pytest.mark.parametrize("change", ["run", "deployment"])
 def test_logs_of_a_run_that_gains_a_hold_while_logs_are_purged_stay(
-    site: Site, strategy: str, change: str
+    engine: sa.Engine, strategy: str, change: str
 ) -> None:
+    site = Site(engine)
     flow = site.flow("etl")
     deployment = site.deployment(flow, "nightly")
     run, other = site.run(flow, deployment=deployment, at=YOUNG), site.run(flow, at=YOUNG)

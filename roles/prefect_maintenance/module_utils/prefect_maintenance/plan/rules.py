@@ -125,14 +125,13 @@ class Rules:
     @property
     def now(self) -> Rules:
         """The same rules, by which runs are asked for their holds and rules as they are now."""
-        dated = {table: rules.as_now for table, rules in self.dated.items()}
-        return replace(self, holds=self.holds.now, dated=dated)
+        return replace(self, holds=self.holds.now, dated=self._dated_now)
 
     @property
     def for_reading(self) -> Rules:
         """The same rules where nothing may be laid down; those that were may stay in use."""
-        there = self.holds.there
-        return self if self.holds.since or there else replace(self, holds=Holds())
+        holds = self.holds if self.holds.since or self.holds.there else Holds()
+        return replace(self, holds=holds, dated=self._dated_now)
 
     @property
     def watched(self) -> Rules:
@@ -140,7 +139,11 @@ class Rules:
 
         For statements over many rows, in which `now` would look at every run.
         """
-        return replace(self, holds=self.holds.watched)
+        return replace(self, holds=self.holds.watched, dated=self._dated_now)
+
+    @property
+    def _dated_now(self) -> dict[str, DatedRules]:
+        return {table: rules.as_now for table, rules in self.dated.items()}
 
     @property
     def run_goes(self) -> str:
@@ -158,7 +161,8 @@ class Rules:
 
     def _run_goes(self, goes: str) -> str:
         if self.runs:
-            goes = f"r.state_type IN ({words(TERMINAL_STATES)}) AND {goes}"
+            old_enough = self.runs.old_enough("r", old("r", "flow_runs"))
+            goes = f"r.state_type IN ({words(TERMINAL_STATES)}) AND {old_enough} AND {goes}"
         if self.own:
             goes += f" AND r.id NOT IN ({words(self.own)})"
         if held := self.holds.of("r"):
@@ -230,9 +234,6 @@ class Rules:
         """Conditions on `x`, exclusive of each other: rows that a purge by age keeps.
 
         Apart from each other, because each can use an index of its own. Bind `values`.
-
-        Args:
-            table: it is purged by age.
         """
         dated = self.dated_by(table)
         young = dated.stays("x")
