@@ -1,4 +1,4 @@
-"""Time the plan of a deletion of flow runs, many of them subflows, without rules and with twenty."""
+"""Time the plan of a deletion of flow runs, many of them subflows, with rules and without."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ FROM (SELECT id AS run, substr(name, 5)::int AS n FROM flow_run) s WHERE s.run =
     "VACUUM ANALYZE",
     "CHECKPOINT",
 )
-# Twenty rules of every kind, of which a thousandth of what goes is kept: the same work but for them.
+# Twenty rules of every kind; but for a thousandth the same runs go.
 _RULES = [
     {**match, "keep": {"days": 85, **keep}}
     for n in range(5)

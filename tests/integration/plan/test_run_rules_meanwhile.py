@@ -13,12 +13,6 @@ from prefect_maintenance.execute.ways import BySql
 from ruled_site import LOG, OLD, YOUNG, Site, left
 from world import NOW, dump
 
-
-@pytest.fixture
-def site(engine: sa.Engine) -> Site:
-    return Site(engine)
-
-
 SOON = {"tags": ["soon"], "keep": {"days": 1}}
 LATER = {"tags": ["later"], "keep": {"days": 30}}
 NEWEST = {"tags": ["newest"], "keep": {"last": 1}}
@@ -59,13 +53,14 @@ def hold_deployment(site: Site, run: str) -> None:
     ],
 )
 def test_a_run_that_changes_after_the_plan_is_decided_by_what_is_true_then(
-    site: Site,
+    engine: sa.Engine,
     rules: list[dict[str, Any]],
     tags: str,
     change: Change,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with_defaults(monkeypatch, BySql, runs_a_batch=1)
+    site = Site(engine)
     flow = site.flow("etl")
     runs = []
     for number in range(4):
@@ -82,8 +77,9 @@ def test_a_run_that_changes_after_the_plan_is_decided_by_what_is_true_then(
 @pytest.mark.parametrize("strategy", ["delete", "rewrite"])
 @pytest.mark.parametrize("change", ["run", "deployment"])
 def test_logs_of_a_run_that_gains_a_hold_while_logs_are_purged_stay(
-    site: Site, strategy: str, change: str
+    engine: sa.Engine, strategy: str, change: str
 ) -> None:
+    site = Site(engine)
     flow = site.flow("etl")
     deployment = site.deployment(flow, "nightly")
     run, other = site.run(flow, deployment=deployment, at=YOUNG), site.run(flow, at=YOUNG)

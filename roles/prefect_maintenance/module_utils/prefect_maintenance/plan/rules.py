@@ -156,7 +156,8 @@ class Rules:
 
     def _run_goes(self, goes: str) -> str:
         if self.runs:
-            goes = f"r.state_type IN ({words(TERMINAL_STATES)}) AND {goes}"
+            old_enough = self.runs.old_enough("r", old("r", "flow_runs"))
+            goes = f"r.state_type IN ({words(TERMINAL_STATES)}) AND {old_enough} AND {goes}"
         if self.own:
             goes += f" AND r.id NOT IN ({words(self.own)})"
         if held := self.holds.of("r"):

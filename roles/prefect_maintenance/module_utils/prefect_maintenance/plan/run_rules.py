@@ -13,7 +13,7 @@ from typing import Any
 from ..request.policy import before
 from ..request.rules import TERMINAL_STATES, Match, RunRule
 from .patterns import Patterns
-from .words import ALL, age, words
+from .words import ALL, age, old, words
 
 _DEPLOYMENTS = """{r}.deployment_id IN (
     SELECT d.id FROM deployment d JOIN flow f ON f.id = d.flow_id WHERE {fits})"""
@@ -88,6 +88,18 @@ class RunRules:
         )
         return f"CASE {' '.join(whens)} ELSE {general} END" if self.rules else general
 
+    def old_enough(self, alias: str, general: str) -> str:
+        """What every run is that goes, by whichever rule; an index leads to such runs.
+
+        Args:
+            alias: the run.
+            general: it is old enough for the general policy.
+        """
+        keeps = [rule.keep for rule in self.rules if not rule.keep.forever]
+        if any(keep.days is None for keep in keeps):
+            return "TRUE"
+        return f"({general} OR {old(alias, 'rules_until')})" if keeps else general
+
     @property
     def lay_down_kinds(self) -> str:
         """The statement that decides about each kind of runs."""
@@ -140,6 +152,8 @@ class RunRules:
     def bound(self) -> dict[str, Any]:
         """The values that all of it binds."""
         values: dict[str, Any] = {}
+        if days := [rule.keep.days for rule in self.rules if rule.keep.days is not None]:
+            values["rules_until"] = before(self.reference, min(days))
         for rule in self.rules:
             if rule.keep.days is not None:
                 values[f"rule_{rule.number}_days"] = before(self.reference, rule.keep.days)
