@@ -31,6 +31,13 @@ REASONS: dict[str, tuple[set[str], str]] = {
     "plan/due.py": (RUNS, "trees of runs and subflows"),
     "plan/stuck.py": ({*RUNS, "events"}, "unfinished for too long; workers that started anew"),
     "plan/signs_of_life.py": (RUNS, "trees of runs and subflows"),
+    "plan/holds.py": ({"flow_run", "deployment"}, "tags of runs and of their deployments"),
+    "plan/run_rules.py": (
+        {"flow_run", "flow", "deployment", "work_queue", "work_pool"},
+        "what rules name runs by",
+    ),
+    "plan/ranks.py": ({"flow_run"}, "the newest of each deployment"),
+    "plan/survey.py": ({"flow_run"}, "why runs stay"),
     "plan/counts.py": (
         {*RUNS, "log", "events", "event_resources", "artifact", "artifact_collection"},
         "orphans, collections, and logs that go for more than one reason",

@@ -1,108 +1,21 @@
-"""Rules for flow runs and holds: what each of them keeps, and what is true when rows go."""
+"""Rules for flow runs and holds: what each of them keeps."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import at_first_batch, request, run_step, with_defaults
-from prefect_maintenance.execute.ways import BySql
+from maintenance import request, run_step
 from prefect_maintenance.report.report import Report
 from prefect_maintenance.run.outcome import Outcome
-from world import NOW, as_stored, dump
-
-OLD, YOUNG = NOW - timedelta(days=60), NOW - timedelta(days=1)
-_RUN = """
-INSERT INTO flow_run (id, created, updated, flow_id, deployment_id, work_queue_id,
-                      parent_task_run_id, name, state_type, state_timestamp, end_time, tags)
-VALUES (:id, :at, :at, :flow, :deployment, :queue, :parent, 'r', :state, :at, :at, {tags})
-"""
-_TASK = """
-INSERT INTO task_run (id, flow_run_id, name, task_key, dynamic_key, state_type, end_time)
-VALUES (:id, :run, 't', 't', :id, 'COMPLETED', :at)
-"""
-_LOG = """
-INSERT INTO log (id, name, level, message, flow_run_id, timestamp)
-VALUES (:id, 'l', 20, 'm', :run, :at)
-"""
-_ARTIFACT = """
-INSERT INTO artifact (id, type, flow_run_id, created) VALUES (:id, 'markdown', :run, :at)
-"""
-
-
-class Site:
-    """Flows, deployments, work pools and runs, written by hand; a run is old and completed."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self.engine = engine
-
-    def write(self, sql: str, **values: Any) -> str:
-        """Write a row, and return its id."""
-        values = {"id": str(uuid.uuid4()), **values}
-        stored = {name: as_stored(self.engine, value) for name, value in values.items()}
-        with self.engine.begin() as connection:
-            connection.execute(sa.text(sql), stored)
-        return str(values["id"])
-
-    def flow(self, name: str) -> str:
-        name = f"{name}-{uuid.uuid4()}" if name == "any" else name
-        with self.engine.begin() as connection:
-            connection.execute(sa.text("DELETE FROM flow WHERE name = :name"), {"name": name})
-        return self.write("INSERT INTO flow (id, name) VALUES (:id, :name)", name=name)
-
-    def deployment(self, flow: str, name: str, tags: str = "[]") -> str:
-        sql = (
-            "INSERT INTO deployment (id, updated, flow_id, name, tags) "
-            f"VALUES (:id, :at, :flow, :name, {self.json('tags')})"
-        )
-        return self.write(sql, flow=flow, name=name, tags=tags, at=OLD)
-
-    def queue(self, pool: str) -> str:
-        with self.engine.begin() as connection:
-            connection.execute(sa.text("DELETE FROM work_pool WHERE name = :name"), {"name": pool})
-        sql = (
-            "INSERT INTO work_pool (id, name, type, base_job_template) "
-            f"VALUES (:id, :name, 'process', {self.json('job')})"
-        )
-        made = self.write(sql, name=pool, job="{}")
-        sql = "INSERT INTO work_queue (id, name, work_pool_id) VALUES (:id, 'default', :pool)"
-        return self.write(sql, pool=made)
-
-    def run(
-        self,
-        flow: str,
-        *,
-        deployment: str | None = None,
-        queue: str | None = None,
-        parent: str | None = None,
-        state: str | None = "COMPLETED",
-        at: datetime = OLD,
-        tags: str = "[]",
-    ) -> str:
-        sql = _RUN.format(tags=self.json("tags"))
-        told = {"deployment": deployment, "queue": queue, "parent": parent}
-        return self.write(sql, flow=flow, state=state, at=at, tags=tags, **told)
-
-    def tag(self, table: str, row: str, tags: str) -> None:
-        """Give a row other tags, as Prefect does."""
-        sql = f"UPDATE {table} SET tags = {self.json('tags')}, updated = :now WHERE id = :id"
-        self.write(sql, id=row, tags=tags, now=datetime.now(NOW.tzinfo))
-
-    def json(self, name: str) -> str:
-        return f"CAST(:{name} AS jsonb)" if self.engine.dialect.name == "postgresql" else f":{name}"
+from ruled_site import ARTIFACT, LOG, OLD, TASK, YOUNG, Site, left
 
 
 @pytest.fixture
 def site(engine: sa.Engine) -> Site:
     return Site(engine)
-
-
-def left(site: Site, table: str = "flow_run") -> set[str]:
-    return set(dump(site.engine, [table])[table])
 
 
 def purged(site: Site, *rules: dict[str, Any], **more: Any) -> Outcome:
@@ -141,7 +54,7 @@ def test_a_rule_matches_by_names_and_leaves_out_what_fits_all_of_its_exceptions(
         site.run(etl, queue=site.queue("gpu[1]")),
         site.run(etl, tags='["a%b", "x"]'),
     }
-    for run in (
+    others: tuple[dict[str, Any], ...] = (
         {"deployment": weekly},
         {"deployment": nightly, "state": "FAILED", "tags": '["x"]'},
         {"queue": site.queue("gpu1")},
@@ -149,7 +62,8 @@ def test_a_rule_matches_by_names_and_leaves_out_what_fits_all_of_its_exceptions(
         {"tags": '"a%b"'},
         {"tags": '{"a%b": "a%b"}'},
         {"tags": "[null, 3]"},
-    ):
+    )
+    for run in others:
         site.run(etl, **run)
     site.run(other, deployment=site.deployment(other, "nightly_1"))
     purged(
@@ -208,7 +122,7 @@ def test_the_last_are_counted_among_what_the_rule_decides_about(site: Site) -> N
 def test_a_tree_stays_whole_for_one_run_that_a_rule_keeps(site: Site) -> None:
     flow, kept = site.flow("etl"), site.flow("kept")
     parent = site.run(flow)
-    child = site.run(kept, parent=site.write(_TASK, run=parent, at=OLD))
+    child = site.run(kept, parent=site.write(TASK, run=parent, at=OLD))
     site.run(flow)
     purged(site, {"flows": ["kept"], "keep": "forever"}, {"flows": ["*"], "keep": {"days": 1}})
     assert left(site) == {parent, child}
@@ -229,10 +143,10 @@ def test_a_hold_keeps_a_run_with_all_that_belongs_to_it(site: Site) -> None:
     }
     rows = {
         table: {site.write(sql, run=run, at=OLD) for run in held}
-        for table, sql in (("task_run", _TASK), ("log", _LOG), ("artifact", _ARTIFACT))
+        for table, sql in (("task_run", TASK), ("log", LOG), ("artifact", ARTIFACT))
     }
     for run in free:
-        for sql in (_TASK, _LOG, _ARTIFACT):
+        for sql in (TASK, LOG, ARTIFACT):
             site.write(sql, run=run, at=OLD)
     asked = request(site.engine, purge_strategy="delete")
     run_step("purge", asked)
@@ -245,75 +159,6 @@ def test_a_hold_keeps_a_run_with_all_that_belongs_to_it(site: Site) -> None:
         ("held by the tag keep-until:2026-06-30", 1),
         ("held by the tag keep-until:soon", 1),
     }
-
-
-SOON = {"tags": ["soon"], "keep": {"days": 1}}
-NEWEST = {"tags": ["newest"], "keep": {"last": 1}}
-Change = Callable[[Site, str], None]
-
-
-def set_state(site: Site, run: str, state: str) -> None:
-    sql = "UPDATE flow_run SET state_type = :state, end_time = :at WHERE id = :id"
-    site.write(sql, id=run, state=state, at=datetime.now(NOW.tzinfo))
-
-
-def hold_deployment(site: Site, run: str) -> None:
-    row = dump(site.engine, ["flow_run"])["flow_run"][run]
-    site.tag("deployment", str(row["deployment_id"]), '["keep"]')
-
-
-@pytest.mark.parametrize(
-    ("rules", "tags", "change"),
-    [
-        ([], "[]", lambda site, run: site.tag("flow_run", run, '["hold:mine"]')),
-        ([], "[]", hold_deployment),
-        ([SOON], '["soon"]', lambda site, run: site.tag("flow_run", run, '["soon", "keep"]')),
-        ([SOON], '["soon"]', lambda site, run: site.tag("flow_run", run, "[]")),
-        ([NEWEST], '["newest"]', lambda site, run: set_state(site, run, "COMPLETED")),
-    ],
-    ids=["hold", "hold of deployment", "hold and rule", "another rule", "a later success"],
-)
-def test_a_run_that_changes_after_the_plan_is_decided_by_what_is_true_then(
-    site: Site,
-    rules: list[dict[str, Any]],
-    tags: str,
-    change: Change,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with_defaults(monkeypatch, BySql, runs_a_batch=1)
-    flow = site.flow("etl")
-    runs = []
-    for number in range(4):
-        deployment = site.deployment(flow, f"d{number if not rules else 0}-{uuid.uuid4()}")
-        deployment = deployment if not rules else None
-        at = OLD + timedelta(hours=number)
-        runs.append(site.run(flow, deployment=deployment, tags=tags, at=at, state="FAILED"))
-    asked = request(site.engine, rules=rules, run_delete_via="sql")
-    with at_first_batch("flow_run", lambda: change(site, runs[1])) as pace:
-        run_step("delete", asked, pace=pace)
-    assert left(site) == {runs[1], *([runs[3]] if rules == [NEWEST] else [])}
-
-
-@pytest.mark.parametrize("strategy", ["delete", "rewrite"])
-@pytest.mark.parametrize("change", ["run", "deployment"])
-def test_logs_of_a_run_that_gains_a_hold_while_logs_are_purged_stay(
-    site: Site, strategy: str, change: str
-) -> None:
-    flow = site.flow("etl")
-    deployment = site.deployment(flow, "nightly")
-    run, other = site.run(flow, deployment=deployment, at=YOUNG), site.run(flow, at=YOUNG)
-    kept = {site.write(_LOG, run=run, at=OLD + timedelta(hours=n)) for n in range(5)}
-    for number in range(60):
-        site.write(_LOG, run=other, at=OLD - timedelta(hours=number))
-
-    def hold() -> None:
-        row = run if change == "run" else deployment
-        site.tag("flow_run" if change == "run" else "deployment", row, '["keep"]')
-
-    asked = request(site.engine, purge_strategy=strategy, batch_size=10)
-    with at_first_batch("log", hold) as pace:
-        run_step("purge", asked, pace=pace)
-    assert left(site, "log") == kept
 
 
 def test_what_is_due_agrees_with_the_rules_and_writes_nothing(site: Site) -> None:

@@ -99,7 +99,7 @@ def _dated(job: Purge, table: str) -> None:
 def _aged(job: Purge, table: str) -> None:
     """Purge the rows of a table that go by their age."""
     database, age = job.database, BY_NAME[table].age
-    total, rules = job.plan.rows[table], job.rules.now
+    total, rules = job.plan.rows[table], job.rules.watched
     goes, bound = rules.aged(table), rules.values(BY_NAME[table], job.cutoffs)
     sql = f"DELETE FROM {table} AS x WHERE {{where}} AND {goes}"
 

@@ -6,6 +6,8 @@ import time
 
 from ..database.lock_bound import transaction_at_most
 from ..measure import leftovers, relations
+from ..plan.holds import LATE
+from ..request.instants import now
 from .copy import insert, settle
 from .rewrite_job import LIVE, REVIVED, Refused, Work, require_whole
 
@@ -19,7 +21,6 @@ _REVIVED = f"""
 CREATE TEMPORARY TABLE {REVIVED} ON COMMIT DROP AS
 SELECT w.id FROM ({{woken}}) w WHERE NOT EXISTS (SELECT 1 FROM {LIVE} l WHERE l.id = w.id)
 """
-_AN_HOUR_AGO = "SELECT clock_timestamp() - interval '1 hour'"
 
 
 def swap(work: Work, file: int) -> tuple[float, int]:
@@ -74,7 +75,7 @@ def _missed(work: Work) -> int:
     job, database = work.job, work.job.database
     if not job.live:
         return 0
-    job.bound["held_since"] = database.scalar(_AN_HOUR_AGO)
+    job.bound["held_since"] = now() - LATE
     database.run(_LIVE.format(live=job.live), **job.bound)
     return _copied_late(work, job.missed)
 

@@ -191,7 +191,7 @@ class BySql:
         A flow run that is retried after its old task runs went keeps their logs.
         """
         goes = _LOGS_OF_GONE.format(column=LOGGING[table], table=table, ids=listed(ids))
-        return f"{goes} AND {self.rules.now.not_live('x')}" if table == TASK_RUN.name else goes
+        return f"{goes} AND {self.rules.watched.not_live('x')}" if table == TASK_RUN.name else goes
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
         def transaction() -> Deleted:

@@ -46,7 +46,7 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
         cutoffs: the instants to count from.
     """
     found: dict[str, datetime | None] = {}
-    rules = rules.now
+    rules = rules.for_reading
     with database.snapshot():
         by_rules = oldest_events(database, rules, cutoffs, _IN_PYTHON)
         for table in TABLES:

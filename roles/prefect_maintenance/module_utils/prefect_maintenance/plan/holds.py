@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from ..database.connection import Database
+from ..request.instants import now
 from .patterns import Patterns
 
 # A run as it was when the step began, see `stage`.
@@ -26,6 +27,20 @@ UNION ALL
 SELECT f.id FROM flow_run f JOIN deployment d ON d.id = f.deployment_id
 WHERE d.updated >= :held_since AND {of_deployment}
 """
+
+# Of runs that have changed, which an index leads to; and only where a deployment has come to hold
+# its runs, each run is asked for its deployment.
+_NOT_GAINED = """NOT EXISTS (
+    SELECT 1 FROM flow_run f
+    WHERE f.id = {run} AND f.updated >= :held_since AND {of_run})
+AND CASE WHEN EXISTS (
+    SELECT 1 FROM deployment d WHERE d.updated >= :held_since AND {of_deployment})
+THEN NOT EXISTS (
+    SELECT 1 FROM flow_run f JOIN deployment d ON d.id = f.deployment_id
+    WHERE f.id = {run} AND d.updated >= :held_since AND {of_deployment})
+ELSE TRUE END"""
+# Prefect dates every change of a row; clocks may differ, and who changed it may commit late.
+LATE = timedelta(hours=1)
 
 _UNTIL = "keep-until:"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -60,14 +75,16 @@ class Holds:
         expired: tags that fit and hold no more.
         there: tags that were found in the database and hold.
         patterns: how patterns are written.
-        staged: the runs that are held were laid down for this session.
+        since: the runs that were held then were laid down for this session; None where none were.
+        watching: holds that came later are looked for too, among what has changed since.
     """
 
     tags: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
     there: tuple[str, ...] = ()
     patterns: Patterns = field(default_factory=Patterns)
-    staged: bool = False
+    since: datetime | None = None
+    watching: bool = False
 
     @property
     def bound(self) -> dict[str, Any]:
@@ -77,23 +94,29 @@ class Holds:
         return {
             "hold_tags": self.patterns.value(self.tags),
             "hold_expired": self.patterns.words(self.expired),
+            "held_since": self.since and self.since - LATE,
         }
 
     @property
     def now(self) -> Holds:
         """The same, looked for in the rows as they are now."""
-        return replace(self, staged=False)
+        return replace(self, since=None)
+
+    @property
+    def watched(self) -> Holds:
+        """The runs that were laid down, and those that have come to be held since."""
+        return replace(self, watching=True)
 
     @property
     def listed(self) -> bool:
         """Whether held runs stand in prefect_maintenance_held, and there are any."""
-        return self.staged and bool(self.there)
+        return self.since is not None and bool(self.there)
 
     def of(self, alias: str) -> str:
         """Run `alias` is held; nothing when none can be."""
         if self.listed:
             return HELD.format(id=f"{alias}.id")
-        if self.staged or not self.tags:
+        if self.since or not self.tags:
             return ""
         of_deployment = _OF_DEPLOYMENT.format(r=alias, tagged=self._tagged("d.tags"))
         return f"({self._tagged(f'{alias}.tags')} OR {of_deployment})"
@@ -107,6 +130,13 @@ class Holds:
         if not self.tags:
             return ""
         return _GAINED.format(of_run=self._tagged("f.tags"), of_deployment=self._tagged("d.tags"))
+
+    def not_gained(self, run: str) -> str:
+        """The run of that id has not come to be held since; nothing when that is not watched."""
+        if not (self.watching and self.since and self.tags):
+            return ""
+        of_run, of_deployment = self._tagged("f.tags"), self._tagged("d.tags")
+        return _NOT_GAINED.format(run=run, of_run=of_run, of_deployment=of_deployment)
 
     @property
     def holding(self) -> str:
@@ -141,11 +171,10 @@ def stage(database: Database, holds: Holds) -> Holds:
 
     The table is made anew, so that the runs are those of this instant.
     """
-    if not holds.tags:
-        return holds
-    database.run("DROP TABLE IF EXISTS prefect_maintenance_held")
-    database.run(_CREATE)
+    since = now()
     if holds.there:
+        database.run("DROP TABLE IF EXISTS prefect_maintenance_held")
+        database.run(_CREATE)
         sql = _STAGE.format(
             of_run=holds.patterns.tags("r.tags"),
             of_deployment=holds.patterns.tags("d.tags"),
@@ -155,7 +184,7 @@ def stage(database: Database, holds: Holds) -> Holds:
         database.run("CREATE INDEX prefect_maintenance_held_at ON prefect_maintenance_held (id)")
         if database.is_postgresql:
             database.run("ANALYZE prefect_maintenance_held")
-    return replace(holds, staged=True)
+    return replace(holds, since=since)
 
 
 def until(tag: str) -> date | None:

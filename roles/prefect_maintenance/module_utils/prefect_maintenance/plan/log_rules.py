@@ -62,7 +62,7 @@ def stage(database: Database, runs: RunRules) -> None:
     database.run(f"DROP TABLE IF EXISTS {_LIST}")
     database.run(_CREATE)
     numbers = ", ".join(str(rule.number) for rule in of_runs)
-    sql = _FILL.format(decided=runs.decided, rules=numbers)
+    sql = _FILL.format(decided=runs.every_rule, rules=numbers)
     database.run(sql, **runs.bound)
     database.run(_INDEX)
     if database.is_postgresql:

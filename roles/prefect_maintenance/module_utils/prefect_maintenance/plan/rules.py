@@ -129,6 +129,20 @@ class Rules:
         return replace(self, holds=self.holds.now, dated=dated)
 
     @property
+    def for_reading(self) -> Rules:
+        """The same rules where nothing may be laid down; those that were may stay in use."""
+        there = self.holds.there
+        return self if self.holds.since or there else replace(self, holds=Holds())
+
+    @property
+    def watched(self) -> Rules:
+        """The same rules, by which holds that came since they were laid down count too.
+
+        For statements over many rows, in which `now` would look at every run.
+        """
+        return replace(self, holds=self.holds.watched)
+
+    @property
     def run_goes(self) -> str:
         """Flow run `r` goes, ranks aside; its relatives are not asked. Binds :flow_runs."""
         return self._run_goes(self.runs.goes("r", self._of_policy))
@@ -248,17 +262,24 @@ class Rules:
 
     def not_live(self, alias: str) -> str:
         """Row `alias` (a log or an artifact) belongs to no flow run that is unfinished or held."""
-        return _NOT_LIVE.format(
+        not_live = _NOT_LIVE.format(
             x=alias, live_f=self.is_live("f"), no_live_run=self._no_live_run(f"{alias}.flow_run_id")
         )
+        run = f"(SELECT t.flow_run_id FROM task_run t WHERE t.id = {alias}.task_run_id)"
+        gained = self.holds.not_gained(run)
+        if gained:
+            not_live += f" AND ({alias}.flow_run_id IS NOT NULL OR ({gained}))"
+        return not_live
 
     def _no_live_run(self, run: str) -> str:
         """The flow run of that id is neither unfinished nor held."""
-        if not self.holds.listed:
+        if not self.holds.since:
             return _NO_LIVE_RUN.format(id=run, live_f=self.is_live("f"))
-        # Apart, so that the planner can hash the few of either kind.
-        finished = _NO_LIVE_RUN.format(id=run, live_f=self.is_unfinished("f"))
-        return f"{finished} AND NOT {HELD.format(id=run)}"
+        # Apart, so that the planner can hash the few of each kind.
+        told = [_NO_LIVE_RUN.format(id=run, live_f=self.is_unfinished("f"))]
+        if self.holds.listed:
+            told.append(f"NOT {HELD.format(id=run)}")
+        return " AND ".join((*told, *filter(None, (self.holds.not_gained(run),))))
 
     def aged(self, table: str) -> str:
         """Row `x` of a table that is purged by age goes by its age. Binds `values`."""
