@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,7 +34,8 @@ class Unfinished:
 
     engine: sa.Engine
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    world: World = field(default_factory=lambda: World(POLICY, 15))
+    # The server writes events of the last test's runs later: these have ids of their own.
+    world: World = field(default_factory=lambda: World(POLICY, uuid.uuid4().int))
 
     def ago(self, days: float) -> datetime:
         return self.now - timedelta(days=days)
@@ -44,6 +46,7 @@ class Unfinished:
         """Add a run that came into its state so many days ago."""
         run, entered, at = self.world.new_id(), self.world.new_id(), self.ago(days)
         named = columns.pop("state_name", state.capitalize())
+        details = columns.pop("state_details", "{}")
         labels = {"prefect.worker.name": worker, "prefect.work-pool.name": "stuck-pool"}
         started = None if state in ("SCHEDULED", "PENDING") else at
         row: Row = {
@@ -55,7 +58,14 @@ class Unfinished:
         }  # fmt: skip
         self.world.rows["flow_run"].append(row)
         self.world.rows["flow_run_state"].append(
-            {"id": entered, "flow_run_id": run, "type": state, "name": named, "timestamp": at}
+            {
+                "id": entered,
+                "flow_run_id": run,
+                "type": state,
+                "name": named,
+                "timestamp": at,
+                "state_details": details,
+            }
         )
         return run
 

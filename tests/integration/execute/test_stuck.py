@@ -39,6 +39,8 @@ def test_exactly_the_runs_without_a_sign_of_life_are_ended(
         ("forgotten pause", "PAUSED", 30),
     ):
         runs.run(name, state, days)
+    over = f'{{"pause_timeout": "{runs.ago(29).isoformat()}"}}'
+    runs.run("pause that timed out", "PAUSED", 30, state_details=over)
     dead = runs.run("dead with all that it had")
     runs.log(dead, 8)
     runs.artifact(dead, 8)
@@ -77,12 +79,12 @@ def test_exactly_the_runs_without_a_sign_of_life_are_ended(
     done = run_step("delete", asked)
     ends = {run.name for run in done.report.stuck if run.done}
     assert ends == {
-        "dead", "never submitted", "never cancelled", "forgotten pause",
+        "dead", "never submitted", "never cancelled", "forgotten pause", "pause that timed out",
         "dead with all that it had", "dead parent", "dead in its process",
         "in a process of its own",
     }  # fmt: skip
     after = states(runs.engine)
-    assert after == before | dict.fromkeys(ends, "CRASHED")
+    assert after == before | dict.fromkeys(ends, "CRASHED") | {"pause that timed out": "FAILED"}
     assert {run.name for run in checked.report.stuck if run.due} == ends
     why = {name: run.why_not for name, run in told(done).items() if not run.done}
     assert set(why) == {
@@ -97,7 +99,7 @@ def test_exactly_the_runs_without_a_sign_of_life_are_ended(
     assert {str(why[name]) for name in ("held", "held parent", "below a hold")} == {stuck._HOLD}
     left = dump(runs.engine, ["flow_run_state", "task_run"])
     messages = {state["message"] for state in left["flow_run_state"].values()} - {None}
-    assert messages == {
+    assert messages == {"The flow was crashed and never resumed."} | {
         f"ended by prefect_maintenance: {state} without a sign of life"
         for state in ("RUNNING for 9 days", "RUNNING for 10 days", "PENDING for 3 days",
                       "CANCELLING for 8 days", "PAUSED for 30 days")

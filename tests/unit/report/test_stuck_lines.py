@@ -50,7 +50,7 @@ def test_a_run_says_what_became_of_each() -> None:
 def test_one_that_was_not_come_to_is_not_called_ended() -> None:
     _, title, line = stuck.lines(report(DEAD))
     assert title == "  stuck runs, 0 of 1 ended:"
-    assert line.endswith(": not tried; the next run looks at it again")
+    assert line.endswith(": not ended yet; the next run looks at it again")
 
 
 def test_at_most_ten_are_named() -> None:

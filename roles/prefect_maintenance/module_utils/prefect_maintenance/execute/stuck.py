@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -134,19 +134,30 @@ class EndStuck:
         if not ids:
             return
         archive_leaving(self.runs.database, FLOW_RUN, ids)
-        database, before = self.runs.database, leaving(self.runs.database, ids)
-        tagged, cutoff = batch[0].tagged, self.runs.cutoff(LATE)
-        if not delete_late(self.api, ids, LATE_NAMES, cutoff, tagged=tagged):
-            for run in ids:
-                if any(one.run.due for one in self.runs.again(LATE, [run])):
-                    self.api.delete("flow_runs", run)
-        stay = left(database, ids)
-        after = leaving(database, stay)
+        before = leaving(self.runs.database, ids)
+        try:
+            self._delete_now(ids, tagged=batch[0].tagged)
+        finally:
+            # Also when no answer came: the server may have done it all the same.
+            stay = self._count(ids, before)
+        self._settle(tuple(stay), _MOVED)
+
+    def _delete_now(self, ids: Sequence[str], *, tagged: bool) -> None:
+        if delete_late(self.api, ids, LATE_NAMES, self.runs.cutoff(LATE), tagged=tagged):
+            return
+        for run in ids:
+            if any(one.run.due for one in self.runs.again(LATE, [run])):
+                self.api.delete("flow_runs", run)
+
+    def _count(self, ids: Sequence[str], before: Mapping[str, int]) -> list[str]:
+        """Count what has left with late runs; returns those that are still there."""
+        stay = left(self.runs.database, ids)
+        after = leaving(self.runs.database, stay)
         for table, rows in before.items():
             way = "late" if table == FLOW_RUN.name else "cascade"
             self.ledger.add(table, rows - after.get(table, 0), way)
-        self._settle(tuple(stay), _MOVED)
         self._settle(tuple(run for run in ids if run not in stay), None)
+        return stay
 
     def _still_due(self, some: Sequence[Overdue]) -> list[StuckRun]:
         """Return runs in one state as they are now; those not to be ended any more are settled."""

@@ -77,7 +77,7 @@ def _sentence(one: Mapping[str, Any], *, check: bool) -> str:
         how = "deleted" if late else "ended"
         then = f"would be {how}" if check else how
     else:
-        then = "not tried; the next run looks at it again"
+        then = "not ended yet; the next run looks at it again"
     silent = "" if late or one["why_not"] else _worker(one)
     return f"{one['name']} ({one['id']}) {what}{silent}: {then}"
 
