@@ -39,6 +39,7 @@ def test_a_plan_is_written_looked_at_and_applied(
     assert dump(engine, OURS) == before
     file = plans / "demo.plan.json"
     assert [path.name for path in plans.iterdir()] == [file.name]
+    assert f"plan: {file}" in checked.stdout
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     plan = json.loads(file.read_text())
     foretold = site.report()
