@@ -39,9 +39,10 @@ WHERE application_name LIKE 'prefect-maintenance%%' AND datname = %s
 
 def archived(where: Any, folder: Path, *, pace: Pace | None = None, **more: Any) -> dict[str, Any]:
     """Purge and delete with an archive; returns the report."""
-    asked = {"run_delete_via": "sql", "archive_dir": str(folder), **more}
+    asked: dict[str, Any] = {"run_delete_via": "sql", "archive_dir": str(folder), **more}
     purged = run_step("purge", request(where, **asked), pace=pace).report.as_json()
-    return run_step("delete", request(where, **asked, report=purged), pace=pace).report.as_json()
+    asked["report"] = purged
+    return run_step("delete", request(where, **asked), pace=pace).report.as_json()
 
 
 def restored(where: Any, folder: Path, *, check: bool = False, **more: Any) -> Any:
