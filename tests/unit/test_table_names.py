@@ -29,6 +29,13 @@ REASONS: dict[str, tuple[set[str], str]] = {
     "plan/rules.py": ({*RUNS, "log"}, "finished, unfinished, gone: said of runs and their logs"),
     "plan/candidates.py": (RUNS, "trees of runs and subflows"),
     "plan/due.py": (RUNS, "trees of runs and subflows"),
+    "plan/holds.py": ({"flow_run", "deployment"}, "tags of runs and of their deployments"),
+    "plan/run_rules.py": (
+        {"flow_run", "flow", "deployment", "work_queue", "work_pool"},
+        "what rules name runs by",
+    ),
+    "plan/ranks.py": ({"flow_run"}, "the newest of each deployment"),
+    "plan/survey.py": ({"flow_run"}, "why runs stay"),
     "plan/counts.py": (
         {*RUNS, "log", "events", "event_resources", "artifact", "artifact_collection"},
         "orphans, collections, and logs that go for more than one reason",

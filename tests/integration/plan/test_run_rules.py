@@ -54,7 +54,7 @@ def test_a_rule_matches_by_names_and_leaves_out_what_fits_all_of_its_exceptions(
         site.run(etl, queue=site.queue("gpu[1]")),
         site.run(etl, tags='["a%b", "x"]'),
     }
-    for run in (
+    others: tuple[dict[str, Any], ...] = (
         {"deployment": weekly},
         {"deployment": nightly, "state": "FAILED", "tags": '["x"]'},
         {"queue": site.queue("gpu1")},
@@ -62,7 +62,8 @@ def test_a_rule_matches_by_names_and_leaves_out_what_fits_all_of_its_exceptions(
         {"tags": '"a%b"'},
         {"tags": '{"a%b": "a%b"}'},
         {"tags": "[null, 3]"},
-    ):
+    )
+    for run in others:
         site.run(etl, **run)
     site.run(other, deployment=site.deployment(other, "nightly_1"))
     purged(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +20,7 @@ def site(engine: sa.Engine) -> Site:
 
 
 SOON = {"tags": ["soon"], "keep": {"days": 1}}
+LATER = {"tags": ["later"], "keep": {"days": 30}}
 NEWEST = {"tags": ["newest"], "keep": {"last": 1}}
 Change = Callable[[Site, str], None]
 
@@ -42,9 +42,21 @@ def hold_deployment(site: Site, run: str) -> None:
         ([], "[]", hold_deployment),
         ([SOON], '["soon"]', lambda site, run: site.tag("flow_run", run, '["soon", "keep"]')),
         ([SOON], '["soon"]', lambda site, run: site.tag("flow_run", run, "[]")),
+        (
+            [SOON, LATER],
+            '["later"]',
+            lambda site, run: site.tag("flow_run", run, '["soon"]'),
+        ),
         ([NEWEST], '["newest"]', lambda site, run: set_state(site, run, "COMPLETED")),
     ],
-    ids=["hold", "hold of deployment", "hold and rule", "another rule", "a later success"],
+    ids=[
+        "hold",
+        "hold of deployment",
+        "hold and rule",
+        "another rule",
+        "shorter rule",
+        "a later success",
+    ],
 )
 def test_a_run_that_changes_after_the_plan_is_decided_by_what_is_true_then(
     site: Site,
@@ -57,8 +69,8 @@ def test_a_run_that_changes_after_the_plan_is_decided_by_what_is_true_then(
     flow = site.flow("etl")
     runs = []
     for number in range(4):
-        deployment = site.deployment(flow, f"d{number if not rules else 0}-{uuid.uuid4()}")
-        deployment = deployment if not rules else None
+        # Each of its own, so that a hold of one is no hold of another.
+        deployment = None if rules else site.deployment(flow, f"d{number}")
         at = OLD + timedelta(hours=number)
         runs.append(site.run(flow, deployment=deployment, tags=tags, at=at, state="FAILED"))
     asked = request(site.engine, rules=rules, run_delete_via="sql")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN
+from ..plan.rules import Rules
 from .artifact_collections import (
     COLLECTIONS_OF_KEYS,
     DROP_KEYS,
@@ -53,7 +54,7 @@ def _task_runs(job: Delete) -> None:
 
 
 def _artifacts(job: Delete) -> None:
-    goes = f"x.created < :artifacts AND {job.rules.not_live('x')}"
+    goes = _artifact_goes(job.rules)
     bound = {"artifacts": job.cutoffs.artifacts, **job.rules.bound}
     lay_down = WORKLIST_OF_ROWS.format(
         ctes="", table=ARTIFACT.name, alias="x", order="created", goes=goes
@@ -63,13 +64,17 @@ def _artifacts(job: Delete) -> None:
         job.database.run(KEYS_OF_WORKLIST)
         collections = job.database.scalar(COLLECTIONS_OF_KEYS)
         try:
-            goes = f"x.created < :artifacts AND {job.rules.now.not_live('x')}"
-            _rows(job, ARTIFACT.name, "x", goes, bound)
+            _rows(job, ARTIFACT.name, "x", _artifact_goes(job.rules.now), bound)
         finally:
             settle_collections(job.database, job.cutoffs)
             gone = collections - job.database.scalar(COLLECTIONS_OF_KEYS)
             job.ledger.add(ARTIFACT_COLLECTION.name, gone, job.by_sql.name)
             job.database.run(DROP_KEYS)
+
+
+def _artifact_goes(rules: Rules) -> str:
+    """Artifact `x` goes. Binds :artifacts."""
+    return f"x.created < :artifacts AND {rules.not_live('x')}"
 
 
 def _rows(job: Delete, table: str, alias: str, goes: str, bound: Mapping[str, object]) -> None:
