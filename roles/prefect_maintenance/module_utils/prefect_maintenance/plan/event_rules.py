@@ -37,6 +37,8 @@ _BEYOND = f"""EXISTS (SELECT 1 FROM {LAST} l
     WHERE l.resource_id = {{x}}.resource_id AND l.rule = {{number}}
       AND ({{x}}.occurred, {{x}}.id) < (l.occurred, l.id))"""
 
+_BY_KEY = f"SELECT {{kept}} FROM {EVENTS.name} e WHERE e.id = {{{{x}}}}.event_id"
+
 # Instants as text, because Python has none for infinity.
 _ROWS_A_PAGE = 10_000
 _PAGE = f"""
@@ -93,11 +95,12 @@ def resource_rules(events: DatedRules) -> DatedRules:
     """
     if not events:
         return DatedRules(str(EVENT_RESOURCES.age))
-    staying = stays_with_event(events)
+    # A delete asks by the primary key, row by row: a batch must not read all events.
     return DatedRules(
         str(EVENT_RESOURCES.age),
-        otherwise=f"NOT {staying}",
-        staying=staying,
+        GENERAL,
+        otherwise=f"({_BY_KEY.format(kept=_kept_with(events))}) IS NOT TRUE",
+        staying=stays_with_event(events),
         bound=events.bound,
         until=NEVER,
     )
@@ -106,9 +109,14 @@ def resource_rules(events: DatedRules) -> DatedRules:
 def stays_with_event(events: DatedRules, among: str = "") -> str:
     """Write that resource `{x}` has an event that keeps it; `among` narrows the events `e`."""
     return (
-        f"EXISTS (SELECT 1 FROM {EVENTS.name} e WHERE e.id = {{x}}.event_id {among} AND "
-        f"({{x}}.{EVENT_RESOURCES.age} >= :{GENERAL} OR {events.number('e')} > 0))"
+        f"EXISTS (SELECT 1 FROM {EVENTS.name} e "
+        f"WHERE e.id = {{x}}.event_id {among} AND {_kept_with(events)})"
     )
+
+
+def _kept_with(events: DatedRules) -> str:
+    """Write that resource `{x}` stays with its event `e`, which is there."""
+    return f"({{x}}.{EVENT_RESOURCES.age} >= :{GENERAL} OR {events.number('e')} > 0)"
 
 
 def make_ranks(database: Database, events: DatedRules) -> None:

@@ -123,14 +123,13 @@ class Rules:
     @property
     def now(self) -> Rules:
         """The same rules, by which runs are asked for their holds and rules as they are now."""
-        dated = {table: rules.as_now for table, rules in self.dated.items()}
-        return replace(self, holds=self.holds.now, dated=dated)
+        return replace(self, holds=self.holds.now, dated=self._dated_now)
 
     @property
     def for_reading(self) -> Rules:
         """The same rules where nothing may be laid down; those that were may stay in use."""
-        there = self.holds.there
-        return self if self.holds.since or there else replace(self, holds=Holds())
+        holds = self.holds if self.holds.since or self.holds.there else Holds()
+        return replace(self, holds=holds, dated=self._dated_now)
 
     @property
     def watched(self) -> Rules:
@@ -138,7 +137,11 @@ class Rules:
 
         For statements over many rows, in which `now` would look at every run.
         """
-        return replace(self, holds=self.holds.watched)
+        return replace(self, holds=self.holds.watched, dated=self._dated_now)
+
+    @property
+    def _dated_now(self) -> dict[str, DatedRules]:
+        return {table: rules.as_now for table, rules in self.dated.items()}
 
     @property
     def run_goes(self) -> str:
