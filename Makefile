@@ -23,7 +23,7 @@ PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 .PHONY: help venv demo lint format docs monitoring sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
 	hostile worlds bench bench-compare bench-idle bench-progress bench-plan bench-api bench-compact \
-	bench-fleet clean
+	bench-archive bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -138,6 +138,9 @@ bench-api: venv  ## deleting through the API with and without pauses, and what r
 
 bench-sqlite: venv  ## what a server on SQLite answers while its file is maintained
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.sqlite
+
+bench-archive: venv  ## an archive beside COPY TO STDOUT of the same rows, and its memory
+	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.archive
 
 bench-fleet: venv  ## what a rollout costs the controller, behind docs/fleet.md
 	$(BIN)/python -m benchmarks.fleet --hosts 50 200 --forks 20

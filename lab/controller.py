@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 VERSION = "24.6.1"
 _TEMPLATES = ("job_templates", "projects", "inventory_sources")
+_PARTS = ("survey_spec", "success_nodes", "failure_nodes", "always_nodes")
 
 
 class Controller:
@@ -40,16 +41,21 @@ class Controller:
         self._server.shutdown()
         self._server.server_close()
 
+    def all(self, endpoint: str) -> list[dict[str, Any]]:
+        """Return the objects of an endpoint."""
+        return list(self.objects.get(endpoint, {}).values())
+
     def named(self, endpoint: str) -> dict[str, dict[str, Any]]:
         """Return the objects of an endpoint by name."""
-        return {thing["name"]: thing for thing in self.objects.get(endpoint, {}).values()}
+        return {thing["name"]: thing for thing in self.all(endpoint)}
 
     def add(self, endpoint: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Make an object; returns it with its id and addresses."""
         self._last += 1
         address = f"/api/v2/{endpoint}/{self._last}/"
-        related = {"survey_spec": f"{address}survey_spec/"}
+        related = {part: f"{address}{part}/" for part in _PARTS}
         thing = {
+            "type": endpoint.removesuffix("s"),
             "kind": "",
             "scm_revision": "",
             "summary_fields": {},
@@ -95,6 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif part == "survey_spec":
             self._thing()["survey_spec"] = sent
             self._answer({})
+        elif part == "create_approval_template":
+            made = self.controller.add("workflow_approval_templates", sent)
+            self._thing()["unified_job_template"] = made["id"]
+            self._thing()["related"]["unified_job_template"] = made["url"]
+            self._answer(made, 201)
         else:
             self._thing().setdefault(part, []).append(sent["id"])
             self._answer(None, 204)

@@ -29,6 +29,8 @@ REASONS: dict[str, tuple[set[str], str]] = {
     "plan/rules.py": ({*RUNS, "log"}, "finished, unfinished, gone: said of runs and their logs"),
     "plan/candidates.py": (RUNS, "trees of runs and subflows"),
     "plan/due.py": (RUNS, "trees of runs and subflows"),
+    "plan/stuck.py": ({*RUNS, "events"}, "unfinished for too long; workers that started anew"),
+    "plan/signs_of_life.py": (RUNS, "trees of runs and subflows"),
     "plan/holds.py": ({"flow_run", "deployment"}, "tags of runs and of their deployments"),
     "plan/run_rules.py": (
         {"flow_run", "flow", "deployment", "work_queue", "work_pool"},
@@ -50,6 +52,12 @@ REASONS: dict[str, tuple[set[str], str]] = {
     "execute/worklist.py": ({"flow_run"}, "the order of trees"),
     "execute/row_guards.py": (RUNS, "trees of runs and subflows, locked whole"),
     "execute/swap.py": ({"flow_run"}, "runs that were revived during a rewrite"),
+    "execute/restore_sql.py": (
+        {"artifact"},
+        "a collection points to its newest artifact again",
+    ),
+    "request/restore.py": ({"flow_run"}, "the option that names one run"),
+    "request/options/restore.py": ({"flow_run"}, "the option that names one run"),
     "execute/artifact_collections.py": (
         {"artifact", "artifact_collection"},
         "a collection repeats the columns of its newest artifact",

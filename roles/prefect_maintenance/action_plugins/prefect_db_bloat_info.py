@@ -255,8 +255,10 @@ def _interruptible() -> Iterator[None]:
     def interrupt(_number: int, _frame: object) -> None:
         for number in before:
             signal.signal(number, signal.SIG_IGN)
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
         raise KeyboardInterrupt
 
+    parent = os.getppid()
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
         signal.signal(number, interrupt)
@@ -265,3 +267,13 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_with(parent: int) -> None:
+    """End the worker once the process is gone that takes its result.
+
+    Other workers hold the pipe to it open, so that writing a long result would never end.
+    """
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

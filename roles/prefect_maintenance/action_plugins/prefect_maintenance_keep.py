@@ -22,6 +22,10 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
+# A plan tells of flows and tags, and whoever could change it would decide what goes.
+PLAN_MODE, PLANS_MODE = 0o600, 0o700
+# The variable by which the next job of a workflow is given plans, by host.
+_HANDED_ON = "prefect_maintenance_plan_in"
 HISTORY, LOOK = "history", "-report"
 # Runs of each server that the page of a fleet shows.
 _SHOWN = 10
@@ -42,10 +46,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     `path` is where the JSON text `report` goes, `beside` has more texts by their paths, and
     `totals` are the job's. `page` is "server", "fleet" or empty, `html` whether it is written,
-    and `history` how many runs of a server are kept.
+    and `history` how many runs of a server are kept. `plan` has the `path` of a plan and what is
+    `told` in it.
     """
 
-    _VALID_ARGS = frozenset(("beside", "history", "html", "page", "path", "report", "totals"))
+    _VALID_ARGS = frozenset(
+        ("beside", "history", "html", "page", "path", "plan", "report", "totals")
+    )
     _requires_connection = False
 
     def run(
@@ -61,6 +68,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             for at, text in texts.items():
                 write(at, text)
+            if plan := args.get("plan"):
+                at = Path(plan["path"]).expanduser()
+                text = json.dumps(plan["told"], indent=4, ensure_ascii=False) + "\n"
+                write(at, text, PLAN_MODE, PLANS_MODE)
+                result["ansible_stats"] = handed_on(plan["told"])
             at = page_of(path)
             self._show(path, json.loads(texts[path]))
         except OSError as error:
@@ -142,6 +154,13 @@ def fleet_page(path: Path, summary: Mapping[str, Any]) -> str:
     return page
 
 
+def handed_on(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a job of AWX gives to the next one: the plan of each host, without its detail."""
+    short = {key: value for key, value in plan.items() if key != "plan"}
+    data = {_HANDED_ON: {plan["host"]: short}}
+    return {"data": data, "aggregate": True, "per_host": False}
+
+
 def page_of(path: Path) -> Path:
     """Return where the page of a JSON file lies."""
     return path.with_name(f"{path.stem}.html")
@@ -197,19 +216,19 @@ def _engine(part: str) -> Any:
     return import_module(f"{_PACKAGE}.report.{part}")
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, mode: int = FILE_MODE, folder_mode: int = FOLDER_MODE) -> None:
     """Write a file that readers find either as it was or whole; its folder is made.
 
     Raises:
         OSError: it cannot be written.
     """
-    path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
     with NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=".", delete=False
     ) as file:
         file.write(text)
     try:
-        Path(file.name).chmod(FILE_MODE)
+        Path(file.name).chmod(mode)
         Path(file.name).replace(path)
     except OSError:
         Path(file.name).unlink()

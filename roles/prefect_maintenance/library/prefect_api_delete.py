@@ -128,9 +128,9 @@ options:
   stuck:
     description:
       - Days after which an unfinished run without a sign of life is ended, by its state.
-      - "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as crashed.
-        V(LATE) deletes scheduled runs that never started."
-      - Without it nothing is ended.
+      - "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as crashed, so
+        that its slots are free again. V(LATE) deletes scheduled runs that never started."
+      - Without it nothing is ended. It needs O(api_url).
       - Its keys may be V(RUNNING), V(PENDING), V(PAUSED), V(CANCELLING), V(LATE).
       - Each is 1 or more, at most 36500.
     type: dict
@@ -138,6 +138,8 @@ options:
   max_rows:
     description:
       - Refuse a plan that deletes more rows than this; V(0) is no limit.
+      - All tables count together, with what hangs on the rows that go. A check warns, a run fails
+        before it has deleted anything.
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0
@@ -268,6 +270,25 @@ options:
       step goes on when the connection is lost and says how far it is; leave it out.
     type: dict
     default: {}
+  save_plan:
+    description:
+      - In check mode, make of the run a plan to be kept; the last step returns it.
+      - Every step of the run must be told, for each notes what it was asked for.
+    type: bool
+    default: false
+  saved_plan:
+    description:
+      - The plan of an earlier check that is to be applied, as C(prefect_db_vacuum) returned it.
+      - Cutoffs are counted from its instant. The step refuses to begin when what decides differs
+        from the plan, or when more rows would go than it has.
+    type: dict
+    default: {}
+  plan_drift:
+    description:
+      - Percent by which more rows of a table may go than the plan has that is applied.
+      - It is 0 or more, at most 1000.
+    type: int
+    default: 10
 """
 
 EXAMPLES = r"""
@@ -377,6 +398,9 @@ def main() -> None:
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
             "background": {"type": "dict", "default": {}},
+            "save_plan": {"type": "bool", "default": False},
+            "saved_plan": {"type": "dict", "default": {}},
+            "plan_drift": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )

@@ -131,6 +131,8 @@ options:
   max_rows:
     description:
       - Refuse a plan that deletes more rows than this; V(0) is no limit.
+      - All tables count together, with what hangs on the rows that go. A check warns, a run fails
+        before it has deleted anything.
       - It is 0 or more, at most 9223372036854775807.
     type: int
     default: 0
@@ -274,6 +276,32 @@ options:
       step goes on when the connection is lost and says how far it is; leave it out.
     type: dict
     default: {}
+  before:
+    description: Steps that are to follow; what V(delete) will take counts then, before anything is
+      purged, where O(max_rows) or O(saved_plan) may refuse it.
+    type: list
+    elements: str
+    choices: [delete, vacuum]
+    default: []
+  save_plan:
+    description:
+      - In check mode, make of the run a plan to be kept; the last step returns it.
+      - Every step of the run must be told, for each notes what it was asked for.
+    type: bool
+    default: false
+  saved_plan:
+    description:
+      - The plan of an earlier check that is to be applied, as C(prefect_db_vacuum) returned it.
+      - Cutoffs are counted from its instant. The step refuses to begin when what decides differs
+        from the plan, or when more rows would go than it has.
+    type: dict
+    default: {}
+  plan_drift:
+    description:
+      - Percent by which more rows of a table may go than the plan has that is applied.
+      - It is 0 or more, at most 1000.
+    type: int
+    default: 10
 """
 
 EXAMPLES = r"""
@@ -391,6 +419,15 @@ def main() -> None:
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
             "background": {"type": "dict", "default": {}},
+            "before": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["delete", "vacuum"],
+                "default": [],
+            },
+            "save_plan": {"type": "bool", "default": False},
+            "saved_plan": {"type": "dict", "default": {}},
+            "plan_drift": {"type": "int", "default": 10},
         },
         supports_check_mode=True,
     )

@@ -242,6 +242,12 @@ options:
       step goes on when the connection is lost and says how far it is; leave it out.
     type: dict
     default: {}
+  save_plan:
+    description:
+      - In check mode, make of the run a plan to be kept; the last step returns it.
+      - Every step of the run must be told, for each notes what it was asked for.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -266,6 +272,11 @@ bytes_given_back:
   returned: unless the step could not begin
   type: int
   sample: 1456488448
+saved_plan:
+  description: The plan of the whole run, to be given to O(saved_plan) of the steps that delete.
+  returned: with O(save_plan), in check mode
+  type: dict
+  sample: {"schema": 1, "host": "prefect-1", "rows": {"log": 3600000}, "fingerprint": "5f0c"}
 report:
   description: The report of the run so far, this step included; hand it to the next step.
   returned: always
@@ -324,6 +335,7 @@ def main() -> None:
             "reference_time": {"type": "str"},
             "report": {"type": "dict", "default": {}},
             "background": {"type": "dict", "default": {}},
+            "save_plan": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

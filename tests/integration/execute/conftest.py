@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 from compacting import RUNS
+from maintenance import engine_for
 from old_logs import with_old_logs
 from prefect_maintenance.execute import copy
 from rewriting import ROWS, fill_logs
+from unfinished import Unfinished
 
 from lab.family import fill
 from lab.postgres import Postgres
+from lab.server import PrefectServer
 
 
 @pytest.fixture
@@ -47,3 +50,18 @@ def family(cluster: Postgres, filled_family: str) -> Iterator[str]:
 def url(request: pytest.FixtureRequest) -> str:
     """A database with logs of which nine in ten are old."""
     return with_old_logs(str(request.getfixturevalue(request.param)))
+
+
+@pytest.fixture(params=["shared_server", "shared_sqlite_server"])
+def either_server(request: pytest.FixtureRequest) -> PrefectServer:
+    """A server on PostgreSQL, and one on SQLite."""
+    server: PrefectServer = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def unfinished(either_server: PrefectServer) -> Iterator[Unfinished]:
+    """Runs to be made in the database of either server."""
+    engine = engine_for(either_server.db_url)
+    yield Unfinished(engine)
+    engine.dispose()

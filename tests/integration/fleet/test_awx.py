@@ -6,17 +6,15 @@ import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import ansible_runner
 import pytest
 import sqlalchemy as sa
-import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from awx_jobs import Job, artifacts
 from maintenance import wait_until
 from tools import BIN, read_yaml
 
@@ -27,6 +25,7 @@ from lab.fleet import Fleet
 from lab.postgres import PASSWORD, Postgres
 
 BUNDLES = sorted((ROOT / "awx" / "job_templates").glob("*.yml"))
+WORKFLOWS = sorted((ROOT / "awx" / "workflow_job_templates").glob("*.yml"))
 DAYS = 20
 SURVEY = "prefect_maintenance_survey_"
 RULES = {f"{SURVEY}rules": "- name: of the survey\n  flows: [none*]\n  keep: forever\n"}
@@ -57,7 +56,8 @@ def complaints(name: str, document: dict[str, Any], monkeypatch: pytest.MonkeyPa
 def test_every_document_is_known_to_this_test() -> None:
     found = {path.relative_to(ROOT / "awx").as_posix() for path in (ROOT / "awx").rglob("*.yml")}
     bundles = {f"job_templates/{path.name}" for path in BUNDLES}
-    assert found == {"apply.yml", "credential_type.yml", *bundles}
+    workflows = {f"workflow_job_templates/{path.name}" for path in WORKFLOWS}
+    assert found == {"apply.yml", "credential_type.yml", *bundles, *workflows}
     assert BUNDLES
 
 
@@ -73,6 +73,22 @@ def test_a_job_template_and_its_schedules_are_what_awx_takes(
     for schedule in bundle["schedules"]:
         assert complaints("schedule", schedule, monkeypatch) == []
         assert schedule["rrule"].startswith("DTSTART;TZID=")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_is_what_awx_takes_and_leads_from_node_to_node(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = read_yaml(path)["workflow_job_template"]
+    assert complaints("workflow_job_template", workflow, monkeypatch) == []
+    templates = {read_yaml(bundle)["job_template"]["name"] for bundle in BUNDLES}
+    nodes = {node["identifier"]: node for node in workflow["workflow_nodes"]}
+    for node in nodes.values():
+        job = node["unified_job_template"]
+        assert job["type"] == "workflow_approval" or job["name"] in templates
+        assert {n["identifier"] for n in node.get("related", {}).get("success_nodes", ())} <= {
+            *nodes
+        }
 
 
 def test_the_credential_type_is_what_awx_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +155,17 @@ def test_apply_brings_everything_to_awx_and_nothing_the_second_time() -> None:
             }
             assert sent.get("survey_spec", {}) == told.get("survey_spec", {})
             assert sent["survey_enabled"] is ("survey_spec" in told)
+        nodes = {one["identifier"]: one for one in awx.all("workflow_job_template_nodes")}
+        for path in WORKFLOWS:
+            told = read_yaml(path)["workflow_job_template"]
+            assert awx.named("workflow_job_templates")[told["name"]]["organization"] == 1
+            for node in told["workflow_nodes"]:
+                related = node.get("related", {}).get("success_nodes", ())
+                later = [nodes[one["identifier"]]["id"] for one in related]
+                assert nodes[node["identifier"]].get("success_nodes", []) == later
+        approval = awx.named("workflow_approval_templates")["Look at the plan and approve it"]
+        assert nodes["approve"]["unified_job_template"] == approval["id"]
+        assert nodes["plan"]["unified_job_template"] == templates["Prefect maintenance, plan"]["id"]
         assert set(awx.named("schedules")) == {s["name"] for b in wanted for s in b["schedules"]}
         sent = awx.named("credential_types")["Prefect maintenance"]
         assert sent["injectors"] == read_yaml(ROOT / "awx" / "credential_type.yml")["injectors"]
@@ -171,57 +198,6 @@ def test_ansible_builder_takes_the_execution_environment(tmp_path: Path) -> None
     assert read_yaml(built / "requirements.yml") == read_yaml(ROOT / "requirements.yml")
 
 
-class Job:
-    """A private data folder laid out as AWX does, with the whole project in it."""
-
-    def __init__(self, folder: Path, hosts: dict[str, dict[str, Any]]) -> None:
-        self.folder = folder
-        (folder / "inventory").mkdir(parents=True)
-        (folder / "env").mkdir()
-        project = folder / "project"
-        project.mkdir()
-        for name in ("ansible.cfg", "playbooks", "roles", "library", "module_utils"):
-            source = ROOT / name
-            if source.is_symlink():
-                (project / name).symlink_to(source.readlink())
-            elif source.is_dir():
-                shutil.copytree(source, project / name, symlinks=True)
-            else:
-                shutil.copy(source, project / name)
-        common = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "prefect_maintenance_python": str(environments.prefect()),
-            "prefect_maintenance_home": str(folder / "home"),
-        }
-        inventory = {"all": {"hosts": hosts, "vars": common}}
-        (folder / "inventory" / "hosts.yml").write_text(yaml.safe_dump(inventory))
-
-    def run(self, template: str, answers: dict[str, Any], **options: Any) -> ansible_runner.Runner:
-        """Launch a job template of awx/ with the answers to its survey."""
-        told = read_yaml(ROOT / "awx" / "job_templates" / f"{template}.yml")["job_template"]
-        check = "--check " if told["job_type"] == "check" else ""
-        secret = {"vault_prefect_maintenance_db_password": PASSWORD}
-        # As AWX does; given as an argument they would stand in the command that the job records.
-        extra = {**told.get("extra_vars", {}), **secret, **answers}
-        (self.folder / "env" / "extravars").write_text(json.dumps(extra))
-        return ansible_runner.run(
-            private_data_dir=str(self.folder),
-            playbook=told["playbook"],
-            cmdline=f"{check}--forks 5 -vvv",
-            envvars={"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
-            quiet=True,
-            **options,
-        )
-
-
-def artifacts(job: ansible_runner.Runner) -> dict[str, Any]:
-    """Return what the job hands to the next one, as AWX shows it."""
-    ended = next(e for e in job.events if e["event"] == "playbook_on_stats")
-    found: dict[str, Any] = ended["event_data"]["artifact_data"]["prefect_maintenance"]
-    return found
-
-
 def blank() -> dict[str, str]:
     """Return the answers of somebody who fills in nothing."""
     template = read_yaml(ROOT / "awx" / "job_templates" / "maintain.yml")["job_template"]
@@ -238,13 +214,17 @@ def test_check_survey_run_and_failure_as_jobs_of_awx(servers: Fleet, tmp_path: P
     variables = host(servers.add("job", DAYS), prefect_maintenance_retention_days=18)
     job = Job(tmp_path / "job", {"job": variables})
 
-    checked = job.run("check", {})
+    checked = job.run("plan", {})
     assert (checked.status, checked.rc) == ("successful", 0)
     assert artifacts(checked)["deleted"] == {"log": 3}
     assert artifacts(checked)["check_mode"] is True
     assert servers.logs("job") == DAYS
 
-    done = job.run("maintain", blank())
+    handed_on = artifacts(checked, "prefect_maintenance_plan_in")
+    assert handed_on["job"]["rows"] == {"log": 3}
+    assert handed_on["job"].keys() >= {"bytes_back", "fingerprint"}
+    assert "plan" not in handed_on["job"]
+    done = job.run("apply", {"prefect_maintenance_plan_in": handed_on})
     assert (done.status, done.rc) == ("successful", 0), done.stdout.read()
     assert artifacts(done)["servers"] == {
         "total": 1, "ok": 1, "partial": 0, "failed": 0, "not_reached": 0

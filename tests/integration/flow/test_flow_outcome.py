@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from maid import MAID, as_maid
 from maintenance import engine_for, fill, name_of, run_step
 from schemas import faults
+from unfinished import Unfinished
 from world import SAME, TABLES, Dump, Policy, dump
 
 from lab.environments import ROOT
@@ -147,9 +148,20 @@ def last_status(site: Site) -> str:
     return status.removeprefix(sign).partition('"')[0]
 
 
+def dead_run(site: Site) -> str:
+    """Add a run that has been unfinished for too long, and return its id."""
+    engine = engine_for(site.server.db_url)
+    runs = Unfinished(engine)
+    dead = runs.run("dead", days=40)
+    runs.add()
+    engine.dispose()
+    return dead
+
+
 def test_a_dry_run_says_what_would_go_and_changes_none_of_it(site: Site) -> None:
+    dead = dead_run(site)
     before = site.rows()
-    checked = site.run(dry_run=True, vacuum="auto")
+    checked = site.run(dry_run=True, vacuum="auto", max_rows=1, stuck={"RUNNING": 30})
     assert survived(before, site.rows())
     assert checked.report is not None
     assert (checked.report["check_mode"], checked.report["status"]) == (True, "ok")
@@ -158,14 +170,20 @@ def test_a_dry_run_says_what_would_go_and_changes_none_of_it(site: Site) -> None
     foretold = {t: n for t, n in checked.report["deleted"].items() if t in before and n}
     assert foretold["log"] > 0
     assert f"| {foretold['log']:,} |" in checked.row("log")
+    # Both steps together, once: the purge is told that the deletion follows.
+    total = sum(checked.report["deleted"].values())
+    assert checked.report["refused"].startswith(f"{total:,} rows would go, more than max_rows (1)")
+    assert checked.report["refused"].count("would go") == 1
     assert not site.metrics.exists()
+    assert dead in {run["id"] for run in checked.report["stuck"] if run["why_not"] is None}
 
-    site.run()
+    site.run(stuck={"RUNNING": 30})
     assert last_status(site) == "ok"
     assert 'last_success_timestamp_seconds{host="prefect-1"}' in site.metrics.read_text()
     after = site.rows()
     gone = {t: len(set(before[t]) - set(after[t])) for t in foretold}
     assert gone == foretold
+    assert after["flow_run"][dead]["state_type"] == "CRASHED"
 
 
 def test_what_the_role_may_not_do_fails_the_first_step_before_anything_goes(

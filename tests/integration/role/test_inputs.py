@@ -23,7 +23,7 @@ from lab.environments import ROOT
 from lab.postgres import free_port
 from lab.server import PrefectServer
 
-PLAYBOOKS = ("maintain", "report", "schedule", "stop", "privileges")
+PLAYBOOKS = ("maintain", "report", "schedule", "stop", "privileges", "restore")
 OLD = "SELECT count(*) FROM log WHERE timestamp < now() - interval '20 days'"
 
 

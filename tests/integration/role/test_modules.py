@@ -60,6 +60,10 @@ WORK = {
     "windows": [{"cron": "* * * * *", "duration": "1h", "timezone": "UTC", "kind": "allow"}],
 }
 ARCHIVE = {"archive_dir": "{{ stop_file }}.archive", "archive_days": 400}
+RESTORE = {
+    "archive": ARCHIVE["archive_dir"], "db_url": "{{ db_url }}", "lock_timeout": 3.5,
+    "max_runtime": 300, "stop_file": "{{ stop_file }}",
+}  # fmt: skip
 # One task for each set of options that go together.
 TASKS: list[tuple[str, dict[str, Any]]] = [
     ("prefect_db_role", {
@@ -80,6 +84,8 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         **POLICY, **API, **WORK, "report": "{{ prefect_db_purge.report }}",
         "run_delete_via": "api", "batch_size": 20, "concurrency": 2, "api_budget": 60,
         "db_free_bytes": 10**12, "max_rows": 10**9, "stuck": {"RUNNING": 300}, **ARCHIVE}),
+    ("prefect_db_restore", {**RESTORE, "flow_run": "55555555-5555-4555-8555-555555555555"}),
+    ("prefect_db_restore", {**RESTORE, "begin": "1999-01-01", "until": "1999-02-01T00:00:00Z"}),
     ("prefect_db_vacuum", {
         **POLICY, **WORK, "report": "{{ prefect_api_delete.report }}", "vacuum": "full",
         "vacuum_min_bytes": 100000000, "vacuum_min_percent": 90, "max_lock": 2.5,
@@ -118,6 +124,7 @@ def test_modules_converge_with_all_their_options_and_the_second_run_changes_noth
         {"name": f"Run {module}", module: options, "register": module} for module, options in TASKS
     ]
     play = {"hosts": "all", "gather_facts": False, "roles": [], "tasks": tasks}
+    (tmp_path / "stop.archive").mkdir()
     (tmp_path / "converge.yml").write_text(yaml.safe_dump([play], sort_keys=False))
     variables = {
         "ansible_connection": "local",

@@ -153,7 +153,7 @@ def test_a_new_row_stands_in_every_text_for_those_who_take_it() -> None:
 
 def test_a_row_that_few_people_set_is_not_in_the_readme() -> None:
     pages = docs.pages(with_new(replace(NEW, common=False)))
-    assert "prefect_maintenance_max_rows" not in pages[docs.README]
+    assert "| `prefect_maintenance_max_rows` |" not in pages[docs.README]
     assert 10 <= sum(option.common for option in OPTIONS) <= 14
 
 

@@ -28,6 +28,7 @@ STEP_OF = {
     "prefect_db_purge": "purge",
     "prefect_api_delete": "delete",
     "prefect_db_vacuum": "vacuum",
+    "prefect_db_restore": "restore",
     "prefect_db_role": "role",
     "prefect_work_pool": "work_pool",
     "prefect_deployment": "deployment",
@@ -176,7 +177,7 @@ def test_links_point_down_so_that_the_role_installs_whole() -> None:
     assert (ROOT / "playbooks" / "roles").readlink() == Path("../roles")
 
 
-@pytest.mark.parametrize("playbook", ["maintain", "report", "stop", "privileges"])
+@pytest.mark.parametrize("playbook", ["maintain", "report", "stop", "privileges", "restore"])
 def test_a_playbook_is_found_whole_from_another_folder_without_configuration(
     playbook: str,
 ) -> None:

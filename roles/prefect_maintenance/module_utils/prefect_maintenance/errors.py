@@ -70,6 +70,12 @@ class DiskFull(MaintenanceError):
     remedy = "free some disk on the database server and run again"
 
 
+class ArchiveFailed(MaintenanceError):
+    """Rows could not be archived, so they were not deleted."""
+
+    remedy = "mount prefect_maintenance_archive_dir or make room there, then run again"
+
+
 class Corrupt(MaintenanceError):
     """The file of the database is damaged; nothing is done to it."""
 
@@ -124,6 +130,14 @@ class Stopped(MaintenanceError):
         super().__init__(text)
         self.remedy = remedy or "run again to go on"
         self.goes_on = goes_on
+
+
+class Refused(MaintenanceError):
+    """A plan must not be carried out: too many rows would go, or it is not the one approved."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 class StepFailed(MaintenanceError):

@@ -131,6 +131,14 @@ class AutovacuumSet:
 
 
 @dataclass(frozen=True)
+class StuckRunsSettled:
+    """It is settled what became of stuck runs; `why_not` is None when they were ended."""
+
+    runs: tuple[str, ...]
+    why_not: str | None
+
+
+@dataclass(frozen=True)
 class FellBack:
     """The work on a table was not done in the way that was planned, and why."""
 
@@ -161,6 +169,7 @@ Event = (
     | Reclaimed
     | IndexRebuilt
     | AutovacuumSet
+    | StuckRunsSettled
     | FellBack
     | Warned
     | Stopped

@@ -27,7 +27,7 @@ from .flow_shown import Shown
 from .report.markdown import markdown
 from .report.plain import failed
 from .request.run_name import RUN_NAME, fill_in
-from .run.line import LINE, carry_out, privileges_for
+from .run.line import LINE, announced, carry_out
 from .run.line import batch_size as batch_of
 
 # Where the environment of a run names the file with the credentials, the stop file, the file with
@@ -162,8 +162,7 @@ def maintenance(
         with sign_of_life(held.get("db_url")):
             for number, (name, step) in enumerate(_STEPS.items()):
                 shown.begin(number, name)
-                more = {} if number else {"before": privileges_for(vacuum)}
-                report, failure = step({**asked, **more}, report, dry_run=dry_run, shown=shown)
+                report, failure = step(asked, report, dry_run=dry_run, shown=shown)
                 if failure:
                     raise MaintenanceError(failure)
         shown.done()
@@ -221,6 +220,7 @@ def _as_task(step: str, name: str) -> Any:
         logger = get_run_logger()
         more = {
             "batch_size": batch_of(step, asked["batch_size"]),
+            "before": announced(step, asked["vacuum"]),
             "stop_file": os.environ.get(STOP_FILE),
             "limits_file": os.environ.get(LIMITS_FILE),
             "textfile_dir": os.environ.get(TEXTFILE_DIR),

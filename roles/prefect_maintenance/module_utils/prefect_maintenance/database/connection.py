@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -20,6 +20,7 @@ from ..errors import ConnectionFailed, LockTimeout, SettingsError, Unsupported
 from ..events import Events, Waiting
 from ..request.database_url import parse_url
 from .driver_errors import told, unreachable
+from .held import Held
 from .pooler import require_own_session
 from .session import application_name, prepare_postgresql, prepare_sqlite
 
@@ -31,20 +32,24 @@ _FILE_ATTEMPTS, _FILE_PAUSE = 12, 0.2
 T = TypeVar("T")
 
 
-@dataclass
-class Held:
-    """How long transactions have kept other writers of an SQLite file out, in seconds."""
+class Keeper(Protocol):
+    """Keeps the rows that are deleted somewhere else before their deletion is committed."""
 
-    seconds: float = 0.0
+    def take(self, database: Database, table: str, sql: str, values: Mapping[str, Any]) -> int:
+        """Keep the rows `x` of a table that a statement without its columns names.
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the time until the end of the block."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds += time.monotonic() - began
+        Args:
+            database: in a transaction.
+            table: of the rows.
+            sql: reads rows `x`, with `{columns}` behind SELECT, or deletes them.
+            values: that the statement binds.
+        """
+
+    def keep(self) -> None:
+        """Make what was taken safe; what it raises rolls the transaction back."""
+
+    def drop(self) -> None:
+        """Forget what was taken since `keep`: it goes no more."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Database:
         version: of PostgreSQL as a number, e.g. 140011; 0 on SQLite.
         events: takes the waits for locks.
         held: counts how long transactions have lasted, the wait for their begin apart.
+        keeper: is given all rows that are deleted; None where nobody wants them.
     """
 
     connection: sa.Connection
@@ -65,6 +71,7 @@ class Database:
     version: int = 0
     events: Events = field(default_factory=Events)
     held: Held = field(default_factory=Held)
+    keeper: Keeper | None = None
 
     @property
     def is_postgresql(self) -> bool:
@@ -96,6 +103,20 @@ class Database:
     def run(self, sql: str, **values: Any) -> int:
         """Carry out a statement and return the rows it touched."""
         return max(0, self._execute(sql, values).rowcount)
+
+    def delete(self, table: str, sql: str, **values: Any) -> int:
+        """Delete rows of one of Prefect's tables in a transaction, and return how many.
+
+        The keeper has them before the commit; what a foreign key takes along is not among them.
+
+        Args:
+            table: its name.
+            sql: a DELETE that returns nothing.
+            values: that it binds.
+        """
+        if self.keeper is None:
+            return self.run(sql, **values)
+        return self.keeper.take(self, table, sql, values)
 
     def ddl(self, sql: str) -> None:
         """Carry out a statement exactly as it stands: no colon or percent sign is interpreted.
@@ -133,8 +154,12 @@ class Database:
         with self.held.counted():
             try:
                 yield
+                if self.keeper:
+                    self.keeper.keep()
             except BaseException:
                 self._rollback()
+                if self.keeper:
+                    self.keeper.drop()
                 raise
             self._plain("COMMIT")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..catalogue import ARTIFACT_COLLECTION
 from ..database.connection import Database
 from ..request.policy import Cutoffs
+from .archive_rows import archive_rows
 
 _STALE = "NOT EXISTS (SELECT 1 FROM artifact a WHERE a.id = artifact_collection.latest_id)"
 _LATEST = "SELECT 1 FROM artifact a WHERE a.key = artifact_collection.key"
@@ -17,6 +19,11 @@ UPDATE artifact_collection SET
         FROM artifact a WHERE a.key = artifact_collection.key
         ORDER BY a.created DESC, a.id DESC LIMIT 1)
 WHERE {_STALE} AND EXISTS ({_LATEST})
+"""
+# As they are before they point to another artifact.
+_REPOINTED = f"""
+FROM artifact_collection x WHERE x.id IN (
+    SELECT id FROM artifact_collection WHERE {_STALE} AND EXISTS ({_LATEST}))
 """
 _DELETE = f"DELETE FROM artifact_collection WHERE {_STALE} AND NOT EXISTS ({_LATEST})"
 
@@ -39,7 +46,8 @@ def settle_collections(database: Database, cutoffs: Cutoffs) -> int:
             if database.is_postgresql:
                 # Locked first, so that the statements that follow see what their holder wrote.
                 database.rows(_LOCK_STALE)
+            archive_rows(database, ARTIFACT_COLLECTION.name, _REPOINTED)
             database.run(_REPOINT, now=cutoffs.reference)
-            return database.run(_DELETE)
+            return database.delete(ARTIFACT_COLLECTION.name, _DELETE)
 
     return database.retry_on_lock(once)

@@ -41,8 +41,8 @@ FROM {table} x TABLESAMPLE SYSTEM (:percent) REPEATABLE (0)
 """
 
 
-def run_batch(database: Database, sql: str, **bound: Any) -> int:
-    """Carry out one batch as one transaction, again when it loses against a lock.
+def run_batch(database: Database, table: str, sql: str, **bound: Any) -> int:
+    """Delete one batch of a table's rows in one transaction, again when it loses against a lock.
 
     Raises:
         LockTimeout: it lost every time.
@@ -50,7 +50,7 @@ def run_batch(database: Database, sql: str, **bound: Any) -> int:
 
     def once() -> int:
         with database.transaction():
-            return database.run(sql, **bound)
+            return database.delete(table, sql, **bound)
 
     return database.retry_on_lock(once)
 
@@ -64,7 +64,7 @@ def in_parts(database: Database, table: str, where: str, rows: Rows, **bound: An
     Raises:
         LockTimeout: a transaction lost against a lock every time.
     """
-    while gone := run_batch(database, delete_some(database, table, where, rows()), **bound):
+    while gone := run_batch(database, table, delete_some(database, table, where, rows()), **bound):
         yield gone
 
 

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from ..database.connection import Database, connect
 from ..errors import ConnectionFailed, LockTimeout
 from ..measure import relations
+from .archive_victims import archive_settled
 from .batches import HEAP_SHARE, heap_slices, indexed, sample
 from .rewrite_job import Refused, Work
 
@@ -158,6 +159,7 @@ def settle(work: Work, database: Database) -> Settled:
     taken = database.run(f"DELETE FROM {table}__maintenance_new x WHERE x.id {chosen}")
     keeps = " OR ".join(f"({keep})" for keep in job.keeps)
     put = database.run(insert(work, f"x.id {chosen} AND ({keeps})"), **job.bound)
+    archive_settled(work, database)
     return Settled(count, put - taken)
 
 

@@ -16,10 +16,12 @@ from ..measure.examine import Server
 from ..pace.pace import Pace
 from ..plan import log_rules
 from ..plan.event_rules import hand_over
+from ..plan.hanging import cascading
 from ..plan.plan import Plan
 from ..plan.purge import AGED
 from ..plan.rules import Rules, gone_runs, orphaned_rows
 from ..request.policy import Cutoffs
+from .archive_rows import delete_parents
 from .artifact_collections import settle_collections
 from .batches import (
     HEAP_SHARE,
@@ -189,7 +191,7 @@ def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
 
 
 def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> None:
-    job.ledger.add(table, run_batch(job.database, sql, **bound), strategy)
+    job.ledger.add(table, run_batch(job.database, table, sql, **bound), strategy)
     job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
 
 
@@ -259,6 +261,11 @@ def _unforced(job: Purge, table: str) -> None:
         return
     goes = orphaned_rows(BY_NAME[table])
     for where in heap_slices(job.database, table, _rows(job)):
+        if job.database.keeper and any(cascading(BY_NAME[table])):
+            rows = delete_parents(job.database, BY_NAME[table], f"{where} AND {goes}")
+            job.ledger.add(table, rows, "delete by heap range")
+            job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
+            continue
         sql = f"DELETE FROM {table} AS x WHERE {where} AND {goes}"
         _batch(job, table, "delete by heap range", sql)
 

@@ -26,6 +26,7 @@ from ..measure import leftovers, relations, snapshots
 from ..measure.leftovers import Names
 from ..measure.sizes import total_bytes
 from ..plan.holds import stage
+from .archive_victims import archive_left_out
 from .copy import catch_up, copy
 from .follow import follow
 from .rewrite_job import Refused, Rewrite, Work, require_whole
@@ -78,6 +79,7 @@ def rewrite(job: Rewrite) -> Rewritten:
                 copier = opened.enter_context(
                     connect(job.database.url, job.lock_timeout, job.database.events)
                 )
+                copier = replace(copier, keeper=job.database.keeper)
             except ConnectionFailed as error:
                 raise Refused(f"{job.table} needs a second session: {error}") from None
             if job.holds.listed:
@@ -111,6 +113,7 @@ def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, int]
             guard.watch()
             copied = copy(work)
             copied += catch_up(work)
+            archive_left_out(work, copied)
             snapshots.outlive(
                 copier,
                 job.table,

@@ -27,6 +27,7 @@ from ..plan.hanging import count_leaving
 from ..plan.rules import Rules
 from ..plan.words import listed
 from .api_pace import ApiPace
+from .archive_rows import archive_leaving, delete_whole
 from .batches import SQLITE_BATCH, delete_some, in_parts
 from .row_guards import Single, free_singles, lock_rows, lock_trees
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 _RUNS, _ROWS, _BOUND = 200, 1000, 10_000
 
 _SURVIVORS = "SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN {ids}"
-_DELETE_BY_ID = "DELETE FROM {table} WHERE id IN {ids}"
 _LOGS_OF_GONE = (
     "x.{column} IN {ids} AND NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = x.{column})"
 )
@@ -102,6 +102,7 @@ class ByApi:
         asked = free_singles(self.database, self.rules, [run.id for run in batch], bound)
         if not asked:
             return Deleted({})
+        archive_leaving(self.database, FLOW_RUN, asked)
         before, error = _leaving(self.database, FLOW_RUN, asked), None
         try:
             with self.pace.calling(len(asked)):
@@ -200,13 +201,12 @@ class BySql:
                 if not ids:
                     return Deleted({})
                 gone = _leaving(self.database, BY_NAME[table], ids, trailers=False)
-                sql = _DELETE_BY_ID.format(table=table, ids=listed(ids))
-                self.database.run(sql)
+                delete_whole(self.database, BY_NAME[table], ids)
                 left = self.most - sum(gone.values())
                 if table in LOGGING and left > 0:
                     goes = self._logs_of_gone(table, ids)
                     sql = delete_some(self.database, LOG.name, goes, left)
-                    gone[LOG.name] = self.database.run(sql, **self.rules.bound)
+                    gone[LOG.name] = self.database.delete(LOG.name, sql, **self.rules.bound)
                 return Deleted(gone, ids=ids)
 
         return self.database.retry_on_lock(transaction)

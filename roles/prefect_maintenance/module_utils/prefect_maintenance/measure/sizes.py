@@ -23,7 +23,8 @@ SELECT pg_table_size(c.oid) - COALESCE(pg_total_relation_size(NULLIF(c.reltoastr
        GREATEST(c.reltuples, 0),
        pg_stat_get_dead_tuples(c.oid),
        (SELECT COALESCE(max(pg_relation_size(i.indexrelid)), 0)
-        FROM pg_index i WHERE i.indrelid = c.oid)
+        FROM pg_index i WHERE i.indrelid = c.oid),
+       (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid)
 FROM pg_class c WHERE c.oid = to_regclass(:t)
 """
 
@@ -57,6 +58,7 @@ class TableSize:
             rows come, so they are no reason for a rewrite.
         least_bytes: that it would take without a row.
         largest_index_bytes: of its largest index.
+        indexes: how many it has, on PostgreSQL.
     """
 
     name: str
@@ -73,6 +75,7 @@ class TableSize:
     loose_bytes: int = 0
     least_bytes: int = 0
     largest_index_bytes: int = 0
+    indexes: int = 0
 
     def share(self, rows: int) -> float:
         """Return the share that so many rows are of the table's."""
@@ -165,7 +168,7 @@ def oldest(database: Database, table: str) -> datetime | None:
 
 
 def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableSize:
-    heap, toast, index, estimate, dead, largest = database.rows(_POSTGRESQL_TABLE, t=name)[0]
+    heap, toast, index, estimate, dead, largest, many = database.rows(_POSTGRESQL_TABLE, t=name)[0]
     total = heap + toast + index
     exact = total < EXACT_BELOW_BYTES and (count or not estimate)
     rows = database.scalar(f"SELECT count(*) FROM {name}") if exact else int(estimate)
@@ -190,6 +193,7 @@ def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableS
         loose_bytes=max(0, sum(loose(each, rows) for each in indexes) - of_bloat),
         least_bytes=_EMPTY * len(indexes) + (_EMPTY if toast else 0),
         largest_index_bytes=largest,
+        indexes=many,
     )
 
 

@@ -18,6 +18,7 @@ from .via import Via
 # Why rows go.
 OLD = "older than the cutoff"
 WITH_RUN, WITH_TASK_RUN = "with their flow run", "with their task run"
+NEVER_STARTED = "scheduled for too long ago and never started"
 PARENT_GONE, KEY_GONE = "their parent is gone", "no artifact of their key is left"
 
 

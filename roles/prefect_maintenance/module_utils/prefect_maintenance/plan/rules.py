@@ -20,7 +20,7 @@ from ..request.rules import TERMINAL_STATES
 from .dated_rules import DatedRules
 from .holds import HELD, Holds
 from .run_rules import RunRules
-from .words import age, old, words
+from .words import age, listed, old, words
 
 _UNFINISHED = "({r}.state_type IS NULL OR {r}.state_type IN ({unfinished}))"
 
@@ -101,6 +101,7 @@ class Rules:
         runs: what decides about flow runs before the policy does.
         holds: what keeps flow runs, and all that belongs to them, whatever decides.
         dated: rules for tables that are purged by age, by table.
+        ended: flow runs that this step itself has ended; what belongs to them was planned to stay.
     """
 
     states: tuple[str, ...]
@@ -109,6 +110,7 @@ class Rules:
     runs: RunRules = field(default_factory=RunRules)
     holds: Holds = field(default_factory=Holds)
     dated: Mapping[str, DatedRules] = field(default_factory=dict)
+    ended: tuple[str, ...] = ()
 
     @property
     def ask_tags(self) -> bool:
@@ -193,8 +195,11 @@ class Rules:
         return f"({goes} AND NOT {_CANDIDATE.format(id='t.flow_run_id')})"
 
     def is_unfinished(self, alias: str) -> str:
-        """Run `alias` has not reached a terminal state."""
-        return _UNFINISHED.format(r=alias, unfinished=words(self.unfinished))
+        """Run `alias` has not reached a terminal state, or only by this step."""
+        unfinished = _UNFINISHED.format(r=alias, unfinished=words(self.unfinished))
+        if self.ended:
+            unfinished = f"({unfinished} OR {alias}.id IN {listed(self.ended)})"
+        return unfinished
 
     def is_live(self, alias: str) -> str:
         """Run `alias` is unfinished or held, so that all that belongs to it stays."""

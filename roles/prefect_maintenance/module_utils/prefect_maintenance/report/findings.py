@@ -1,4 +1,4 @@
-"""What is found of indexes and autovacuum, and what becomes of it while a step is at work."""
+"""What is found beside rows that are due, and what becomes of it while a step is at work."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..events import AutovacuumSet, IndexRebuilt
 from ..measure.autovacuum import Setting
 from ..measure.blockers import Blocker
 from ..plan.indexes import IndexChoice
+from ..plan.stuck import StuckRun
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ def read(report: Mapping[str, Any]) -> dict[str, Any]:
         "blockers": tuple(Blocker(**one) for one in report.get("blockers", ())),
         "indexes": tuple(IndexState(**one) for one in report.get("indexes", ())),
         "autovacuum": tuple(Setting(**one) for one in report.get("autovacuum", ())),
+        "stuck": tuple(StuckRun(**one) for one in report.get("stuck", ())),
+        "asked": dict(report.get("asked", {})),
+        "refused": str(report.get("refused", "")),
+        "saved_plan": dict(report.get("saved_plan", {})),
     }
 
 

@@ -13,11 +13,12 @@ from ..events import (
     IndexRebuilt,
     Reclaimed,
     Rewritten,
+    StuckRunsSettled,
     TableDone,
     Warned,
 )
 from ..plan.choices import Choice
-from . import delete_via, findings
+from . import delete_via, findings, stuck
 from .report import Report
 
 
@@ -52,6 +53,8 @@ def _added(report: Report, event: Event) -> Report:
             return replace(report, indexes=findings.rebuilt(report.indexes, event))
         case AutovacuumSet():
             return replace(report, autovacuum=findings.tuned(report.autovacuum, event))
+        case StuckRunsSettled():
+            return replace(report, stuck=stuck.settled(report.stuck, event))
         case FellBack(table, why):
             if table == FLOW_RUN.name:
                 via = delete_via.went(report.delete_via, why=why)

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from ..catalogue import TABLES
-from ..errors import MaintenanceError, Stopped
 from ..measure.autovacuum import Setting
 from ..measure.blockers import Blocker
 from ..measure.examine import Server
@@ -17,25 +15,20 @@ from ..measure.sizes import TableSize
 from ..plan.choices import REWRITING, Choice
 from ..plan.hold_counts import HoldCount, hold_warnings
 from ..plan.plan import Kept, Plan
+from ..plan.stuck import StuckRun
 from ..plan.what_if import WhatIf
 from ..request.instants import iso, now
 from ..request.settings import Settings
 from . import delete_via
+from .ending import Ending
 from .estimated import as_json, measured
 from .findings import IndexState, mended, read
 from .plain import with_forecast
 from .rules import without_empty
-from .tables import TableReport
+from .tables import DELETED, TableReport
 from .verdict import Need
 
 SCHEMA = 1
-# Counted in every report, also when nothing of them went.
-DELETED = tuple(
-    table.name
-    for way in ("api", "sql")
-    for table in TABLES
-    if table.deleted_by == way and table.entity
-)
 
 
 @dataclass(frozen=True)
@@ -79,6 +72,13 @@ class Report:
         autovacuum: settings that let the tables grow, and better ones.
         holds: tags that hold runs, and what they hold; only where there are some.
         what_if: what would go of each table with this policy; of the report playbook only.
+        stuck: runs that have been unfinished for too long; not there when there are none.
+        archive: the folder where rows were written before they went, how many, and how many old
+            archives were removed; empty where no archive was asked for.
+        asked: the options that decide, of a run whose plan is kept or was; else absent.
+        refused: in a check, why a run would refuse to begin; absent when it would not.
+        saved_plan: of the plan that was applied when it was `made`, its `fingerprint`, the rows
+            that it `planned` and those that were `found`; absent where there was none.
     """
 
     schema: int
@@ -111,6 +111,11 @@ class Report:
     autovacuum: tuple[Setting, ...] = ()
     holds: tuple[HoldCount, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
+    stuck: tuple[StuckRun, ...] = ()
+    archive: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    refused: str = ""
+    saved_plan: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def resume(cls, settings: Settings, started: datetime) -> Report:
@@ -147,6 +152,7 @@ class Report:
             forecast=so_far.get("forecast", {}),
             remedies=tuple(Need(**one) for one in so_far.get("remedies", ())),
             holds=tuple(HoldCount(**one) for one in so_far.get("holds", ())),
+            archive=dict(so_far.get("archive", {})),
             **read(so_far),
         )
 
@@ -274,17 +280,17 @@ class Report:
         )
         if error is None:
             return done
-        told = f"{step}: {error}"
-        if isinstance(error, Stopped) and error.goes_on:
-            opens = error.goes_on.isoformat(timespec="minutes")
-            return replace(done, status="partial", goes_on=opens).with_warnings([told])
-        done = replace(done, status=done.status_if_lost, errors=(*self.errors, told))
-        remedy = error.remedy if isinstance(error, MaintenanceError) else ""
-        return done.with_remedy(told, remedy) if remedy else done
+        end = Ending.by(error, step, done.status_if_lost)
+        if end.goes_on:
+            done = replace(done, status=end.status, goes_on=end.goes_on)
+            return done.with_warnings([end.told])
+        done = replace(done, status=end.status, errors=(*self.errors, end.told))
+        return done.with_remedy(end.told, end.remedy) if end.remedy else done
 
     @property
     def changed(self) -> bool:
         """Whether rows went, or space came back, in any step of this run."""
         done = [table.reclaim for table in self.tables] + [self.database.get("reclaim")]
         gone = any(self.deleted.values()) or any(action in REWRITING for action in done)
+        gone = gone or any(run.done for run in self.stuck)
         return (gone or mended(self.indexes, self.autovacuum)) and not self.check_mode

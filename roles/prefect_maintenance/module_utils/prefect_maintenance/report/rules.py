@@ -13,7 +13,9 @@ from typing import Any
 from ..units import count, size
 
 # Keys that a report has only when there is something to say of them.
-_SELDOM = ("rules", "holds", "what_if")
+_SELDOM = (
+    "rules", "holds", "what_if", "stuck", "archive", "asked", "refused", "saved_plan",
+)  # fmt: skip
 _KINDS = {"run": "Rules for flow runs", "event": "Rules for events", "log": "Rules for logs"}
 _MOST, _NAME = 6, 38
 

@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..catalogue import TABLES
 from ..events import TableDone
 from ..measure.growth import Growth
 from ..measure.sizes import TableSize
 from ..plan.decisions import Decision
 from ..request.instants import iso
 
+# Counted in every report, also when nothing of them went.
+DELETED = tuple(
+    table.name
+    for way in ("api", "sql")
+    for table in TABLES
+    if table.deleted_by == way and table.entity
+)
 # What follows the name of a way in a check.
 PLANNED = " (planned)"
 

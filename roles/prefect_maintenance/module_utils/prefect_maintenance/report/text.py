@@ -8,7 +8,7 @@ from typing import Any
 
 from ..plan.choices import COPYING
 from ..units import count, size
-from . import delete_via, estimated, rules, standing, ways, what_if
+from . import archived, delete_via, estimated, rules, standing, stuck, ways, what_if
 from .growth_text import event_lines, growth_lines
 from .report import Report
 from .tables import PLANNED, TableReport
@@ -38,6 +38,7 @@ def render(report: Report) -> list[str]:
         lines += ["", "  why rows go:" if report.check_mode else "  why rows went:"]
         lines += [f"    {reason}" for reason in reasons]
     lines += rules.lines(told)
+    lines += stuck.lines(told)
     if how_rows := [line for table in report.tables for line in _way(table, report)]:
         title = "  how the rows go:" if report.check_mode else "  how the rows went:"
         lines += ["", title, *how_rows]
@@ -46,6 +47,7 @@ def render(report: Report) -> list[str]:
     lines += _made_smaller(report, "rewritten", COPYING)
     lines += _made_smaller(report, "compacted", ("compact",))
     lines += ways.lines(told)
+    lines += archived.lines(told)
     lines += standing.lines(told)
     for label, texts in (("warning", report.warnings), ("FAILED", report.errors)):
         lines += ["", *(f"  {label}: {text}" for text in texts)] if texts else []
@@ -87,6 +89,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("server", f"Prefect {server['version']} at {server['api_url']}" if server else ""),
         ("database", _product(database) if database else ""),
         ("policy", f"keep {kept}; states {', '.join(report.policy['states'])}"),
+        ("plan", _saved(report.saved_plan)),
     ]
     service = server.get("db_vacuum")
     if service:
@@ -94,6 +97,14 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         shown = ", ".join(map(str, enabled)) if isinstance(enabled, list) else enabled
         facts.append(("Prefect's", f"own vacuum service is set to: {shown}"))
     return facts
+
+
+def _saved(plan: Mapping[str, Any]) -> str:
+    if not plan:
+        return ""
+    made = plan["made"][:16].replace("T", " ")
+    rows = f"{count(plan['planned'])} rows then, {count(plan['found'])} now"
+    return f"{plan['fingerprint']}, saved on {made} UTC: {rows}"
 
 
 def _product(database: Mapping[str, Any]) -> str:

@@ -16,6 +16,8 @@ from .api_address import check_api_url, check_headers
 from .instants import parse_instant
 from .options import REQUEST
 from .policy import Cutoffs, Policy, cutoffs_of, parse_policy
+from .restore import RestoreRequest, parse_restore
+from .saved_plan import SavedPlan, parse_saved_plan
 from .throttle import Throttle, parse_throttle
 from .values import given, integer, number, one_of, seconds, short, word
 from .windows import Window, parse_windows
@@ -118,6 +120,9 @@ class Settings:
         disk: what a look at its disk on another host brought.
         db_free_bytes: free on its disk where nobody can look; 0 where nobody knows.
         max_rows: that a plan may delete; 0 is any number.
+        saved_plan: that is to be applied; None where the run makes its own.
+        plan_drift: percent by which more rows may go than that has.
+        save_plan: make of a check a plan to be kept.
         stuck: days after which an unfinished run is ended, by its state; LATE is one.
         archive: where rows are written before they go; None where they are not.
     """
@@ -133,6 +138,9 @@ class Settings:
     api_budget: int
     tune_autovacuum: bool
     max_rows: int
+    saved_plan: SavedPlan | None
+    plan_drift: int
+    save_plan: bool
     stuck: Mapping[str, int]
     archive: Archive | None
     growth_drivers: bool
@@ -142,6 +150,7 @@ class Settings:
     db_free_bytes: int
     before: tuple[str, ...]
     role: RoleRequest | None
+    restore: RestoreRequest | None
     check: bool
     own_flow_run: str | None
     report: Mapping[str, Any]
@@ -157,7 +166,9 @@ class Settings:
         """
         report = request.get("report") or {}
         policy = parse_policy(request)
+        saved = parse_saved_plan(request)
         asked = request.get("reference_time") or report.get("reference_time")
+        asked = asked or (saved.reference_time if saved else None)
         reference = parse_instant(asked) if asked else now or instants.now()
         return cls(
             db_url=request.get("db_url") or None,
@@ -186,6 +197,9 @@ class Settings:
             api_budget=number(request, "api_budget"),
             tune_autovacuum=bool(given(request, "tune_autovacuum")),
             max_rows=number(request, "max_rows"),
+            saved_plan=saved,
+            plan_drift=number(request, "plan_drift"),
+            save_plan=bool(given(request, "save_plan")),
             stuck=_parse_stuck(request),
             archive=_parse_archive(request),
             growth_drivers=bool(given(request, "growth_drivers")),
@@ -195,6 +209,7 @@ class Settings:
             db_free_bytes=number(request, "db_free_bytes"),
             before=tuple(one_of(step, "before") for step in request.get("before") or ()),
             role=_parse_role(request),
+            restore=parse_restore(request),
             check=check,
             own_flow_run=os.environ.get("PREFECT__FLOW_RUN_ID") or None,
             report=report,

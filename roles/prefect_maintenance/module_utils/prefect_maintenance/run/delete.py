@@ -12,6 +12,7 @@ from ..errors import SettingsError
 from ..execute.api_pace import ApiPace
 from ..execute.delete import delete
 from ..execute.deletion import Delete
+from ..execute.ledger import Ledger
 from ..execute.ways import ByApi, BySql, answers
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
@@ -21,8 +22,10 @@ from ..plan.plan import Plan
 from ..request.instants import now
 from ..request.options.limits import BULK_LIMIT
 from ..request.settings import Settings
-from .outcome import Outcome, deleted, planned
+from .allowed import require_allowed
+from .outcome import Outcome, deleted
 from .session import Session, begun
+from .stuck import end_stuck, find_stuck
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -43,6 +46,8 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
         raise SettingsError(
             f"batch_size must be between 1 and {BULK_LIMIT}: the API deletes no more at once"
         )
+    if settings.stuck and settings.api is None:
+        raise SettingsError("api_url is missing: stuck runs are ended through the API")
     with begun("delete", settings, pace) as session:
         database = session.database
         require_writable(database, session.server, "delete", [table.name for table in TABLES])
@@ -54,35 +59,33 @@ def delete_objects(settings: Settings, pace: Pace) -> Outcome:
             )
             told = rule_warnings.of_runs(database, session.rules.runs, plan.rules)
             session.report = session.report.with_warnings(told).with_holds(session.held)
-            if not any(plan.rows.values()) and session.proven:
+            nothing = not any(plan.rows.values()) and not settings.stuck
+            if nothing and session.proven:
                 # Nothing goes, and the step before has proved whose database this is.
                 plan = _decided(session, plan, None)
-                return planned("delete", session.report, plan, session.seconds)
+                require_allowed(session, plan)
+                return session.planned(plan)
             with session.opened_api() as api:
                 if api is not None:
                     session.prove_with(api)
                 plan = _decided(session, plan, api)
+                stuck, of_late = find_stuck(session, api)
+                whole = plan.joined(of_late)
+                require_allowed(session, whole)
                 if settings.check:
-                    return planned("delete", session.report, plan, session.seconds)
+                    return session.planned(whole)
                 by_api = _by_api(session, plan, api)
-                ledger, error = session.carry_out(
-                    lambda ledger: delete(
-                        Delete(
-                            BySql(database, session.staged_rules),
-                            by_api,
-                            database,
-                            session.staged_rules,
-                            settings.cutoffs,
-                            plan,
-                            pace,
-                            ledger,
-                        )
-                    ),
-                    watch_api=by_api is None,
-                )
+
+                def work(ledger: Ledger) -> None:
+                    rules = end_stuck(session, api, stuck, ledger)
+                    by_sql, cutoffs = BySql(database, rules), settings.cutoffs
+                    delete(Delete(by_sql, by_api, database, rules, cutoffs, plan, pace, ledger))
+
+                ledger, error = session.carry_out(work, watch_api=by_api is None or bool(stuck))
             session.measure_left(error)
             report = session.report
-            return deleted("delete", database, report, plan, ledger, session.seconds, error)
+            seconds, also = session.seconds, bool(session.removed)
+            return deleted("delete", database, report, whole, ledger, seconds, error, also=also)
 
 
 def _decided(session: Session, plan: Plan, api: PrefectApi | None) -> Plan:

@@ -29,6 +29,7 @@ from .inspect import bloat_info
 from .outcome import Outcome, put_off
 from .purge import purge_rows
 from .reclaim import vacuum
+from .restore import restore_rows
 from .role import provide_role
 
 # By the name of the step; the words of people beside those of a run's own steps.
@@ -38,6 +39,7 @@ STEPS: dict[str, Callable[[Settings, Pace], Outcome]] = {
     "purge": purge_rows,
     "delete": delete_objects,
     "vacuum": vacuum,
+    "restore": restore_rows,
 }
 LINE = {
     "bloat_info": "Measure the database",
@@ -84,6 +86,11 @@ def privileges_for(vacuum_mode: str) -> list[str]:
     """Name the steps whose privileges are looked for before the first changes anything."""
     _, *later = LINE
     return [step for step in later if step != "vacuum" or vacuum_mode != "none"]
+
+
+def announced(step: str, vacuum_mode: str) -> list[str]:
+    """Name the steps that a step is told are to follow."""
+    return {"bloat_info": privileges_for(vacuum_mode), "purge": ["delete"]}.get(step, [])
 
 
 def batch_size(step: str, asked: int) -> int:

@@ -11,7 +11,7 @@ from ..database.connection import Database
 from ..errors import ConnectionFailed, MaintenanceError, Stopped
 from ..execute.ledger import Ledger
 from ..measure.sizes import database_bytes
-from ..plan.plan import KEY_GONE, OLD, Plan
+from ..plan.plan import KEY_GONE, NEVER_STARTED, OLD, Plan
 from ..report.report import Report
 from ..report.text import render
 from ..request.instants import now
@@ -47,8 +47,18 @@ def put_off(settings: Settings, step: str, stopped: Stopped) -> Outcome:
     return Outcome(False, report, render(report), {}, {}, {}, stopped)
 
 
-def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
-    """Close a step that only planned, or had nothing to do."""
+def planned(
+    step: str, report: Report, plan: Plan, seconds: float, *, also: bool = False
+) -> Outcome:
+    """Close a step that only planned, or had nothing to do.
+
+    Args:
+        step: its name.
+        report: of the run so far.
+        plan: of the step.
+        seconds: that it took.
+        also: something changes although no row goes.
+    """
     report = report.with_deleted(plan.rows)
     for table, rows in plan.rows.items():
         if rows:
@@ -58,7 +68,8 @@ def planned(step: str, report: Report, plan: Plan, seconds: float) -> Outcome:
     report = report.closed(step, seconds)
     answers = {"deleted": dict(plan.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
-    return Outcome(bool(due), report, render(report), answers, due, dict.fromkeys(due, 0))
+    changed = bool(due) or also or any(run.due for run in report.stuck)
+    return Outcome(changed, report, render(report), answers, due, dict.fromkeys(due, 0))
 
 
 def _purged(step: str, plan: Plan, table: str) -> dict[str, int]:
@@ -80,9 +91,12 @@ def _deleted(plan: Plan, table: str) -> dict[str, int]:
         if reason.what == table and reason.why in (OLD, KEY_GONE)
     )
     through_api = plan.via.through_api if plan.via and table == FLOW_RUN.name else 0
+    late = sum(one.rows for one in plan.reasons if one.what == table and one.why == NEVER_STARTED)
+    by_themselves += late
     return {
+        "late": late,
         "api": through_api,
-        "sql": by_themselves - through_api,
+        "sql": by_themselves - through_api - late,
         "cascade": plan.rows[table] - by_themselves,
     }
 
@@ -95,8 +109,10 @@ def deleted(
     ledger: Ledger,
     seconds: float,
     error: MaintenanceError | None,
+    *,
+    also: bool = False,
 ) -> Outcome:
-    """Close a step that deleted rows, or tried to."""
+    """Close a step that deleted rows, or tried to; `also` that changed something beside them."""
     report = report.with_deleted(dict.fromkeys(ledger.rows, 0))
     if not isinstance(error, ConnectionFailed):
         report = report.with_database(bytes_after=database_bytes(database))
@@ -104,7 +120,7 @@ def deleted(
     answers = {"deleted": dict(ledger.rows), "kept": [asdict(kept) for kept in plan.kept]}
     due = {table: rows for table, rows in plan.rows.items() if rows}
     left = {table: max(0, rows - ledger.rows.get(table, 0)) for table, rows in due.items()}
-    changed = any(ledger.rows.values())
+    changed = any(ledger.rows.values()) or also or any(run.done for run in report.stuck)
     return Outcome(changed, report, render(report), answers, due, left, error)
 
 

@@ -9,7 +9,8 @@ from ..pace.pace import Pace
 from ..plan import rule_warnings
 from ..plan.purge import plan_purge, with_decisions
 from ..request.settings import Settings
-from .outcome import Outcome, deleted, planned
+from .allowed import require_allowed
+from .outcome import Outcome, deleted
 from .session import begun
 
 
@@ -36,13 +37,14 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             plan = with_decisions(database, plan, settings.purge_strategy, session.wanted, room)
             plan = session.with_pages(plan)
             session.require_room(plan)
+            require_allowed(session, plan)
             session.report = session.report.with_plan(plan)
             for decision in plan.decisions.values():
                 if decision.strategy != settings.purge_strategy != "auto":
                     told = f"{decision.table}: {decision.why}"
                     session.report = session.report.with_warnings([told])
             if settings.check:
-                return planned("purge", session.report, plan, session.seconds)
+                return session.planned(plan)
             ledger, error = session.carry_out(
                 lambda ledger: purge(
                     Purge(
@@ -62,4 +64,5 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
             )
             session.measure_left(error)
             report = session.report
-            return deleted("purge", database, report, plan, ledger, session.seconds, error)
+            seconds, also = session.seconds, bool(session.removed)
+            return deleted("purge", database, report, plan, ledger, seconds, error, also=also)

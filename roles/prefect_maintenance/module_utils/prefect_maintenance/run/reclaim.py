@@ -21,6 +21,7 @@ from ..plan.plan import with_indexes
 from ..plan.reclaim import plan_reclaim
 from ..report.report import Report
 from ..request.settings import Settings
+from .allowed import to_be_saved
 from .outcome import Outcome, reclaimed
 from .session import Session, begun
 from .standing import index_choices, note_end, rows_left, transactions_begun
@@ -71,7 +72,10 @@ def _foretold(session: Session) -> Outcome:
         report = report.with_choice(choice)
     changed = any(choice.action in REWRITING for choice in report.plan.reclaim)
     changed = changed or bool(report.plan.indexes) or bool(to_set)
-    return reclaimed(report, session.seconds, changed=changed)
+    outcome = reclaimed(report, session.seconds, changed=changed)
+    if not session.settings.save_plan:
+        return outcome
+    return replace(outcome, answers={**outcome.answers, "saved_plan": to_be_saved(session)})
 
 
 def _changes(event: Event) -> bool:

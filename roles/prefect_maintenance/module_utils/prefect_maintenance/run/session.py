@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,8 +14,9 @@ from ..database.clock import require_sound
 from ..database.connection import Database, connect
 from ..database.one_runner import only_runner
 from ..database.visibility import blind_spots
-from ..errors import ConnectionFailed, MaintenanceError, Stopped
+from ..errors import ArchiveFailed, ConnectionFailed, MaintenanceError, Stopped
 from ..events import StepStarted
+from ..execute.archive import Archive
 from ..execute.ledger import Ledger
 from ..measure import disk_space, leftovers
 from ..measure.disk_space import Disks, NoRoom
@@ -27,19 +28,18 @@ from ..pace.cluster import place_in_cluster
 from ..pace.pace import Pace
 from ..pace.single_writer import SingleWriter
 from ..pace.windows import seconds_left
-from ..plan import holds, log_rules
-from ..plan.bulk_rules import bulk_rules
 from ..plan.due import oldest_due
 from ..plan.estimate import Estimate
 from ..plan.hold_counts import HoldCount, hold_counts
-from ..plan.patterns import Patterns
 from ..plan.plan import Plan, joined
 from ..plan.rules import Rules
-from ..plan.run_rules import RunRules
 from ..report.fold import fold
 from ..report.report import Report
 from ..request.instants import now
 from ..request.settings import Reclaim, Settings
+from . import archiving
+from .outcome import Outcome, planned
+from .rules import laid_down, rules_of
 from .throttled import throttled
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Session:
 
     Attributes:
         report: of the run so far.
+        archive: where rows are written before they go; None where they are not.
+        removed: old archives that this step has removed, or would in a check.
     """
 
     step: str
@@ -62,7 +64,9 @@ class Session:
     database: Database
     server: Server
     report: Report
+    archive: Archive | None
     _began: float
+    removed: int = 0
 
     @property
     def seconds(self) -> float:
@@ -72,25 +76,12 @@ class Session:
     @cached_property
     def rules(self) -> Rules:
         """The policy as SQL, for this server and the holds that are there."""
-        own = (self.settings.own_flow_run,) if self.settings.own_flow_run else ()
-        policy, cutoffs = self.settings.policy, self.settings.cutoffs
-        patterns = Patterns(self.database.is_postgresql)
-        runs = RunRules(policy.rules, cutoffs.reference, patterns)
-        return Rules(
-            policy.states,
-            self.server.unfinished,
-            own,
-            runs,
-            holds.find(self.database, policy.hold_tags, cutoffs.reference),
-            bulk_rules(policy, runs, cutoffs, patterns),
-        )
+        return rules_of(self.settings, self.database, self.server)
 
     @cached_property
     def staged_rules(self) -> Rules:
         """The same, with what they look up about flow runs laid down in the session."""
-        log_rules.stage(self.database, self.rules.runs)
-        staged = holds.stage(self.database, self.rules.holds)
-        return replace(self.rules, holds=staged)
+        return laid_down(self.database, self.rules)
 
     @property
     def held(self) -> tuple[HoldCount, ...]:
@@ -99,11 +90,7 @@ class Session:
         return hold_counts(self.database, self.staged_rules.holds, reference)
 
     def prove(self) -> None:
-        """Prove that API and database belong together, when both are given.
-
-        Raises:
-            Mismatch: they do not.
-        """
+        """Prove that API and database belong together, else raise; when both are given."""
         with self.opened_api() as api:
             if api is not None:
                 self.prove_with(api)
@@ -195,7 +182,27 @@ class Session:
             error = failed
         ledger.close()
         self.report = fold(self.report, self.pace.events.kept)
+        try:
+            self.note_archive(ledger.rows, error)
+        except ArchiveFailed as failed:
+            error = error or failed
         return ledger, error
+
+    def note_archive(self, rows: Mapping[str, int], error: MaintenanceError | None = None) -> None:
+        """Close the archive of the step and report it; old ones go when nothing has failed.
+
+        Raises:
+            ArchiveFailed: it could not be closed.
+        """
+        if self.archive is not None:
+            self.report, self.removed = archiving.ended(
+                self.archive, self.settings, self.report, rows, failed=error is not None
+            )
+
+    def planned(self, plan: Plan) -> Outcome:
+        """Close the step when it only planned, or had nothing to do."""
+        self.note_archive({})
+        return planned(self.step, self.report, plan, self.seconds, also=bool(self.removed))
 
     def measure_left(self, error: MaintenanceError | None) -> None:
         """Measure what a failed step leaves, because no step comes after it that would."""
@@ -229,14 +236,17 @@ class Session:
             self.report = self.report.with_warnings([told]).with_remedy(told, _FREE_DISK)
 
     def require_room(self, plan: Plan) -> None:
-        """Make sure that the WAL of a plan's deletions fits, before anything is written.
+        """Make sure that the WAL of a plan's deletions and their archive fit, before all else.
 
         Raises:
-            NoRoom: it does not fit.
+            NoRoom: the WAL does not fit.
+            ArchiveFailed: the archive does not, or it cannot be written.
         """
         room = self.disks.look() if self.database.is_postgresql else None
         if room and (lacking := for_deletes(room, plan.estimate.wal_bytes)):
             raise NoRoom(f"nothing was deleted: {lacking}; {_FREE_DISK}")
+        if self.archive is not None:
+            archiving.require(self.archive, self.database, plan, room)
 
     def with_pages(self, plan: Plan) -> Plan:
         """Add to a plan the pages that rows leave to an SQLite file, which keeps them for now."""
@@ -269,7 +279,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
     """
     began = time.monotonic()
     with connect(settings.db_url, settings.limits.lock_timeout, pace.events) as database:
-        first = settings.before and database.is_postgresql
+        first = step == "bloat_info" and settings.before and database.is_postgresql
         if first:
             needed = privileges.missing_privileges(database, ("measure", *settings.before))
             privileges.refuse(database, needed)
@@ -284,4 +294,7 @@ def begun(step: str, settings: Settings, pace: Pace) -> Iterator[Session]:
         if first:
             report = report.with_warnings(blind_spots(database))
         pace.events(StepStarted(step))
-        yield Session(step, settings, pace, database, server, report, began)
+        archive = archiving.archive_for(step, settings, database, server, report)
+        if archive is not None and not settings.check:
+            database = replace(database, keeper=archive)
+        yield Session(step, settings, pace, database, server, report, archive, began)

@@ -13,8 +13,10 @@ from .automation import AUTOMATION_ALONE
 from .controller import CONTROLLER, SURVEY
 from .deployment import DEPLOYMENT_ALONE, POOL_ALONE, SCHEDULE
 from .environment import ENVIRONMENT
+from .option import RESTORE as RESTORE_MODULE
 from .option import ROLE as ROLE_MODULE
 from .option import STEPS, WHOLE, Group, Option
+from .restore import RESTORE, RESTORE_ALONE
 from .retention import RETENTION
 from .role import ROLE, ROLE_ALONE, STOP
 from .server import SERVER
@@ -26,6 +28,7 @@ GROUPS: tuple[Group, ...] = (
     DEPLOYMENT_ALONE,
     AUTOMATION_ALONE,
     ROLE_ALONE,
+    RESTORE_ALONE,
     SERVER,
     RETENTION,
     WORK,
@@ -34,6 +37,7 @@ GROUPS: tuple[Group, ...] = (
     SCHEDULE,
     STOP,
     ROLE,
+    RESTORE,
     CONTROLLER,
     SURVEY,
 )
@@ -58,7 +62,7 @@ def of_flow(options: Sequence[Option] = OPTIONS) -> tuple[Option, ...]:
 def _of_request() -> Mapping[str, Option]:
     found: dict[str, Option] = {}
     for option in OPTIONS:
-        if option.flow or {*STEPS, ROLE_MODULE} & set(option.modules):
+        if option.flow or {*STEPS, ROLE_MODULE, RESTORE_MODULE} & set(option.modules):
             found.setdefault(option.name, option)
     return found
 

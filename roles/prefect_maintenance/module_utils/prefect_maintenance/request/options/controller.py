@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .limits import RUNTIME
-from .option import WHOLE, Group, Option
+from .option import DELETE, PURGE, WHOLE, Group, Option
 from .retention import DAYS
 from .work import VACUUM_MODES
 
@@ -71,6 +71,37 @@ CONTROLLER = Group(
             "Inventory host on whose disk the database lies; its free space is looked up there.",
             ("When it is not set, only a disk of the target itself is looked at.",),
             entries=WHOLE,
+        ),
+        Option(
+            "plan_out",
+            "path",
+            "Folder on the controller in which a check writes the plan of each server, to be "
+            "applied later.",
+            (
+                "The file is called C(<host>.plan.json), and only its owner can read it.",
+                "A job of AWX also hands the plans to the next job of its workflow.",
+            ),
+            entries=("main",),
+        ),
+        Option(
+            "plan_in",
+            "raw",
+            "Folder on the controller with plans that O(plan_out) wrote; the run applies them.",
+            (
+                "It counts from the instant of the plan, and refuses to begin when what decides "
+                "differs from the plan, or more would go than was planned.",
+                "In a workflow of AWX it is the plans themselves, by host.",
+            ),
+            entries=("main",),
+        ),
+        Option(
+            "plan_drift",
+            "int",
+            "Percent by which more rows of a table may go than the plan has that is applied.",
+            default=10,
+            bounds=(0, 1000),
+            modules=(PURGE, DELETE),
+            entries=("main",),
         ),
     ),
 )

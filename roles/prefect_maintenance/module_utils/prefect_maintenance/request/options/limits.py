@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .option import DELETE, PURGE, STEPS, VACUUM, WHOLE, WRITERS, Option
+from .option import DELETE, PURGE, RESTORE, STEPS, VACUUM, WHOLE, WRITERS, Option
 
 RUNTIME = (0, 31_536_000)
 
@@ -47,7 +47,7 @@ LIMITS: tuple[Option, ...] = (
         default=5.0,
         bounds=(0, 86400),
         excluded=True,
-        modules=STEPS,
+        modules=(*STEPS, RESTORE),
         entries=WHOLE,
         flow=True,
     ),
@@ -131,7 +131,7 @@ LIMITS: tuple[Option, ...] = (
         "Seconds after which a step stops between two batches and fails; V(0) is no limit.",
         default=0,
         bounds=RUNTIME,
-        modules=WRITERS,
+        modules=(*WRITERS, RESTORE),
         entries=WHOLE,
         flow=True,
         common=True,
@@ -144,7 +144,7 @@ LIMITS: tuple[Option, ...] = (
             "A step that is stopped fails, and one that is not at work yet does not begin.",
         ),
         in_role=("When it is not set, it is C(stop) in the folder O(home).",),
-        modules=WRITERS,
+        modules=(*WRITERS, RESTORE),
         entries=(*WHOLE, "stop"),
     ),
     Option(

@@ -11,6 +11,7 @@ PURGE = "prefect_db_purge"
 DELETE = "prefect_api_delete"
 VACUUM = "prefect_db_vacuum"
 ROLE = "prefect_db_role"
+RESTORE = "prefect_db_restore"
 POOL = "prefect_work_pool"
 DEPLOYMENT = "prefect_deployment"
 AUTOMATION = "prefect_automation"
@@ -19,7 +20,7 @@ STEPS = (MEASURE, PURGE, DELETE, VACUUM)
 WRITERS = (PURGE, DELETE, VACUUM)
 
 # The entry points of the role that take every variable.
-WHOLE = ("main", "inspect", "schedule")
+WHOLE = ("main", "inspect", "schedule", "restore")
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,9 @@ RETENTION = Group(
             "Days after which an unfinished run without a sign of life is ended, by its state.",
             (
                 "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as "
-                "crashed. V(LATE) deletes scheduled runs that never started.",
-                "Without it nothing is ended.",
+                "crashed, so that its slots are free again. V(LATE) deletes scheduled runs that "
+                "never started.",
+                "Without it nothing is ended. It needs O(api_url).",
             ),
             default={},
             known=("RUNNING", "PENDING", "PAUSED", "CANCELLING", "LATE"),
@@ -136,11 +137,16 @@ RETENTION = Group(
             modules=(DELETE,),
             entries=WHOLE,
             flow=True,
+            common=True,
         ),
         Option(
             "max_rows",
             "int",
             "Refuse a plan that deletes more rows than this; V(0) is no limit.",
+            (
+                "All tables count together, with what hangs on the rows that go. A check warns, "
+                "a run fails before it has deleted anything.",
+            ),
             default=0,
             bounds=(0, 2**63 - 1),
             modules=(PURGE, DELETE),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .option import DELETE, MEASURE, STEPS, Group, Option
+from .option import DELETE, MEASURE, PURGE, STEPS, WRITERS, Group, Option
 
 STEP_ALONE = Group(
     "A step of a run",
@@ -80,6 +80,36 @@ STEP_ALONE = Group(
             elements="str",
             choices=("purge", "delete", "vacuum"),
             modules=(MEASURE,),
+        ),
+        Option(
+            "before",
+            "list",
+            "Steps that are to follow; what V(delete) will take counts then, before anything is "
+            "purged, where O(max_rows) or O(saved_plan) may refuse it.",
+            default=(),
+            elements="str",
+            choices=("delete", "vacuum"),
+            modules=(PURGE,),
+        ),
+        Option(
+            "save_plan",
+            "bool",
+            "In check mode, make of the run a plan to be kept; the last step returns it.",
+            ("Every step of the run must be told, for each notes what it was asked for.",),
+            default=False,
+            modules=WRITERS,
+        ),
+        Option(
+            "saved_plan",
+            "dict",
+            "The plan of an earlier check that is to be applied, as C(prefect_db_vacuum) "
+            "returned it.",
+            (
+                "Cutoffs are counted from its instant. The step refuses to begin when what decides "
+                "differs from the plan, or when more rows would go than it has.",
+            ),
+            default={},
+            modules=(PURGE, DELETE),
         ),
         Option(
             "dry_run",

@@ -1,0 +1,140 @@
+"""What an archive says of itself: which rows, of which database, why they went, and their sums.
+
+It is written anew with each batch and names the part of each file that was verified. Whoever is
+killed leaves a manifest that is true; what a file has beyond it was never kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import MaintenanceError
+
+NAME = "manifest.json"
+_KIND, _FORM = "rows archived by prefect_maintenance", 1
+# Of this tool, as collection/galaxy.yml has it.
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of an archive.
+
+    Attributes:
+        name: in the folder of the manifest.
+        columns: in the order of the values of each line.
+        bytes: that belong to it, from its beginning.
+        sha256: of these bytes.
+    """
+
+    name: str
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An archive of one run on one database.
+
+    Attributes:
+        host: name of the server in the inventory.
+        database: its name, or the path of the file.
+        revision: of Prefect's schema.
+        run: when the run began.
+        made: when the archive was begun.
+        ended: when its last step ended; empty while it works, or after it was killed.
+        cutoffs: by entity, the instant before which a row might go.
+        policy: days and states.
+        rules: the rules of retention, as they were asked for.
+        reasons: why rows were to go: table, number of rows and reason, as planned.
+        deleted: rows that left each table; an archive may hold a few more, which stayed.
+    """
+
+    host: str
+    database: str
+    dialect: str
+    server: str
+    revision: str
+    run: str
+    made: str
+    cutoffs: Mapping[str, str]
+    policy: Mapping[str, Any]
+    rules: Mapping[str, Any]
+    reasons: tuple[Mapping[str, Any], ...] = ()
+    files: tuple[Entry, ...] = ()
+    deleted: Mapping[str, int] | None = None
+    ended: str = ""
+    tool: str = VERSION
+
+    @property
+    def rows(self) -> int:
+        """Rows in all files."""
+        return sum(entry.rows for entry in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(entry.bytes for entry in self.files)
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a folder so that the disk has the old or the new one, and read it.
+
+    Raises:
+        OSError: it cannot be written.
+        MaintenanceError: something else is there than was written.
+    """
+    beside = folder / f".{NAME}.new"
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump({"kind": _KIND, "form": _FORM, **asdict(manifest)}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(folder / NAME)
+    sync(folder)
+    if read(folder) != manifest:
+        raise MaintenanceError(f"{folder / NAME} was read back and is not what was written")
+
+
+def read(folder: Path) -> Manifest | None:
+    """Read the manifest of a folder; None where there is none of ours.
+
+    Raises:
+        MaintenanceError: it is ours and cannot be understood.
+    """
+    path = folder / NAME
+    try:
+        told = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(told, dict) or told.pop("kind", None) != _KIND:
+        return None
+    if (form := told.pop("form", None)) != _FORM:
+        raise MaintenanceError(f"{path} has form {form}, this tool reads form {_FORM}")
+    try:
+        files = tuple(
+            Entry(**{**entry, "columns": tuple(entry["columns"])}) for entry in told["files"]
+        )
+        manifest = Manifest(**{**told, "files": files, "reasons": tuple(told["reasons"])})
+    except (TypeError, KeyError) as error:
+        raise MaintenanceError(f"{path} is damaged: {error}") from None
+    for entry in files:
+        if "/" in entry.name or entry.name.startswith("."):
+            raise MaintenanceError(f"{path} names a file of another folder: {entry.name}")
+    return manifest
+
+
+def sync(folder: Path) -> None:
+    """Make the disk know the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
