@@ -42,6 +42,13 @@ REASONS: dict[str, tuple[set[str], str]] = {
         {*RUNS, "log", "events", "event_resources", "artifact", "artifact_collection"},
         "orphans, collections, and logs that go for more than one reason",
     ),
+    "plan/hold_counts.py": ({"flow_run"}, "the age of runs that are held"),
+    "plan/rule_warnings.py": (
+        {"flow", "deployment", "work_pool", "flow_run", "log"},
+        "names in rules; `log` is a kind of rules",
+    ),
+    "plan/what_if.py": (RUNS, "rows that go with their run or task run"),
+    "report/rules.py": ({"log"}, "`log` is a kind of rules"),
     "execute/worklist.py": ({"flow_run"}, "the order of trees"),
     "execute/row_guards.py": (RUNS, "trees of runs and subflows, locked whole"),
     "execute/swap.py": ({"flow_run"}, "runs that were revived during a rewrite"),
