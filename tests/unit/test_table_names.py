@@ -31,6 +31,10 @@ REASONS: dict[str, tuple[set[str], str]] = {
     "plan/due.py": (RUNS, "trees of runs and subflows"),
     "plan/stuck.py": ({*RUNS, "events"}, "unfinished for too long; workers that started anew"),
     "plan/signs_of_life.py": (RUNS, "trees of runs and subflows"),
+    "plan/event_due.py": ({"events", "event_resources"}, "resources go with their event"),
+    "plan/event_rules.py": ({"events"}, "the last of each resource"),
+    "plan/log_rules.py": (RUNS, "logs whose run a rule decides about"),
+    "plan/purge.py": ({"log"}, "orphans among logs that a rule keeps"),
     "plan/holds.py": ({"flow_run", "deployment"}, "tags of runs and of their deployments"),
     "plan/run_rules.py": (
         {"flow_run", "flow", "deployment", "work_queue", "work_pool"},
