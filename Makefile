@@ -76,8 +76,9 @@ molecule:  ## the scenarios in containers: SCENARIOS="default sqlite", else all
 molecule-images:  ## for machines without a registry: images from Debian packages, as root
 	molecule/build-images.sh
 
+# Two of the four; all of them take as long as the other tests.
 containers: venv
-	molecule/test.sh --if-possible $(SCENARIOS)
+	molecule/test.sh --if-possible $(or $(SCENARIOS),default schedule)
 
 pairs: venv  ## the contract on the oldest Prefect and PostgreSQL
 	$(BIN)/python -m lab.matrix --bounded
