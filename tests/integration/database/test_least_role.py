@@ -109,7 +109,7 @@ def test_a_role_with_rights_on_whole_tables_from_before_lacks_nothing(
             ("SELECT (id)", "block_type"),
             ("SELECT (id)", "variable"),
             ("SELECT (id, name)", "flow"),
-            ("SELECT (id, name, flow_id, tags)", "deployment"),
+            ("SELECT (id, name, flow_id, tags, updated)", "deployment"),
             ("SELECT (id, work_pool_id)", "work_queue"),
             ("SELECT (id, name)", "work_pool"),
         ]

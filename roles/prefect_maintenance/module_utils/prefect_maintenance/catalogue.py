@@ -193,7 +193,7 @@ READ_BESIDE = {
     "block_type": ("id",),
     "variable": ("id",),
     "flow": ("id", "name"),
-    "deployment": ("id", "name", "flow_id", "tags"),
+    "deployment": ("id", "name", "flow_id", "tags", "updated"),
     "work_queue": ("id", "work_pool_id"),
     "work_pool": ("id", "name"),
 }
