@@ -8,7 +8,7 @@ module: prefect_db_restore
 short_description: Put rows back into a Prefect database that were archived before they went
 version_added: "0.1.0"
 description:
-  - Restores rows that M(prefect_db_purge) and M(prefect_api_delete) wrote into their
+  - Restores rows that C(prefect_db_purge) and C(prefect_api_delete) wrote into their
     C(archive_dir); one flow run with all that belongs to it, what is dated in a time, or all.
   - Verifies the checksums of all files first, and refuses an archive of another dialect or of
     another revision of Prefect's schema.

@@ -273,7 +273,7 @@ bytes_given_back:
   type: int
   sample: 1456488448
 saved_plan:
-  description: The plan of the whole run, to be given to O(saved_plan) of the steps that delete.
+  description: The plan of the whole run, to be given to C(saved_plan) of the steps that delete.
   returned: with O(save_plan), in check mode
   type: dict
   sample: {"schema": 1, "host": "prefect-1", "rows": {"log": 3600000}, "fingerprint": "5f0c"}

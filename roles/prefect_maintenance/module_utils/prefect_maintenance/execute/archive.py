@@ -174,14 +174,13 @@ class Archive:
 
     def _note(self) -> None:
         """Write the manifest of what is kept so far."""
-        assert self.folder is not None
         files = [
             Entry(file.path.name, file.table, file.columns, file.rows, file.bytes, file.sha256)
             for file in self._files.values()
             if file.rows
         ]
         self.manifest = replace(self.manifest, files=(*self._earlier, *files))
-        archive_manifest.write(self.folder, self.manifest)
+        archive_manifest.write(self._folder(), self.manifest)
 
     def _failed(self, error: Exception) -> ArchiveFailed:
         told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

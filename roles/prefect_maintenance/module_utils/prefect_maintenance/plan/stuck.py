@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,9 @@ WHERE t.flow_run_id IN {run} AND {unfinished}
   AND NOT EXISTS (SELECT 1 FROM flow_run c WHERE c.parent_task_run_id = t.id)
 """
 _LEFT = "SELECT CAST(r.id AS VARCHAR) FROM flow_run r WHERE r.id IN {ids}"
+
+# Stands for an instant before all that Python has, such as minus infinity.
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -206,8 +209,7 @@ class StuckRuns:
             yield self._overdue(state, row, signs.get(row.id, ""))
 
     def _overdue(self, state: str, row: Any, sign: str) -> Overdue:
-        labels, since = json.loads(row.labels or "{}") or {}, instant(row.since)
-        assert since is not None
+        labels, since = json.loads(row.labels or "{}") or {}, instant(row.since) or _FIRST
         run = StuckRun(
             id=row.id,
             name=row.name,
