@@ -31,7 +31,8 @@ def test_everything_comes_back_as_it_was_and_a_second_time_nothing_changes(
 ) -> None:
     fill(engine, seed=11)
     before = dump(engine)
-    report = archived(engine, tmp_path)
+    rules = [{"name": "of no run", "flows": ["none*"], "keep": {"days": 1}}]
+    report = archived(engine, tmp_path, rules=rules)
     assert report["archive"]["rows"] >= sum(report["deleted"].values()) > 100
     foretold, would = restored(engine, tmp_path, check=True)
     assert would

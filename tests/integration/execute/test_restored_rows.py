@@ -156,7 +156,7 @@ def test_a_wrong_archive_is_refused_and_nothing_is_restored(
     ("asked", "why"),
     [
         ({"flow_run": "x"}, "flow_run must be the id of a run, not 'x'"),
-        ({"begin": "soon"}, "begin 'soon' is not an ISO 8601 time"),
+        ({"begin": "soon"}, "begin must be an ISO 8601 time"),
         ({"begin": "2026-02-01", "until": "2026-01-01"}, "begin must be before until"),
         ({"flow_run": str(uuid.UUID(int=1)), "begin": "2026-02-01"}, "give one"),
     ],

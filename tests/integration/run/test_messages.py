@@ -159,7 +159,8 @@ def test_a_free_disk_that_cannot_be_seen_says_what_to_do(
 
 # What a person can act on: an option to set, something to do, or a reason that has this itself.
 ACTS = (
-    "{advice}", "{error}", "{stopped}", "{self._first}", "{holders}", "chmod ", "put ",
+    "{advice}", "{error}", "{remedy}", "{what}", "{stopped}", "{self._first}", "{holders}",
+    "chmod ", "put ",
     "allow ", "check ", "correct", "end a ", "free some ", "grant ", "install", "look at",
     "make ", "name ", "percent-encode", "remove ", "resume ", "run ", "see ", "set ", "stop it",
     "upgrade ", "use ", "wait ", "write ", "must be ", "must list", "must map", "missing",

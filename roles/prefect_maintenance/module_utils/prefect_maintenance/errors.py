@@ -132,7 +132,7 @@ class Stopped(MaintenanceError):
         self.goes_on = goes_on
 
 
-class Refused(MaintenanceError):
+class PlanRefused(MaintenanceError):
     """A plan must not be carried out: too many rows would go, or it is not the one approved."""
 
     def __init__(self, text: str, remedy: str) -> None:

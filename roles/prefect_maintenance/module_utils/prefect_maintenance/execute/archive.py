@@ -186,7 +186,7 @@ class Archive:
         told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         self._failure = ArchiveFailed(
             f"rows could not be archived in {self.folder or self.home}: {told}; they were not "
-            "deleted"
+            "deleted, look at the folder and run again"
         )
         return self._failure
 

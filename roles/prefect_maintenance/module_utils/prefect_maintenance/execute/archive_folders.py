@@ -42,7 +42,8 @@ def require_writable(folder: Path) -> None:
     elif not os.access(folder, os.W_OK | os.X_OK):
         why = "cannot be written to"
     if why:
-        raise ArchiveFailed(f"nothing was deleted: archive_dir {folder} {why}")
+        told = f"nothing was deleted: archive_dir {folder} {why}"
+        raise ArchiveFailed(f"{told}; make it on the target, or set another")
 
 
 def require_room(
@@ -68,7 +69,7 @@ def require_room(
     free = {**room.free, disk: shutil.disk_usage(folder).free}
     room = replace(room, disks={**room.disks, str(folder): disk}, free=free)
     if lacking := room.lacking("the archive", needs):
-        raise ArchiveFailed(f"nothing was deleted: {lacking}")
+        raise ArchiveFailed(f"nothing was deleted: {lacking}; free some disk there")
 
 
 def estimated(database: Database, rows: Mapping[str, int]) -> int:

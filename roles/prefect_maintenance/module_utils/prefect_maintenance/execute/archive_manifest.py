@@ -100,7 +100,8 @@ def write(folder: Path, manifest: Manifest) -> None:
     beside.rename(folder / NAME)
     sync(folder)
     if read(folder) != manifest:
-        raise MaintenanceError(f"{folder / NAME} was read back and is not what was written")
+        told = f"{folder / NAME} was read back and is not what was written"
+        raise MaintenanceError(f"{told}; check the disk of archive_dir")
 
 
 def read(folder: Path) -> Manifest | None:
@@ -117,7 +118,8 @@ def read(folder: Path) -> Manifest | None:
     if not isinstance(told, dict) or told.pop("kind", None) != _KIND:
         return None
     if (form := told.pop("form", None)) != _FORM:
-        raise MaintenanceError(f"{path} has form {form}, this tool reads form {_FORM}")
+        told = f"{path} has form {form}, this tool reads form {_FORM}"
+        raise MaintenanceError(f"{told}; use the version that wrote it")
     try:
         files = tuple(
             Entry(**{**entry, "columns": tuple(entry["columns"])}) for entry in told["files"]
@@ -127,7 +129,8 @@ def read(folder: Path) -> Manifest | None:
         raise MaintenanceError(f"{path} is damaged: {error}") from None
     for entry in files:
         if "/" in entry.name or entry.name.startswith("."):
-            raise MaintenanceError(f"{path} names a file of another folder: {entry.name}")
+            told = f"{path} names a file of another folder: {entry.name}"
+            raise MaintenanceError(f"{told}; somebody has changed it, use a copy of the archive")
     return manifest
 
 

@@ -30,7 +30,8 @@ def find(folder: Path) -> list[Found]:
     places = [folder, *(place for deep in _DEEP for place in sorted(folder.glob(deep)))]
     found = [(place, manifest) for place in places if (manifest := archive_manifest.read(place))]
     if not found:
-        raise SettingsError(f"there is no archive in {folder}: no {archive_manifest.NAME} of ours")
+        told = f"there is no archive in {folder}: no {archive_manifest.NAME} of ours"
+        raise SettingsError(f"{told}; name the folder of an archive, or one above it")
     return sorted(found, key=lambda one: (one[1].run, one[1].made))
 
 
@@ -44,7 +45,7 @@ def require_same(archives: Iterable[Found], dialect: str, revision: str) -> None
         if (manifest.dialect, manifest.revision) != (dialect, revision):
             raise Unsupported(
                 f"{folder} is of {manifest.dialect} with schema revision {manifest.revision}, the "
-                f"database is {dialect} with {revision}: restore into a database that has the "
+                f"database is {dialect} with {revision}; use a database that has the "
                 "archive's revision"
             )
 
@@ -100,7 +101,8 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise MaintenanceError(f"{path} of the archive cannot be read: {error.strerror}") from None
+        told = f"{path} of the archive cannot be read: {error.strerror}"
+        raise MaintenanceError(f"{told}; check its owner and mode") from None
     try:
         yield descriptor
     finally:

@@ -83,7 +83,9 @@ def parse_hold_tags(request: Mapping[str, Any]) -> tuple[str, ...]:
         raise SettingsError(f"hold_tags has {len(told)} patterns; write at most {MOST_PATTERNS}")
     for pattern in told:
         if why := _broken(pattern):
-            raise SettingsError(f"hold_tags has the pattern {short(pattern)}, which {why}")
+            raise SettingsError(
+                f"hold_tags has the pattern {short(pattern)}, which {why}; correct it"
+            )
     return tuple(dict.fromkeys(told))
 
 

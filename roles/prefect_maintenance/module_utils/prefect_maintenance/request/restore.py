@@ -71,4 +71,5 @@ def _at(request: Mapping[str, Any], name: str) -> datetime | None:
     try:
         return parse_instant(str(told))
     except SettingsError:
-        raise SettingsError(f"{name} {short(told)} is not an ISO 8601 time") from None
+        such = "an ISO 8601 time, e.g. 2026-11-01T00:00:00Z"
+        raise SettingsError(f"{name} must be {such}, not {short(told)}") from None

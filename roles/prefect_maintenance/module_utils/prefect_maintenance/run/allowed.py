@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..database.identity import identity
-from ..errors import Refused
+from ..errors import PlanRefused
 from ..plan.delete import plan_delete
 from ..plan.plan import Plan
 from ..plan.saved import Circumstances, document, drift, over
@@ -25,7 +25,7 @@ def require_allowed(session: Session, plan: Plan) -> None:
     that was announced.
 
     Raises:
-        Refused: more rows would go than may, or than a saved plan has, or something else
+        PlanRefused: more rows would go than may, or than a saved plan has, or something else
             differs from that.
     """
     _note_asked(session)
@@ -91,7 +91,7 @@ def _to_come(session: Session) -> Plan:
 def _refuse(session: Session, told: str, remedy: str) -> None:
     if not session.settings.check:
         gone = any(session.report.deleted.values())
-        raise Refused(f"nothing {'more ' * gone}was deleted: {told}; {remedy}", remedy)
+        raise PlanRefused(f"nothing {'more ' * gone}was deleted: {told}; {remedy}", remedy)
     warning = f"a run would be refused: {told}"
     refused = "; ".join(filter(None, (session.report.refused, told)))
     report = replace(session.report, refused=refused).with_warnings([warning])

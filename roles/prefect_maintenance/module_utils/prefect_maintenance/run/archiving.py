@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -30,8 +31,9 @@ def archive_for(
     if settings.archive is None or step not in _DELETING:
         return None
     policy = settings.policy
+    # As the manifest has them once it was read.
     rules = {
-        kind: [asdict(rule) for rule in getattr(policy, kind)]
+        kind: json.loads(json.dumps([asdict(rule) for rule in getattr(policy, kind)]))
         for kind in ("rules", "event_rules", "log_rules")
         if getattr(policy, kind)
     }
