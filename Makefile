@@ -10,7 +10,7 @@ HOSTILE ?=
 SEEDS ?= 200
 MATRIX ?=
 GUARDS ?=
-GUARD_SAMPLE ?= 12
+GUARD_SAMPLE ?= 8
 
 BIN := .venv/bin
 STAMP := .venv/.made-from-requirements

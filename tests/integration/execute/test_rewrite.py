@@ -19,7 +19,7 @@ from world import dump
 from lab.postgres import PASSWORD, Postgres
 
 # Sessions are ended at so many statements apart; `make hostile` ends them at each.
-EVERY = 3
+EVERY = 7
 
 
 def test_a_rewrite_leaves_the_same_rows_as_deletes_and_says_how_long_it_locked(

@@ -73,8 +73,10 @@ def test_with_rules_and_holds_the_same_rows_go_through_the_api(
 ) -> None:
     # The server makes events whenever it likes; rules for events know nothing of the API.
     policy = replace(random_policy(seed), event_rules=())
-    done = agree(server, engine, policy, seed, BY_API)
-    assert done.report.table("flow_run").ways["api"] > 0
+    report = agree(server, engine, policy, seed, BY_API).report
+    # Before, no deletion of the API has a guard.
+    version = tuple(int(part) for part in str(report.server["version"]).split("."))
+    assert ("api" in report.table("flow_run").ways) == (version >= (3, 6, 16))
 
 
 def agree(
