@@ -255,8 +255,11 @@ def _interruptible() -> Iterator[None]:
     def interrupt(_number: int, _frame: object) -> None:
         for number in before:
             signal.signal(number, signal.SIG_IGN)
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        watch()
         raise KeyboardInterrupt
+
+    def watch() -> None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
     parent = os.getppid()
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -267,6 +270,8 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        # From here on the result is given on.
+        watch()
 
 
 def _end_with(parent: int) -> None:

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from lab.environments import ROOT
 
 PLUGIN = ROOT / "roles" / "prefect_maintenance" / "action_plugins" / "prefect_db_bloat_info.py"
-# The first process forks a worker, which is interrupted and then writes more than a pipe takes,
+# The first process forks a worker, which is interrupted or done and writes more than a pipe takes,
 # and a sibling that holds the pipe open; then it ends.
 SCENE = """
 import importlib.util, os, signal, sys
@@ -26,21 +28,26 @@ worker = os.fork()
 if worker == 0:
     try:
         with plugin._interruptible():
-            os.write(go_write, b"x")
-            signal.pause()
+            if sys.argv[2] == "interrupted":
+                os.write(go_write, b"x")
+                signal.pause()
     except KeyboardInterrupt:
-        os.write(write, b"x" * 10_000_000)
+        pass
+    os.write(go_write, b"x")
+    os.write(write, b"x" * 10_000_000)
 os.read(go_read, 1)
-os.kill(worker, signal.SIGTERM)
+if sys.argv[2] == "interrupted":
+    os.kill(worker, signal.SIGTERM)
 os.close(1)
 sys.stdin.read()
 os._exit(0)
 """
 
 
-def test_a_worker_that_was_interrupted_ends_with_the_process_that_takes_its_result() -> None:
+@pytest.mark.parametrize("worker", ["interrupted", "done"])
+def test_a_worker_ends_with_the_process_that_takes_its_result(worker: str) -> None:
     first = subprocess.Popen(
-        [sys.executable, "-c", SCENE, str(PLUGIN)],
+        [sys.executable, "-c", SCENE, str(PLUGIN), worker],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -49,7 +56,7 @@ def test_a_worker_that_was_interrupted_ends_with_the_process_that_takes_its_resu
     group = os.getpgid(first.pid)
     try:
         # Returns once every process has ended that holds the standard output.
-        first.communicate(timeout=60)
+        first.communicate()
         assert first.returncode == 0
     finally:
         os.killpg(group, signal.SIGKILL)
