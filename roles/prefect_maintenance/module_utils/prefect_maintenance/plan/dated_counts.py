@@ -12,9 +12,9 @@ from ..measure.sizes import total_bytes
 from ..request.policy import Cutoffs
 from ..request.rules import Keep
 from .counts import COUNT_BY_RULE, COUNT_RESOURCES, COUNT_ROWS, ENDS
-from .event_rules import stays_with_event
+from .event_rules import goes_with_purge
 from .plan import Kept
-from .rule_counts import GENERAL, RuleCount, told
+from .rule_counts import CLAUSES, GENERAL, RuleCount, told
 from .rules import Rules
 from .words import finite
 
@@ -114,8 +114,7 @@ def count_resources(database: Database, rules: Rules, cutoffs: Cutoffs) -> tuple
         Those that are older than the general cutoff, and those that only go with their event.
     """
     events = rules.dated_by(EVENTS)
-    staying = stays_with_event(events, f"AND ({events.goes('e')}) IS NOT TRUE").format(x="x")
-    sql = COUNT_RESOURCES.format(goes=f"NOT {staying}")
+    sql = COUNT_RESOURCES.format(goes=goes_with_purge(events))
     old, young = database.rows(sql, **rules.values(EVENTS, cutoffs))[0]
     return old, young
 
@@ -158,7 +157,5 @@ def kept_by_rules(rules: Rules, table: Table, decided: Mapping[int, Decided]) ->
 
 
 def _clauses(keep: Keep) -> str:
-    if keep.forever:
-        return "forever"
-    days = [f"for {keep.days} days"] if keep.days else []
-    return " or ".join([*days, *([f"among the last {keep.last}"] if keep.last else [])])
+    told = (text.format(keep=keep) for clause, text in CLAUSES.items() if getattr(keep, clause))
+    return " or ".join(told)

@@ -114,6 +114,12 @@ def stays_with_event(events: DatedRules, among: str = "") -> str:
     )
 
 
+def goes_with_purge(events: DatedRules) -> str:
+    """Write that resource `x` goes once the events are purged, before they are."""
+    staying = stays_with_event(events, f"AND ({events.goes('e')}) IS NOT TRUE")
+    return f"NOT {staying.format(x='x')}"
+
+
 def _kept_with(events: DatedRules) -> str:
     """Write that resource `{x}` stays with its event `e`, which is there."""
     return f"({{x}}.{EVENT_RESOURCES.age} >= :{GENERAL} OR {events.number('e')} > 0)"

@@ -8,13 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from ..catalogue import ARTIFACT, FLOW_RUN, LOG
 from ..database.connection import Database
-from ..measure.sizes import total_bytes
 from ..request.values import short
-from .counts import RUN_TABLES
 from .hanging import Hanging, cascading
 from .holds import Holds, is_wrong, until
-from .rule_counts import told
-from .words import age
+from .rule_counts import bytes_of_a_run, told
+from .words import age, finite
 
 # A hold that ends within so many days is about to end.
 _SOON = timedelta(days=7)
@@ -23,10 +21,10 @@ _FEW_RUNS = 10_000
 _REASON = "hold:"
 
 _RUNS = f"""
-SELECT h.tag, count(*), min(CASE WHEN {age("r")} >= '0001-01-02' AND {age("r")} < '9999-12-30'
-                            THEN {age("r")} END)
+SELECT h.tag, count(*), min({finite(age("r"))})
 FROM prefect_maintenance_held h JOIN flow_run r ON r.id = h.id GROUP BY h.tag
 """
+_EVERY = f"SELECT count(*) FROM {FLOW_RUN.name}"
 _BELONG = """
 SELECT h.tag, count(*) FROM {rows} JOIN prefect_maintenance_held h ON h.id = {key} GROUP BY h.tag
 """
@@ -79,7 +77,7 @@ def hold_counts(database: Database, holds: Holds, reference: datetime) -> tuple[
         for hanging in _HANGING:
             for tag, count in database.rows(_BELONG.format(rows=hanging.rows, key=hanging.key)):
                 rows[tag] += count
-    each = _bytes_of_a_run(database)
+    each = bytes_of_a_run(database, database.scalar(_EVERY) if database.is_postgresql else 0)
     return tuple(
         _count(tag, found[tag], rows[tag], each, reference) for tag in sorted(found, key=str)
     )
@@ -105,15 +103,6 @@ def _count(
         ends_soon=last is not None and last <= (reference.astimezone(UTC) + _SOON).date(),
         wrong=is_wrong(tag),
     )
-
-
-def _bytes_of_a_run(database: Database) -> float | None:
-    """Return what a run takes with all that goes with it, on the average."""
-    if not database.is_postgresql:
-        return None
-    runs = database.scalar(f"SELECT count(*) FROM {FLOW_RUN.name}")
-    taken = sum(total_bytes(database, table) for table in (*RUN_TABLES, LOG.name))
-    return taken / runs if runs else None
 
 
 def hold_warnings(found: Iterable[HoldCount]) -> list[str]:

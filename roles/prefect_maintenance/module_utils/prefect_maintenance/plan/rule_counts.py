@@ -6,9 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..catalogue import LOG
+from ..database.connection import Database
+from ..measure.sizes import total_bytes
 from ..request.instants import iso
+from .counts import RUN_TABLES
 
 GENERAL = "the general policy"
+# What of a rule keeps, the broadest first.
+CLAUSES = {
+    "forever": "forever",
+    "days": "for {keep.days} days",
+    "last": "among the last {keep.last}",
+    "last_success": "among the last {keep.last_success} that completed",
+    "last_failure": "among the last {keep.last_failure} that failed or crashed",
+}
 
 
 @dataclass(frozen=True)
@@ -41,3 +53,10 @@ def told(value: Any) -> str | None:
     if isinstance(value, str):
         value = datetime.fromisoformat(value).replace(tzinfo=UTC)
     return iso(value) if value else None
+
+
+def bytes_of_a_run(database: Database, runs: int) -> float | None:
+    """Return what one of so many runs takes on the average, with all that goes with it."""
+    if not database.is_postgresql or not runs:
+        return None
+    return sum(total_bytes(database, table) for table in (*RUN_TABLES, LOG.name)) / runs

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from ..database.connection import Database
 from ..request.rules import TERMINAL_STATES, Match, RunRule
 from ..request.values import short
-from .patterns import Patterns
 from .rule_counts import RuleCount
 from .run_rules import RunRules
 from .words import words
@@ -124,7 +123,7 @@ def _unknown(database: Database, runs: RunRules) -> list[_Named]:
                 patterns=_PATTERNS if database.is_postgresql else _SQLITE_PATTERNS,
                 like="LIKE" if database.is_postgresql else "GLOB",
             )
-            found = database.rows(sql, patterns=Patterns(database.is_postgresql).value(told))
+            found = database.rows(sql, patterns=runs.patterns.value(told))
             lost |= {(source, told[place - 1]) for (place,) in found}
     return [one for one in named if (_source(one), one.pattern) in lost]
 

@@ -82,11 +82,7 @@ class RunRules:
             alias: the run.
             general: says whether a run goes that no rule matches.
         """
-        whens = (
-            f"WHEN {self.matches(rule, alias)} THEN {_not_kept(rule, age(alias))}"
-            for rule in self.rules
-        )
-        return f"CASE {' '.join(whens)} ELSE {general} END" if self.rules else general
+        return self.not_kept(self.rule_of(alias), age(alias), general)
 
     def old_enough(self, alias: str, general: str) -> str:
         """What every run is that goes, by whichever rule; an index leads to such runs.

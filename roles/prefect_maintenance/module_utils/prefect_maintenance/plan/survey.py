@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ..catalogue import FLOW_RUN, LOG
+from ..catalogue import FLOW_RUN
 from ..database.connection import Database
-from ..measure.sizes import total_bytes
 from ..request.rules import TERMINAL_STATES, RunRule
-from .counts import BECAUSE, RUN_TABLES
+from .counts import BECAUSE
 from .plan import Kept
-from .rule_counts import GENERAL, RuleCount, told
+from .rule_counts import CLAUSES, GENERAL, RuleCount, bytes_of_a_run, told
 from .rules import Rules
-from .words import age, old, words
+from .words import age, finite, old, words
 
 # What goes by each rule.
 _GO = """
 SELECT d.rule, count(*), min({finite}), max({finite})
 FROM prefect_maintenance_candidate d JOIN flow_run r ON r.id = d.id GROUP BY d.rule
 """
-# Infinity and the years before Christ are no dates in Python.
-_FINITE = "CASE WHEN {age} >= '0001-01-02' AND {age} < '9999-12-30' THEN {age} END"
-
 _DECIDED = """
 SELECT c.rule, count(*) FROM prefect_maintenance_decided c GROUP BY c.rule
 """
@@ -62,14 +58,6 @@ GROUP BY 1, 2, 3
 """
 _HELD = "SELECT m.id, min(m.tag) AS tag FROM prefect_maintenance_held m GROUP BY m.id"
 _NOT_HELD = "SELECT m.id, '' AS tag FROM prefect_maintenance_ranked m WHERE 1 = 0"
-# What of a rule keeps, the broadest first.
-_CLAUSES = {
-    "forever": "forever",
-    "days": "for {keep.days} days",
-    "last": "among the last {keep.last}",
-    "last_success": "among the last {keep.last_success} that completed",
-    "last_failure": "among the last {keep.last_failure} that failed or crashed",
-}
 
 
 def survey(
@@ -121,20 +109,18 @@ def _why(rules: Rules, number: int, reason: str, named: str | None) -> str:
         return f"held by the tag {named}"
     if reason == "rule":
         rule = rules.runs.rules[number - 1]
-        told = _CLAUSES[str(named)].format(keep=rule.keep)
+        told = CLAUSES[str(named)].format(keep=rule.keep)
         return f"kept by rule '{rule.name}', {told}"
     return BECAUSE[reason].format(state=named)
 
 
 def _counts(database: Database, rules: Sequence[RunRule]) -> tuple[RuleCount, ...]:
     """Count what goes by each rule and what it keeps, those of the general policy last."""
-    go = {rule: said for rule, *said in database.rows(_GO.format(finite=_finite()))}
+    go = {rule: said for rule, *said in database.rows(_GO.format(finite=finite(age("r"))))}
     decided: dict[int, int] = dict(tuple(row) for row in database.rows(_DECIDED))
     every, finished = database.rows(_RUNS.format(terminal=words(TERMINAL_STATES)))[0]
     decided[0] = finished - sum(decided.values())
-    each = None
-    if database.is_postgresql and every:
-        each = sum(total_bytes(database, table) for table in (*RUN_TABLES, LOG.name)) / every
+    each = bytes_of_a_run(database, every)
     found = []
     names = {rule.number: rule.name for rule in rules}
     for number, name in {**names, 0: GENERAL}.items():
@@ -143,7 +129,3 @@ def _counts(database: Database, rules: Sequence[RunRule]) -> tuple[RuleCount, ..
         kept = decided.get(number, 0) - rows
         found.append(RuleCount("run", number, name, rows, size, told(oldest), told(newest), kept))
     return tuple(found)
-
-
-def _finite() -> str:
-    return _FINITE.format(age=age("r"))

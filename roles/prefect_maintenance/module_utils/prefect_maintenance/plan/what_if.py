@@ -34,7 +34,7 @@ from ..measure.sizes import TableSize, analysed
 from ..request.policy import Cutoffs, Policy
 from .bulk_rules import bulk_rules
 from .delete import plan_delete
-from .event_rules import stays_with_event
+from .event_rules import goes_with_purge
 from .holds import Holds
 from .plan import Plan
 from .purge import plan_purge
@@ -231,8 +231,7 @@ def _goes(table: Table, rules: Rules) -> str:
         return _task_run_goes(rules)
     events = rules.dated_by(EVENTS)
     if table == EVENT_RESOURCES and events:
-        staying = stays_with_event(events, f"AND ({events.goes('e')}) IS NOT TRUE")
-        return f"NOT {staying.format(x='x')}"
+        return goes_with_purge(events)
     if table.deleted_by == "sql":
         return rules.dated_by(table).goes("x")
     return _ITS_RUN_GOES.format(run="x.flow_run_id", goes=rules.run_goes)
