@@ -40,7 +40,7 @@ def between(
 
     Args:
         server: answers what is passed on.
-        at_deletion: called before a deletion is passed on.
+        at_deletion: called before the deletion of rows of the history is passed on.
         instead: given the path of each request; may answer it in place of the server, or hang up
             by an OSError.
     """
@@ -56,7 +56,9 @@ def between(
             if answer:
                 self._answer(answer[0], answer[1], b"{}")
                 return
-            if self.command == "DELETE" or self.path.endswith("/bulk_delete"):
+            # The proof of whose database it is takes its own mark away, a variable.
+            marked = "/variables/" in self.path
+            if self.path.endswith("/bulk_delete") or (self.command == "DELETE" and not marked):
                 at_deletion()
             onward = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
             headers = {**dict(self.headers), "Accept-Encoding": "identity"}

@@ -32,6 +32,7 @@ from lab.server import migrate
 from .cases import PARTIES, Result, missing, play
 from .neighbour import Place
 from .parties import Party
+from .ruled import acts
 from .stage import OPTIONS, STAGES, Stage, Theatre
 
 _PATIENCE = 1.0
@@ -147,7 +148,7 @@ def _cases(
     for name in asked.stage or STAGES:
         stage = theatre.stage(name)
         for party in (PARTIES[name] for name in asked.party or PARTIES):
-            if missing(party, theatre.cluster):
+            if missing(party, theatre.cluster) or not acts(name, party.name):
                 continue
             for place in stage.places:
                 if asked.place in place.text:

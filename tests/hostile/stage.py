@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,11 +19,12 @@ from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
 from prefect_maintenance.run.outcome import Outcome
-from world import POLICY, TABLES, dump, insert, make_world
+from world import AROUND, POLICY, TABLES, dump, insert, make_world
 
 from lab.postgres import PASSWORD, Postgres
 
 from .neighbour import Place, listening
+from .ruled import RULED_STAGE, add_ranked
 from .scene import LIMIT, OURS, Rows, Scene
 
 OPTIONS = {"max_prepared_transactions": "20", "autovacuum": "off"}
@@ -40,6 +41,7 @@ STAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "vacuum by rewrite": ("vacuum", {"vacuum": "rewrite", **_SMALL}),
     "vacuum by compaction": ("vacuum", {"vacuum": "compact", **_SMALL}),
     "vacuum full": ("vacuum", {"vacuum": "full", **_SMALL}),
+    **RULED_STAGE,
 }
 
 _TOUCHES = re.compile(r"(DELETE FROM|VACUUM [A-Z(), ]*) ?log\b")
@@ -122,6 +124,7 @@ class Theatre:
         retried.update(
             name="to be retried", state_type="COMPLETED", parent_task_run_id=None, **ages
         )
+        add_ranked(world, retried)
         for number in range(3):
             world.run(
                 "task_run", "task_runs", flow_run_id=retried["id"], task_key="t",
@@ -140,10 +143,8 @@ class Theatre:
         for sql in (
             _LOGS,
             "DELETE FROM log WHERE name = 'hole'",
-            "CREATE ROLE their_role",
-            "CREATE ROLE their_reader",
-            "GRANT SELECT ON log TO their_reader",
-            "ANALYZE",
+            "CREATE ROLE their_role; CREATE ROLE their_reader",
+            "GRANT SELECT ON log TO their_reader; ANALYZE",
         ):
             self.cluster.execute(sql, TEMPLATE)
 
@@ -201,7 +202,7 @@ class Theatre:
             step, request = asked(name, self.cluster.url(copy))
             scene = Scene(self.cluster, copy, step, request, frozenset())
             engine = engine_for(scene.url)
-            whole = dump(engine)
+            whole = dump(engine, (*TABLES, *AROUND))
             before = {table: frozenset(scene.ids(table)) for table in TABLES}
             retried = scene.ask(
                 "WITH r AS (SELECT id FROM flow_run WHERE name = 'to be retried') "
@@ -219,7 +220,7 @@ class Theatre:
             logs = scene.logs()
             engine.dispose()
         # The oracle shares no code with the engine: nothing that it keeps may be gone.
-        promised = survivors(whole, POLICY)
+        promised = survivors(whole, replace(POLICY, rules=tuple(request.get("rules", ()))))
         for table in ("flow_run", "task_run", "log", "artifact", "events", "event_resources"):
             wrong = set(promised[table]) - left[table]
             assert not wrong, f"{name}: {len(wrong)} rows of {table} are gone without any party"

@@ -48,6 +48,8 @@ SELECT COALESCE(NULLIF(application_name, ''), host(client_addr), 'pid ' || pid) 
 FROM pg_stat_replication WHERE backend_xmin IS NOT NULL
 """
 
+# What a blocker may be; a note on what the role may not see is none.
+KINDS = ("transaction", "prepared", "slot", "standby")
 # Bytes of WAL that a slot which nobody reads may hold back without a word.
 _HELD = 256 * 2**20
 _KEPT = "what is deleted meanwhile stays on disk"
@@ -70,8 +72,7 @@ class Blocker:
     """Something that keeps dead rows, or WAL, from being removed.
 
     Attributes:
-        kind: "transaction", "prepared", "slot", "standby", or "hidden" for what the role in
-            db_url may not see.
+        kind: one of `KINDS`, or "hidden" for what the role in db_url may not see.
         what: who or which it is, in few words.
         age_seconds: how long it has been there; None where that is not known.
         bytes: of WAL that it holds back; None where it holds none.
