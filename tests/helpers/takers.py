@@ -35,6 +35,8 @@ def between(
     server: PrefectServer,
     at_deletion: Callable[[], None] = lambda: None,
     instead: Callable[[str], Instead | None] = pass_all,
+    *,
+    afterwards: bool = False,
 ) -> Iterator[str]:
     """Stand between the engine and the server; yields the URL of the API there.
 
@@ -43,6 +45,7 @@ def between(
         at_deletion: called before the deletion of rows of the history is passed on.
         instead: given the path of each request; may answer it in place of the server, or hang up
             by an OSError.
+        afterwards: pass on what was answered in place of the server, too, once that is sent.
     """
 
     class Passing(BaseHTTPRequestHandler):
@@ -55,7 +58,9 @@ def between(
                 return
             if answer:
                 self._answer(answer[0], answer[1], b"{}")
-                return
+                self.wfile.flush()
+                if not afterwards:
+                    return
             # The proof of whose database it is takes its own mark away, a variable.
             marked = "/variables/" in self.path
             if self.path.endswith("/bulk_delete") or (self.command == "DELETE" and not marked):
@@ -67,6 +72,8 @@ def between(
             told = onward.getresponse()
             content = told.read()
             onward.close()
+            if answer:
+                return
             kind = told.getheader("Content-Type") or "text/plain"
             self._answer(told.status, {"Content-Type": kind}, content)
 

@@ -12,7 +12,7 @@ from burdens import WRITE, at_work, configure, helped, reading, write_segments
 from maintenance import clear, engine_for, run_step, table, wait_until
 from prefect_maintenance.errors import Stopped
 from prefect_maintenance.execute import copy
-from prefect_maintenance.measure import load
+from prefect_maintenance.measure import disk_gauge, load
 from prefect_maintenance.pace import throttling
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
@@ -238,3 +238,20 @@ def test_a_session_that_is_lost_is_opened_again_and_one_that_cannot_be_had_is_no
         primary.execute(f"ALTER DATABASE {NAME} ALLOW_CONNECTIONS true")
         assert read() is not None
         assert ["cannot be seen" in text for text in told] == [True]
+
+
+def test_a_disk_elsewhere_that_others_fill_is_waited_for(
+    primary: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_gauge, "data_directory", lambda _: "it runs on another machine")
+    size = primary.execute("SELECT pg_database_size(current_database())", NAME)[0][0]
+    fills = (
+        "CREATE UNLOGGED TABLE fills AS "
+        f"SELECT repeat('f', 900) FROM generate_series(1, {size // 700})"
+    )
+    fill, empty = (partial(primary.execute, sql, NAME) for sql in (fills, "DROP TABLE fills"))
+    with helped("disk", "of the disk of the database are free", empty, fill) as pace:
+        request = {**asked(url, disk_free_percent=70), "db_free_bytes": 4 * size}
+        done = run_step("purge", request, pace=pace)
+    assert done.report.status == "ok"
+    assert logs(primary) == LEFT

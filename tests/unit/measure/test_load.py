@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,10 +50,3 @@ def test_the_segments_that_wait_are_counted_or_reckoned(
     answer: dict[str, Any], waiting: int | None
 ) -> None:
     assert load_of({**QUIET, **answer}).archive == waiting
-
-
-def test_of_several_disks_the_fullest_counts(tmp_path: Path) -> None:
-    seen = load_of(QUIET, (tmp_path, tmp_path / ".."))
-    assert seen.disk in (tmp_path, tmp_path / "..")
-    assert seen.free_percent is not None
-    assert 0 <= seen.free_percent <= 100

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from prefect_maintenance.measure.load import Load, Slot, Standby
@@ -19,7 +18,7 @@ from prefect_maintenance.pace.slot import slot
 from prefect_maintenance.request.throttle import OFF, Throttle
 
 MIB = 2**20
-DISK = Path("/data")
+DISK = "/data"
 Signal = Callable[[Seen], str | None]
 
 

@@ -6,12 +6,10 @@ The session that works may be inside a transaction, or must not hold a snapshot.
 from __future__ import annotations
 
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -20,7 +18,8 @@ from ..database import visibility
 from ..database.connection import Database
 from ..database.pooler import had
 from ..database.session import application_name
-from .disk_space import data_directory
+from .disk_gauge import gauge_of
+from .disk_space import Disks
 
 # Seconds between two looks; the server ends one that takes longer than two.
 _EVERY = 1.0
@@ -58,6 +57,7 @@ SELECT json_build_object(
 'segment_bytes', pg_size_bytes(current_setting('wal_segment_size')),
 'ready', {ready},
 'wal', {wal},
+'size', {size},
 'active', (
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND state = 'active' AND backend_type = 'client backend'
@@ -121,7 +121,7 @@ class Load:
         archive: WAL segments that wait for the archive; None where that is not known.
         archive_fails: whether the last attempt to archive one failed.
         wal: bytes of all WAL files; None where the role may not see them.
-        disk: the folder of the database's disk that has the least free, where it can be seen.
+        disk: the folder of the database's disk that has the least free, where that is known.
         free_percent: of that disk.
         active: sessions of others that are at work in this database, as far as they can be seen.
         vacuumed: tables of this database that autovacuum is at work on; None is a hidden one.
@@ -133,7 +133,7 @@ class Load:
     archive: int | None = None
     archive_fails: bool = False
     wal: int | None = None
-    disk: Path | None = None
+    disk: str | None = None
     free_percent: float | None = None
     active: int = 0
     vacuumed: tuple[str | None, ...] = ()
@@ -147,12 +147,14 @@ class LoadReader:
 
     Attributes:
         database: says where the server is; it is not used once the reader is made.
+        disks: where is looked for what is free.
         tell: takes the warnings.
         clock: seconds that only go on.
     """
 
     database: Database
     tell: Callable[[str], object]
+    disks: Disks | None = None
     clock: Callable[[], float] = time.monotonic
     _session: Any = None
     _seen: Load | None = None
@@ -161,8 +163,7 @@ class LoadReader:
 
     def __post_init__(self) -> None:
         database = self.database
-        folder = data_directory(database)
-        self._disks = (folder, folder / "pg_wal") if isinstance(folder, Path) else ()
+        self._gauge = gauge_of(self.disks or Disks(database))
         role = visibility.current_role(database)
         self._stats = visibility.advice(database, role, (visibility.STATS,))
         self._monitor = visibility.grant(database, role, ["pg_monitor"])
@@ -171,6 +172,7 @@ class LoadReader:
         self._sql = _LOOK.format(
             ready=f"(SELECT count(*) FROM {_READY} WHERE name LIKE '%.ready')" if ready else "NULL",
             wal=f"(SELECT sum(size)::bigint FROM {_WAL})" if wal else "NULL",
+            size="pg_database_size(current_database())" if self._gauge.parts else "NULL",
         )
 
     def __call__(self) -> Load | None:
@@ -214,7 +216,7 @@ class LoadReader:
                 raise
             self.close()
             seen = self._asked()
-        load = load_of(seen, self._disks)
+        load = load_of(seen, self._gauge.fullest(seen["size"], seen["wal"]))
         if any(one.bytes is None for one in load.standbys) or None in load.vacuumed:
             self._warn(self._stats)
         return load
@@ -245,15 +247,14 @@ class LoadReader:
             self.tell(text)
 
 
-def load_of(seen: Mapping[str, Any], disks: Iterable[Path] = ()) -> Load:
+def load_of(seen: Mapping[str, Any], fullest: tuple[str, float] | None = None) -> Load:
     """Return a look from what the server answered.
 
     Args:
         seen: its answer.
-        disks: folders whose disks are the database's.
+        fullest: the disk of the database that has the least free, and the percent of it.
     """
-    free = {disk: _free_percent(disk) for disk in disks}
-    least = min(free, key=lambda disk: free[disk]) if free else None
+    disk, percent = fullest or (None, None)
     last, failed, fails = seen["archiver"]
     return Load(
         standbys=tuple(Standby(*one) for one in seen["standbys"] or ()),
@@ -262,8 +263,8 @@ def load_of(seen: Mapping[str, Any], disks: Iterable[Path] = ()) -> Load:
         archive=_waiting(seen, last, failed if fails else None) if seen["archives"] else 0,
         archive_fails=bool(seen["archives"] and fails),
         wal=seen["wal"],
-        disk=least,
-        free_percent=free[least] if least else None,
+        disk=disk,
+        free_percent=percent,
         active=seen["active"],
         vacuumed=tuple(seen["vacuumed"] or ()),
     )
@@ -283,11 +284,6 @@ def _waiting(seen: Mapping[str, Any], last: str | None, failed: str | None) -> i
     first, end = (int(name[1], 16) * each + int(name[2], 16) for name in (begin, now))
     waiting: int = end - first - (0 if failed else 1)
     return max(0, waiting)
-
-
-def _free_percent(folder: Path) -> float:
-    disk = shutil.disk_usage(folder)
-    return 100 * disk.free / disk.total
 
 
 def _in_time(session: Any, begin: Callable[[], object]) -> None:

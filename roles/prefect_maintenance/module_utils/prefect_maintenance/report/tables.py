@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -181,6 +182,6 @@ class TableReport:
         """Note for how long everybody was kept out, and the disk that was needed."""
         return replace(
             self,
-            lock_ms_max=max(self.lock_ms_max, int(1000 * lock_seconds)),
+            lock_ms_max=max(self.lock_ms_max, math.ceil(1000 * lock_seconds)),
             extra_bytes=max(self.extra_bytes, extra_bytes),
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..database.connection import Database
 from ..events import Warned
+from ..measure.disk_space import Disks
 from ..measure.load import LoadReader
 from ..pace.governors import Governor
 from ..pace.limits_file import Limits
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def throttled(
-    database: Database, settings: Settings, pace: Pace, api: Api | None
+    database: Database, settings: Settings, pace: Pace, api: Api | None, disks: Disks
 ) -> Iterator[None]:
     """Let the pace wait for the server until the end of the block; the work may begin in it.
 
@@ -32,6 +33,7 @@ def throttled(
         settings: of the request.
         pace: waits.
         api: is looked at as well, where it is known to speak for this database.
+        disks: where is looked for what is free.
 
     Raises:
         Stopped: the server had too much to bear before the work began, and for too long.
@@ -42,7 +44,7 @@ def throttled(
 
     limits = Limits(settings.limits.throttle, settings.limits.limits_file, warn)
     governors: list[Governor] = [Nice(limits)]
-    reader = LoadReader(database, warn) if database.is_postgresql else None
+    reader = LoadReader(database, warn, disks) if database.is_postgresql else None
     if reader:
         latency = _latency(api) if limits().api_latency else None
         if latency and latency.idle is None:
