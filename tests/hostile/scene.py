@@ -44,6 +44,7 @@ class Scene:
         errors: what a party saw that it should not have.
         polled: a party waits for our transactions by looking again and again; no lock shows that.
         ending: what is to be done when the step has ended, last first.
+        observers: the session of each thread that looks on.
     """
 
     cluster: Postgres
@@ -65,6 +66,7 @@ class Scene:
     waited: threading.Event = field(default_factory=threading.Event)
     polled: threading.Event = field(default_factory=threading.Event)
     mutex: threading.Lock = field(default_factory=threading.Lock)
+    observers: dict[int, Connection] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -81,12 +83,23 @@ class Scene:
         return opened
 
     def ask(self, sql: str, values: Any = None) -> list[tuple[Any, ...]]:
-        """Carry out one statement in a session of its own, as an observer."""
-        opened = self.connect("hostile-observer")
-        try:
-            return run(opened, sql, values)
-        finally:
-            opened.close()
+        """Carry out one statement as an observer, in a session of the calling thread's own."""
+        number = threading.get_ident()
+        for _ in range(2):
+            if number not in self.observers:
+                self.observers[number] = self.connect("hostile-observer")
+            try:
+                return run(self.observers[number], sql, values)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                # The server was restarted since.
+                if not self.observers.pop(number).closed:
+                    raise
+        raise psycopg2.OperationalError("the observer's session was lost twice")
+
+    def close(self) -> None:
+        """End the sessions of observers."""
+        while self.observers:
+            self.observers.popitem()[1].close()
 
     def do(self, *statements: str) -> None:
         """Carry out statements one by one, each its own transaction, as a party."""
