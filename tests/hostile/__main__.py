@@ -120,7 +120,12 @@ def _play_shard(asked: argparse.Namespace, played: set[tuple[str, str, str]]) ->
         cases = _cases(asked, here)
         mine = [case for case in cases if case[0] % asked.processes == asked.shard]
         if asked.shard == 0:
-            print(f"{len(cases)} cases, {len(played)} of them played before", flush=True)
+            sent = sum(len(stage.sent) for stage in here.stages.values())
+            print(
+                f"{len(PARTIES)} parties, {sent} statements that the engine sends: "
+                f"{len(cases)} cases to tell apart, {len(played)} of them played before",
+                flush=True,
+            )
         for _, stage, party, place in mine:
             if (stage.name, party.name, str(place)) in played:
                 continue

@@ -29,10 +29,9 @@ _REPEATED = (
 )
 # They look at nothing that others change, and change nothing that others see.
 _QUIET = re.compile(
-    r"SET |SHOW |BEGIN|SAVEPOINT |RELEASE |SELECT (pg_backend_pid\(\)|set_config\(|current_user\b"
-    r"|current_setting\(|quote_ident\(%|pg_size_bytes\(current_setting|clock_timestamp\(\)"
-    r"|pg_postmaster_start_time|pg_wal_lsn_diff|pg_is_in_recovery|has_function_privilege"
-    r"|version_num|CAST\(pg_current_xact_id)"
+    r"SET |SHOW |BEGIN|SAVEPOINT |RELEASE |SELECT (pg_backend_pid\(\)$|set_config\(|current_user$"
+    r"|current_setting\(|quote_ident\(%|pg_size_bytes\(current_setting|clock_timestamp\(\)$"
+    r"|pg_postmaster_start_time|pg_wal_lsn_diff|pg_is_in_recovery|has_function_privilege)"
 )
 
 
@@ -94,12 +93,17 @@ def tables_of(values: Any) -> tuple[str, ...]:
     return tuple(sorted({v for v in values.values() if isinstance(v, str) and _TABLE.fullmatch(v)}))
 
 
+@lru_cache
+def _stem(file: str) -> str:
+    return Path(file).stem
+
+
 def sender() -> str:
     """Return which function of the engine sends the statement that is about to be sent."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(_ENGINE) and file not in _SENDS:
-            return f"{Path(file).stem}.{frame.f_code.co_name}"
+            return f"{_stem(file)}.{frame.f_code.co_name}"
         frame = frame.f_back  # type: ignore[assignment]
     return "another"

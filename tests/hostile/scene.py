@@ -178,6 +178,10 @@ def new_log(scene: Scene, opened: Connection, message: str, at: str | None = Non
     return str(row[0])
 
 
+# So many writes come one right after the other.
+_EAGER = 100
+
+
 class Writer:
     """Somebody who inserts, updates and deletes young logs all the time, in short transactions."""
 
@@ -206,7 +210,8 @@ class Writer:
                 self.pause.wait(0.05)
                 continue
             try:
-                while not self.pause.wait(0.005):
+                # A step that waits for somebody lasts for seconds; that is no time to be filled.
+                while not self.pause.wait(0.01 if len(own) < _EAGER else 0.05):
                     self._one(opened, own)
             except psycopg2.Error as error:
                 # Cut off, or no room: whether the last one was committed nobody can tell.

@@ -40,9 +40,9 @@ def small_pieces() -> Iterator[None]:
         copy._PIECE = usual
 
 
-# Children are forked from a process that has imported all this and done nothing else.
+# Children are forked from a process that has imported all that they need and done nothing else.
 _FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
+_FORKS.set_forkserver_preload(["tests.hostile.cases"])
 
 
 def kill_at(scene: Scene, place: Place) -> bool:

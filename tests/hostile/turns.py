@@ -14,7 +14,7 @@ from .place import Place
 from .stage import Stage
 
 # At a statement about other tables than the logs acts one in so many parties.
-_OTHERS = 4
+_OTHERS = 8
 
 
 def turns(
