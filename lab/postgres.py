@@ -29,6 +29,7 @@ class Postgres:
         version: the major version; `environments.postgres` says where it comes from.
         options: settings of the server, as for its -c.
         durable: keep fsync on, as in production; off is faster to start.
+        folder: where its files lie; the system's for temporary files where none is named.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Postgres:
         version: str = environments.POSTGRES,
         options: Mapping[str, str] | None = None,
         durable: bool = False,
+        folder: Path | None = None,
     ) -> None:
         self.version = version
+        self._folder = folder
         self.port = free_port()
         self._options = {
             "listen_addresses": "127.0.0.1",
@@ -47,7 +50,7 @@ class Postgres:
         }
 
     def __enter__(self) -> Self:
-        self._home = Path(tempfile.mkdtemp(prefix="prefect-lab-postgres-"))
+        self._home = Path(tempfile.mkdtemp(prefix="prefect-lab-postgres-", dir=self._folder))
         self.data = self._home / "data"
         try:
             self._make()

@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -25,15 +24,14 @@ from typing import Any
 import prefect_maintenance
 import pytest
 
-from lab import end_orderly, environments
-from lab.postgres import Postgres
-from lab.server import migrate
+from lab import end_orderly
 
 from .cases import PARTIES, Result, missing, play
-from .neighbour import Place
 from .parties import Party
-from .ruled import acts
-from .stage import OPTIONS, STAGES, Stage, Theatre
+from .place import Place
+from .ruled import RULED, acts
+from .stage import STAGES, Stage, Theatre, lend
+from .turns import turns
 
 _PATIENCE = 1.0
 _JOURNALS = Path(".cache/hostile")
@@ -119,43 +117,44 @@ def _shard(number: int, journal: Path) -> int:
 
 def _play_shard(asked: argparse.Namespace, played: set[tuple[str, str, str]]) -> None:
     began = time.monotonic()
-    with Postgres(os.environ.get("LAB_POSTGRES", "18"), OPTIONS) as cluster:
-        migrate(cluster.create_database("migrated"), environments.NEWEST)
-        theatre = Theatre(cluster)
-        theatre.fill("migrated")
-        cases = list(_cases(asked, theatre))
+    with lend() as here:
+        cases = _cases(asked, here)
         mine = [case for case in cases if case[0] % asked.processes == asked.shard]
         if asked.shard == 0:
-            print(f"{len(cases)} cases, {len(played)} of them played before", flush=True)
+            sent = sum(len(stage.sent) for stage in here.stages.values())
+            print(
+                f"{len(PARTIES)} parties, {sent} statements that the engine sends: "
+                f"{len(cases)} cases to tell apart, {len(played)} of them played before",
+                flush=True,
+            )
         for _, stage, party, place in mine:
             if (stage.name, party.name, str(place)) in played:
                 continue
             if time.monotonic() - began > 60 * asked.minutes:
                 return
             try:
-                result: Result = play(theatre, stage, party, place, asked.patience)
+                result: Result = play(here, stage, party, place, asked.patience)
             except pytest.skip.Exception as here:
                 print(f"{party.name} is left out: {here}", flush=True)
                 continue
             print(json.dumps(asdict(result)), flush=True)
 
 
-def _cases(
-    asked: argparse.Namespace, theatre: Theatre
-) -> Iterator[tuple[int, Stage, Party, Place]]:
-    """Yield what there is to play with its place in the order."""
+def _cases(asked: argparse.Namespace, here: Theatre) -> list[tuple[int, Stage, Party, Place]]:
+    """Return what there is to play, each with a number that tells its place in the order."""
+    stages = {name: here.stage(name) for name in STAGES}
+    parties = {n: party for n, party in PARTIES.items() if not missing(party, here.cluster)}
+    ruled = {n: party for n, party in parties.items() if acts(RULED, n)}
+    others = {n: party for n, party in parties.items() if n not in ruled}
+    there = stages.pop(RULED)
     found = []
-    for name in asked.stage or STAGES:
-        stage = theatre.stage(name)
-        for party in (PARTIES[name] for name in asked.party or PARTIES):
-            if missing(party, theatre.cluster) or not acts(name, party.name):
-                continue
-            for place in stage.places:
-                if asked.place in place.text:
-                    key = f"{stage.name}/{party.name}/{place.text}/{place.time}"
-                    rank = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-                    found.append((rank, stage, party, place))
-    yield from sorted(found, key=lambda case: case[0])
+    for stage, party, place in (*turns(stages, others), *turns({RULED: there}, ruled)):
+        wanted = stage.name in (asked.stage or STAGES) and party.name in (asked.party or PARTIES)
+        if wanted and asked.place in str(place):
+            key = f"{stage.name}/{party.name}/{place}"
+            number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+            found.append((number, stage, party, place))
+    return sorted(found, key=lambda case: case[0])
 
 
 def _show(results: Iterable[dict[str, Any]]) -> None:

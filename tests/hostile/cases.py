@@ -17,12 +17,15 @@ from prefect_maintenance.run.outcome import Outcome
 from lab.postgres import Postgres
 
 from .force import FORCE
-from .neighbour import Place, Visit, visiting
+from .neighbour import Visit, visiting
 from .parties import ADMINISTRATORS, Party
 from .people import PEOPLE
+from .place import Place
 from .ruled import RULERS
 from .scene import COUNTED, LIMIT, OURS, Scene, Writer
-from .stage import TEMPLATE, Stage, Theatre, carry_out, kill_at, small_pieces
+from .stage import TEMPLATE, Stage, Theatre
+from .step import carry_out, kill_at, small_pieces
+from .turns import matters
 
 PARTIES = {party.name: party for party in (*ADMINISTRATORS, *PEOPLE, *FORCE, *RULERS)}
 
@@ -56,7 +59,7 @@ def chosen(stage: Stage, party: Party, number: int) -> Place:
     known = {0: stage.midway, 1: stage.swap}.get(number)
     if known:
         return known
-    places = stage.tense
+    places = [place for place in stage.tense if place.time == 1 and matters(party, place)]
     digest = hashlib.sha256(f"{stage.name}/{party.name}/{number}".encode()).digest()
     return places[int.from_bytes(digest[:4], "big") % len(places)]
 
@@ -87,7 +90,9 @@ def play(theatre: Theatre, stage: Stage, party: Party, place: Place, patience: f
         failures += _rows(scene, stage)
         failures += _left_over(scene)
         schema = party.schema if visit.came and not visit.error else ()
-        failures += _schema(theatre, scene, schema)
+        theatre.know(schema)
+        if other := theatre.schemas.differs(schema, scene.name):
+            failures.append(other)
         failures += scene.errors
     return Result(
         stage=stage.name,
@@ -163,7 +168,9 @@ def _told(scene: Scene, stage: Stage, party: Party, played: _Played) -> list[str
 def _scene(theatre: Theatre, stage: Stage, party: Party) -> Iterator[Scene]:
     if party.needs != "disk":
         with theatre.copy() as name:
-            yield theatre.scene(stage, name)
+            scene = theatre.scene(stage, name)
+            yield scene
+            scene.close()
         return
     theatre.number += 1
     name = f"hostile_{theatre.number}"
@@ -172,6 +179,7 @@ def _scene(theatre: Theatre, stage: Stage, party: Party) -> Iterator[Scene]:
         scene = theatre.scene(stage, name)
         scene.disk = disk
         yield scene
+        scene.close()
 
 
 @contextmanager
@@ -286,12 +294,3 @@ def _left_over(scene: Scene) -> list[str]:
     if locks != [(0,)]:
         failures.append(f"{locks[0][0]} advisory locks are left")
     return failures
-
-
-def _schema(theatre: Theatre, scene: Scene, statements: tuple[str, ...]) -> list[str]:
-    expected, found = theatre.expected_schema(statements), theatre.schema(scene.name)
-    if expected == found:
-        return []
-    lost = [line for line in expected if line not in found]
-    added = [line for line in found if line not in expected]
-    return [f"the schema differs: without {lost[:3]}, with {added[:3]}"]

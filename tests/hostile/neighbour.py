@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import Counter
@@ -15,29 +14,11 @@ import psycopg2
 import sqlalchemy as sa
 from maintenance import GivenUp, wait_until
 
+from .place import Place, normalised, sender, tables_of
 from .scene import LIMIT, Scene
 
-# The first and the second time that a statement comes: between two pieces is not before all.
-_OCCURRENCES = 2
 # Seconds in which a session that holds a table for long has to give way.
 _GIVE_WAY = 3.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """A statement of a step, whatever its numbers are, and how often it has come before."""
-
-    text: str
-    time: int
-
-    def __str__(self) -> str:
-        return f"{self.text[:90]} #{self.time}"
-
-
-def normalised(statement: str) -> str:
-    """Return a statement without what differs from run to run."""
-    text = re.sub(r"\s+", " ", statement).strip()
-    return re.sub(r"\d[\d:.+T-]*", "N", text)
 
 
 def backend(connection: sa.Connection) -> int:
@@ -52,23 +33,22 @@ def listening(heard: Callable[[Place, int], None]) -> Iterator[None]:
 
     `heard` gets the place, and the process id of the session's backend.
     """
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     mutex = threading.Lock()
 
     def before(
         connection: sa.Connection,
         _cursor: Any,
         statement: str,
-        _values: Any,
+        values: Any,
         _context: Any,
         _many: bool,
     ) -> None:
-        text = normalised(statement)
+        sent = normalised(statement, tables_of(values)), sender()
         with mutex:
-            counts[text] += 1
-            occurrence = counts[text]
-        if occurrence <= _OCCURRENCES:
-            heard(Place(text, occurrence), backend(connection))
+            counts[sent] += 1
+            place = Place(*sent, counts[sent])
+        heard(place, backend(connection))
 
     sa.event.listen(sa.Engine, "before_cursor_execute", before)
     try:

@@ -22,6 +22,7 @@ class Party:
         needs: "", "repack", or "disk": what must be there.
         interrupts: it may keep the step from tidying up; then the next run does.
         child: the step runs in a process of its own, which is killed at the place.
+        tables: what it reads or changes.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Party:
     needs: str = ""
     interrupts: bool = False
     child: bool = False
+    tables: frozenset[str] = frozenset({"log"})
 
 
 def says(name: str, *statements: str) -> Party:

@@ -44,6 +44,7 @@ class Scene:
         errors: what a party saw that it should not have.
         polled: a party waits for our transactions by looking again and again; no lock shows that.
         ending: what is to be done when the step has ended, last first.
+        observers: the session of each thread that looks on.
     """
 
     cluster: Postgres
@@ -65,6 +66,7 @@ class Scene:
     waited: threading.Event = field(default_factory=threading.Event)
     polled: threading.Event = field(default_factory=threading.Event)
     mutex: threading.Lock = field(default_factory=threading.Lock)
+    observers: dict[int, Connection] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -81,12 +83,23 @@ class Scene:
         return opened
 
     def ask(self, sql: str, values: Any = None) -> list[tuple[Any, ...]]:
-        """Carry out one statement in a session of its own, as an observer."""
-        opened = self.connect("hostile-observer")
-        try:
-            return run(opened, sql, values)
-        finally:
-            opened.close()
+        """Carry out one statement as an observer, in a session of the calling thread's own."""
+        number = threading.get_ident()
+        for _ in range(2):
+            if number not in self.observers:
+                self.observers[number] = self.connect("hostile-observer")
+            try:
+                return run(self.observers[number], sql, values)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                # The server was restarted since.
+                if not self.observers.pop(number).closed:
+                    raise
+        raise psycopg2.OperationalError("the observer's session was lost twice")
+
+    def close(self) -> None:
+        """End the sessions of observers."""
+        while self.observers:
+            self.observers.popitem()[1].close()
 
     def do(self, *statements: str) -> None:
         """Carry out statements one by one, each its own transaction, as a party."""
@@ -165,6 +178,10 @@ def new_log(scene: Scene, opened: Connection, message: str, at: str | None = Non
     return str(row[0])
 
 
+# So many writes come one right after the other.
+_EAGER = 100
+
+
 class Writer:
     """Somebody who inserts, updates and deletes young logs all the time, in short transactions."""
 
@@ -193,7 +210,8 @@ class Writer:
                 self.pause.wait(0.05)
                 continue
             try:
-                while not self.pause.wait(0.005):
+                # A step that waits for somebody lasts for seconds; that is no time to be filled.
+                while not self.pause.wait(0.01 if len(own) < _EAGER else 0.05):
                     self._one(opened, own)
             except psycopg2.Error as error:
                 # Cut off, or no room: whether the last one was committed nobody can tell.

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from maintenance import FLOW, clear, engine_for, request, wait_until
+from maintenance import FLOW, clear, engine_for, request
 from oracle import survivors
-from prefect_maintenance.execute import copy
-from prefect_maintenance.pace.pace import Pace
-from prefect_maintenance.request.settings import Settings
-from prefect_maintenance.run.line import STEPS
-from prefect_maintenance.run.outcome import Outcome
-from world import AROUND, POLICY, TABLES, dump, insert, make_world
+from world import AROUND, POLICY, SAME, TABLES, dump, insert, make_world
 
+from lab import environments
 from lab.postgres import PASSWORD, Postgres
+from lab.server import migrate
 
-from .neighbour import Place, listening
+from .neighbour import listening
+from .place import Place
 from .ruled import RULED_STAGE, add_ranked
-from .scene import LIMIT, OURS, Rows, Scene
+from .scene import Rows, Scene
+from .schema import Schemas
+from .step import carry_out, small_pieces
 
-OPTIONS = {"max_prepared_transactions": "20", "autovacuum": "off"}
-# So small that the logs are copied in several pieces.
-PIECE = 500
+OPTIONS = {"max_prepared_transactions": "20", "autovacuum": "off", "max_wal_size": "128MB"}
+# Bytes that a cluster in memory may take, all processes' together.
+_ROOM = 4 * 1024**3
 TEMPLATE = "hostile_filled"
 
 _SMALL = {"vacuum_min_bytes": 32768, "vacuum_min_percent": 10}
+_REWRITE = {"purge_strategy": "rewrite", "batch_size": 500}
+# So long ago that no event lies before it.
+_LOGS_ONLY = {**SAME, "events": 3650}
 # By the name that people see: the engine's step and what it is asked for.
 STAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "purge by rewrite": ("purge", {"purge_strategy": "rewrite", "batch_size": 500}),
+    "purge by rewrite": ("purge", {**_REWRITE, "retention": _LOGS_ONLY}),
+    "purge of events by rewrite": ("purge", _REWRITE),
     "purge by deletes": ("purge", {"purge_strategy": "delete", "batch_size": 500}),
     "delete by SQL": ("delete", {"run_delete_via": "sql", "batch_size": 10}),
     "vacuum by rewrite": ("vacuum", {"vacuum": "rewrite", **_SMALL}),
@@ -44,7 +49,17 @@ STAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **RULED_STAGE,
 }
 
-_TOUCHES = re.compile(r"(DELETE FROM|VACUUM [A-Z(), ]*) ?log\b")
+_CHEAP = f"SET scram_iterations = 1; ALTER ROLE postgres PASSWORD '{PASSWORD}'"
+# There, event resources of events that are gone would have their table rewritten as well.
+_READY = {
+    "purge by rewrite": "DELETE FROM event_resources x WHERE NOT EXISTS "
+    "(SELECT FROM events e WHERE e.id = x.event_id)"
+}
+# What happens to the logs there is another stage's.
+_BESIDE_LOGS = "purge of events by rewrite"
+_TOUCHES = re.compile(
+    r"(DELETE FROM|UPDATE ONLY|LOCK TABLE|VACUUM [A-Z_(), ]*) ?log\b|REINDEX INDEX|FOR UPDATE"
+)
 
 # The first of them leave free pages at the beginning: whoever packs the table moves the others.
 _LOGS = """
@@ -64,7 +79,7 @@ class Stage:
     """A step that nobody disturbed: its statements and what it leaves.
 
     Attributes:
-        places: where others can act, in the order in which the step comes to them.
+        sent: every statement that it sends, in their order.
         before: ids of each table before.
         left: ids of each table afterwards.
         logs: the logs that are left, in full.
@@ -72,33 +87,43 @@ class Stage:
     """
 
     name: str
-    places: tuple[Place, ...]
+    sent: tuple[Place, ...]
     before: Mapping[str, frozenset[str]]
     left: Mapping[str, frozenset[str]]
     logs: Rows
     young: tuple[str, ...]
     retried: frozenset[str]
 
-    @property
+    @cached_property
     def tense(self) -> tuple[Place, ...]:
         """The places from the first statement about what lies beside the logs to the last.
 
         Where nothing lies beside them, the places from the first that names them as a target.
         """
-        ours = [n for n, place in enumerate(self.places) if "log__maintenance_" in place.text]
-        ours = ours or [n for n, place in enumerate(self.places) if _TOUCHES.search(place.text)]
-        return self.places[ours[0] : ours[-1] + 2] if ours else self.places
+        if self.name == _BESIDE_LOGS:
+            return ()
+        ours = [n for n, place in enumerate(self.sent) if "log__maintenance_" in place.text]
+        ours = ours or [n for n, place in enumerate(self.sent) if _TOUCHES.search(place.text)]
+        return self.sent[ours[0] : ours[-1] + 2] if ours else self.sent
+
+    @cached_property
+    def calm(self) -> tuple[Place, ...]:
+        """The other places, where the step only looks or is at other tables."""
+        if self.name == _BESIDE_LOGS:
+            return tuple(p for p in self.sent if p.tables and "log" not in p.tables)
+        tense = set(self.tense)
+        return tuple(p for p in self.sent if p not in tense or not p.concerns({"log"}))
 
     @property
     def midway(self) -> Place | None:
         """The place where a part of the logs is copied and the rest is not."""
-        copying = [p for p in self.places if p.text.startswith("INSERT INTO log__maintenance_")]
+        copying = [p for p in self.tense if p.text.startswith("INSERT INTO log__maintenance_")]
         return next((place for place in copying if place.time == 2), None)
 
     @property
     def swap(self) -> Place | None:
         """The place where the step is about to keep everybody out of the logs."""
-        last = [p for p in self.places if "LOCK TABLE" in p.text and "ACCESS EXCLUSIVE" in p.text]
+        last = [p for p in self.tense if "LOCK TABLE" in p.text and "ACCESS EXCLUSIVE" in p.text]
         return next((p for p in last if re.search(r"\blog IN ", p.text)), None)
 
 
@@ -107,9 +132,14 @@ class Theatre:
     """A cluster with a filled database, and the stages that were looked at so far."""
 
     cluster: Postgres
+    in_memory: bool = False
     stages: dict[str, Stage] = field(default_factory=dict)
-    schemas: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
     number: int = 0
+
+    @cached_property
+    def schemas(self) -> Schemas:
+        """The schemas that are right here."""
+        return Schemas(self.cluster)
 
     def fill(self, template: str) -> None:
         """Make the filled database from one that has Prefect's schema."""
@@ -143,6 +173,8 @@ class Theatre:
         for sql in (
             _LOGS,
             "DELETE FROM log WHERE name = 'hole'",
+            # Some twenty sessions a case need not prove each time that they know a password.
+            *([_CHEAP] if int(self.cluster.version) >= 16 else []),
             "CREATE ROLE their_role; CREATE ROLE their_reader",
             "GRANT SELECT ON log TO their_reader; ANALYZE",
         ):
@@ -153,7 +185,9 @@ class Theatre:
         """Lend a copy of the filled database."""
         self.number += 1
         name = f"hostile_{self.number}"
-        self.cluster.create_database(name, TEMPLATE)
+        # The other strategy writes the copy to the WAL as well.
+        how = "STRATEGY file_copy" if self.in_memory else ""
+        self.cluster.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} {how}")
         try:
             yield name
         finally:
@@ -174,32 +208,27 @@ class Theatre:
 
     def scene(self, stage: Stage, name: str) -> Scene:
         """Set a scene on a copy."""
-        step, request = asked(stage.name, self.cluster.url(name))
+        step, request = self.made_ready(stage.name, name)
         kept = frozenset(stage.logs) - stage.retried
         return Scene(self.cluster, name, step, request, kept, stage.retried)
 
-    def schema(self, name: str) -> list[str]:
-        """Return the lines of a dump of the schema, in an order that object ids do not change."""
-        done = subprocess.run(
-            [self.cluster.program("pg_dump"), "-s", "-h", "127.0.0.1",
-             "-p", str(self.cluster.port), "-U", "postgres", name],
-            env={"PGPASSWORD": PASSWORD}, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        # Newer versions put a random word around the dump.
-        return sorted(line for line in done.stdout.splitlines() if "restrict " not in line)
+    def made_ready(self, stage: str, name: str) -> tuple[str, dict[str, Any]]:
+        """Make a copy what a stage begins with; returns the engine's step and its request."""
+        if stage in _READY:
+            self.cluster.execute(_READY[stage], name)
+        return asked(stage, self.cluster.url(name))
 
-    def expected_schema(self, statements: tuple[str, ...]) -> list[str]:
-        """Return the schema as a party makes it where nobody else is."""
-        if statements not in self.schemas:
+    def know(self, statements: tuple[str, ...]) -> None:
+        """Learn the schema that statements make where nobody else is."""
+        if statements not in self.schemas.dumps:
             with self.copy() as name:
                 for sql in statements:
                     self.cluster.execute(sql, name)
-                self.schemas[statements] = self.schema(name)
-        return self.schemas[statements]
+                self.schemas.learn(statements, name)
 
     def _dry(self, name: str) -> Stage:
         with self.copy() as copy:
-            step, request = asked(name, self.cluster.url(copy))
+            step, request = self.made_ready(name, copy)
             scene = Scene(self.cluster, copy, step, request, frozenset())
             engine = engine_for(scene.url)
             whole = dump(engine, (*TABLES, *AROUND))
@@ -211,8 +240,8 @@ class Theatre:
                 "SELECT x.id::text FROM log x WHERE x.flow_run_id IN (SELECT id FROM r)"
             )
             young = scene.ask("SELECT id::text FROM log WHERE name = 'young' ORDER BY id")
-            places: dict[Place, None] = {}
-            with small_pieces(), listening(lambda place, _: places.setdefault(place)):
+            sent: list[Place] = []
+            with small_pieces(), listening(lambda place, _: sent.append(place)):
                 outcome = carry_out(step, request)
             if outcome.error:
                 raise outcome.error
@@ -220,17 +249,22 @@ class Theatre:
             logs = scene.logs()
             engine.dispose()
         # The oracle shares no code with the engine: nothing that it keeps may be gone.
-        promised = survivors(whole, replace(POLICY, rules=tuple(request.get("rules", ()))))
+        policy = replace(
+            POLICY,
+            days=request.get("retention", SAME),
+            rules=tuple(request.get("rules", ())),
+        )
+        promised = survivors(whole, policy)
         for table in ("flow_run", "task_run", "log", "artifact", "events", "event_resources"):
             wrong = set(promised[table]) - left[table]
             assert not wrong, f"{name}: {len(wrong)} rows of {table} are gone without any party"
         if step == "purge":
-            cutoff = POLICY.cutoff("logs")
+            cutoff = policy.cutoff("logs")
             freed = {i for i, row in whole["log"].items() if row["timestamp"] < cutoff}
             assert freed - left["log"] >= freed - set(promised["log"]), f"{name} left old logs"
         return Stage(
             name=name,
-            places=tuple(places),
+            sent=tuple(sent),
             before=before,
             left=left,
             logs=logs,
@@ -239,62 +273,20 @@ class Theatre:
         )
 
 
+@contextmanager
+def lend() -> Iterator[Theatre]:
+    """Lend a theatre, its cluster in memory where that has room."""
+    memory = Path("/dev/shm")
+    room = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
+    version = os.environ.get("LAB_POSTGRES", "18")
+    with Postgres(version, OPTIONS, folder=memory if room else None) as cluster:
+        migrate(cluster.create_database("migrated"), environments.NEWEST)
+        found = Theatre(cluster, in_memory=room and int(version) >= 15)
+        found.fill("migrated")
+        yield found
+
+
 def asked(stage: str, url: str) -> tuple[str, dict[str, Any]]:
     """Return the engine's step and its request."""
     step, more = STAGES[stage]
     return step, request(url, **{"lock_timeout": 0.5, **more})
-
-
-def carry_out(step: str, asked: Mapping[str, Any]) -> Outcome:
-    """Carry out a step; what keeps it from beginning is raised."""
-    return STEPS[step](Settings.parse(asked, check=False), Pace())
-
-
-@contextmanager
-def small_pieces() -> Iterator[None]:
-    """Let a rewrite copy in pieces of some hundred rows."""
-    usual = copy._PIECE
-    copy._PIECE = PIECE
-    try:
-        yield
-    finally:
-        copy._PIECE = usual
-
-
-def kill_at(scene: Scene, place: Place) -> bool:
-    """Carry out the step in a process that is killed at a place; tells whether it got there."""
-    paths = f"import sys; sys.path[:0] = {sys.path!r}"
-    code = f"{paths}; from tests.hostile.stage import child; child()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        told = {
-            "step": scene.step, "request": scene.request, "text": place.text, "time": place.time
-        }  # fmt: skip
-        process.stdin.write(json.dumps(told) + "\n")
-        process.stdin.flush()
-        came = process.stdout.readline() == "here\n"
-        process.kill()
-    ours = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
-        f"AND application_name LIKE '{OURS}'"
-    )
-    wait_until(lambda: not scene.ask(ours), LIMIT, "the session of a killed process lives on")
-    return came
-
-
-def child() -> None:
-    """Carry out what standard input says, and stay for ever at the place that it names."""
-    told = json.loads(sys.stdin.readline())
-    place = Place(told["text"], told["time"])
-
-    def heard(now: Place, _at: int) -> None:
-        if now == place:
-            print("here", flush=True)
-            sys.stdin.read()
-
-    with small_pieces(), listening(heard):
-        carry_out(told["step"], told["request"])
-    print("done", flush=True)

@@ -5,21 +5,17 @@ A sample of `make hostile`, always the same while the engine's statements are th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from maintenance import run_step
 from prefect_maintenance.errors import MaintenanceError
 
-from lab import environments
-from lab.postgres import Postgres
-from lab.server import migrate
 from tests.hostile.cases import PARTIES, Result, chosen, missing, play
 from tests.hostile.force import move_clock
 from tests.hostile.parties import Party
 from tests.hostile.ruled import RULED, RULERS, acts
-from tests.hostile.stage import OPTIONS, Theatre
+from tests.hostile.stage import Theatre, lend
 
 # Seconds that somebody may wait for a step on a machine that does much else.
 PATIENCE = 10.0
@@ -61,10 +57,7 @@ SAMPLE = [
 
 @pytest.fixture(scope="module")
 def theatre() -> Iterator[Theatre]:
-    with Postgres(os.environ.get("LAB_POSTGRES", "18"), OPTIONS) as cluster:
-        migrate(cluster.create_database("migrated"), environments.NEWEST)
-        found = Theatre(cluster)
-        found.fill("migrated")
+    with lend() as found:
         yield found
 
 
@@ -86,7 +79,7 @@ def test_what_others_do_to_a_run_that_rules_let_go_decides_about_it(
 ) -> None:
     calm = theatre.stage(RULED)
     # By then the plan is made, and nothing is locked.
-    locking = next(place for place in calm.places if place.text.startswith("WITH tree AS"))
+    locking = next(place for place in calm.sent if place.text.startswith("WITH tree AS"))
     well(play(theatre, calm, party, locking, PATIENCE))
 
 
