@@ -170,7 +170,7 @@ class Session:
         api = self.settings.api if watch_api and self.proven else None
         try:
             with (
-                throttled(self.database, self.settings, self.pace, api),
+                throttled(self.database, self.settings, self.pace, api, self.report.deleted),
                 self.pace.also(*governors),
             ):
                 work(ledger)
