@@ -81,8 +81,15 @@ def delete_some(database: Database, table: str, where: str, rows: int) -> str:
     """Write the statement that deletes at most so many of the rows `x` that fulfil a condition."""
     place = "ctid" if database.is_postgresql else "rowid"
     some = f"SELECT x.{place} FROM {table} AS x WHERE {where} LIMIT {rows}"
-    among = f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
-    return f"DELETE FROM {table} WHERE {place} {among}"
+    return f"DELETE FROM {table} WHERE {place} {among(database, some)}"
+
+
+def among(database: Database, some: str) -> str:
+    """Write that a value is one of those that a query returns, which is carried out once.
+
+    An index leads to them on PostgreSQL, whatever the planner expects of the query.
+    """
+    return f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
 
 
 def indexed(database: Database, table: str, column: str) -> bool:
