@@ -131,7 +131,7 @@ def with_decisions(
     decided: dict[str, Decision] = {}
     estimates = of_rows(database, plan.rows)
     aged = [table for table in AGED if plan.rows[table]] if database.is_postgresql else []
-    sizes = {table: measure(database, only=table, count=False)[0] for table in aged}
+    sizes = {name: measure(database, only=name, count=False, ages=False)[0] for name in aged}
     for table in in_order(_copies(sizes, plan.rows)):
         found = Situation(
             size=sizes[table],

@@ -215,9 +215,9 @@ class Session:
             told = f"the sizes are those of before the step: {failed}"
             self.report = self.report.with_warnings([told])
 
-    def note_sizes(self, moment: str) -> tuple[TableSize, ...]:
+    def note_sizes(self, moment: str, *, ages: bool = True) -> tuple[TableSize, ...]:
         """Measure everything and note it for a moment: "before", "after_delete" or "after"."""
-        sizes = measure(self.database, tell=self.pace.events)
+        sizes = measure(self.database, ages=ages, tell=self.pace.events)
         self.report = self.report.with_sizes(moment, sizes)
         if not self.database.is_postgresql:
             self.report = self.report.with_database(free_bytes=sqlite_free_bytes(self.database))
