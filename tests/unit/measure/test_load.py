@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prefect_maintenance.measure.load import Load, Standby, load_of
+from prefect_maintenance.measure.load import Autovacuum, Load, Standby, load_of
 
 QUIET: dict[str, Any] = {
     "standbys": None,
@@ -29,6 +29,11 @@ def test_a_quiet_server_has_nothing_to_bear() -> None:
 def test_a_standby_that_is_hidden_has_a_name_and_no_lag() -> None:
     seen = load_of({**QUIET, "standbys": [["b", None, None], ["c", 5, 0.1]]})
     assert seen.standbys == (Standby("b", None), Standby("c", 5, 0.1))
+
+
+def test_an_autovacuum_may_be_hidden() -> None:
+    seen = load_of({**QUIET, "vacuumed": [[None, 7, False], ["log", 8, True]]})
+    assert seen.vacuumed == (Autovacuum(None, 7), Autovacuum("log", 8, urgent=True))
 
 
 @pytest.mark.parametrize(

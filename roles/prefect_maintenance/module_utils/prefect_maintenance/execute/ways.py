@@ -24,10 +24,9 @@ from ..catalogue import BY_NAME, FLOW_RUN, LOG, TASK_RUN
 from ..database.connection import Database
 from ..errors import ApiError, ConnectionFailed, MaintenanceError
 from ..plan.rules import Rules
-from ..plan.words import listed
 from .api_pace import ApiPace
 from .archive_rows import archive_leaving, delete_whole
-from .batches import SQLITE_BATCH, delete_some, in_parts
+from .batches import SQLITE_BATCH, among, delete_some, in_parts
 from .leaving import Unanswered, leaving, survivors
 from .row_guards import Single, free_singles, lock_rows, lock_trees
 
@@ -37,9 +36,12 @@ if TYPE_CHECKING:
 # Flow runs and other objects that are looked at together, and rows that one transaction deletes.
 _RUNS, _ROWS, _BOUND = 200, 1000, 10_000
 
-_LOGS_OF_GONE = (
-    "x.{column} IN {ids} AND NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = x.{column})"
-)
+# The objects are asked, not their logs: to ask each log, the planner reads all objects there are.
+_GONE = """
+SELECT v.id FROM {those} v WHERE NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = v.id)
+"""
+_THOSE = "(SELECT value AS id FROM unnest(CAST('{{{ids}}}' AS uuid[])) value)"
+_THOSE_ON_SQLITE = "(SELECT value AS id FROM json_each('[{ids}]'))"
 
 # Tables whose rows logs name, and the column in which they do.
 LOGGING = {parent.table: parent.column for parent in LOG.parents}
@@ -210,7 +212,10 @@ class BySql:
 
         A flow run that is retried after its old task runs went keeps their logs.
         """
-        goes = _LOGS_OF_GONE.format(column=LOGGING[table], table=table, ids=listed(ids))
+        those = _THOSE if self.database.is_postgresql else _THOSE_ON_SQLITE
+        written = those.format(ids=", ".join(f'"{each}"' for each in ids))
+        gone = _GONE.format(those=written, table=table)
+        goes = f"x.{LOGGING[table]} {among(self.database, gone)}"
         return f"{goes} AND {self.rules.watched.not_live('x')}" if table == TASK_RUN.name else goes
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:

@@ -121,6 +121,7 @@ class TableReport:
             for when in _LATER[moment]
             for what, value in (("rows", size.rows), ("bytes", size.bytes), ("dead", size.dead))
         }
+        oldest = iso(size.oldest) if size.oldest else None
         return replace(
             self,
             **changes,
@@ -131,7 +132,7 @@ class TableReport:
             bloat_bytes=size.bloat_bytes,
             bloat_percent=round(100 * size.bloat_bytes / size.bytes, 1) if size.bytes else 0.0,
             bloat_method=size.bloat_method,
-            oldest_after=iso(size.oldest) if size.oldest else None,
+            oldest_after=oldest if size.ages else self.oldest_after,
         )
 
     def grown(self, growth: Growth) -> TableReport:

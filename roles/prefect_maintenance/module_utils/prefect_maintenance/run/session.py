@@ -170,7 +170,9 @@ class Session:
         api = self.settings.api if watch_api and self.proven else None
         try:
             with (
-                throttled(self.database, self.settings, self.pace, api, self.disks),
+                throttled(
+                    self.database, self.settings, self.pace, api, self.disks, self.report.deleted
+                ),
                 self.pace.also(*governors),
             ):
                 work(ledger)
@@ -215,9 +217,9 @@ class Session:
             told = f"the sizes are those of before the step: {failed}"
             self.report = self.report.with_warnings([told])
 
-    def note_sizes(self, moment: str) -> tuple[TableSize, ...]:
+    def note_sizes(self, moment: str, *, ages: bool = True) -> tuple[TableSize, ...]:
         """Measure everything and note it for a moment: "before", "after_delete" or "after"."""
-        sizes = measure(self.database, tell=self.pace.events)
+        sizes = measure(self.database, ages=ages, tell=self.pace.events)
         self.report = self.report.with_sizes(moment, sizes)
         if not self.database.is_postgresql:
             self.report = self.report.with_database(free_bytes=sqlite_free_bytes(self.database))
