@@ -132,6 +132,7 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         woken=job.rules.woken if kind.of_run else "",
         revived=job.rules.of_runs(kind, REVIVED),
         expected=job.plan.rows[table],
+        count=True,
         bound=job.rules.values(kind, job.cutoffs),
         age=str(kind.age),
         lock_timeout=job.lock_timeout,

@@ -18,6 +18,21 @@ from ..plan.holds import Holds
 LIVE, REVIVED = "prefect_maintenance_live", "prefect_maintenance_revived"
 
 
+@dataclass(frozen=True)
+class Grown:
+    """By how many rows the copy grew, and the table beside which it lies; less than 0: it shrank.
+
+    Counted from nothing on, the difference of both is what the copy has left out.
+    """
+
+    copy: int = 0
+    table: int = 0
+
+    def __add__(self, more: Grown) -> Grown:
+        """Return the growth of two times together."""
+        return Grown(self.copy + more.copy, self.table + more.table)
+
+
 class Refused(MaintenanceError):
     """The table has something that a swap would not carry over; it is purged by deletes."""
 
@@ -37,6 +52,7 @@ class Rewrite:
         max_lock: seconds for which the swap may keep everybody out.
         pace: asked between two pieces of the copy whether to go on.
         expected: rows that are to go, as planned.
+        count: whether the rows that go are to be counted.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
         missed: conditions on `x`: rows of such runs, which are in `LIVE`.
         woken: selects runs whose rows stay by now; it may leave out what was so an hour ago.
@@ -55,6 +71,7 @@ class Rewrite:
     max_lock: float
     pace: Pace
     expected: int = 0
+    count: bool = False
     live: str = ""
     missed: tuple[str, ...] = ()
     woken: str = ""
