@@ -82,6 +82,9 @@ def _pieces(work: Work, keep: str) -> tuple[int, Iterable[str]]:
         slices = heap_slices(database, job.table, lambda: _PIECE)
         kept = max(0, int(sample(database, job.table).rows) - job.expected)
         return kept, (f"{keep} AND {where}" for where in slices)
+    if job.stays is not None and job.stays <= _PIECE * 3 // 4:
+        # About so few that all of them are one piece.
+        return job.stays, [keep]
     count, first, last = database.rows(
         f"SELECT count(*), min(x.{job.age}) FILTER (WHERE isfinite(x.{job.age})), "
         f"max(x.{job.age}) FILTER (WHERE isfinite(x.{job.age})) "

@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from ..database.connection import Database, connect
+from ..database.connection import Database
 from ..database.table_guard import cancel, driver_of
 from ..errors import ConnectionFailed
-from .rewrite_job import Work
+from .rewrite_job import Work, one_more_session
 
 # Memory for all index builds together.
 _MEMORY_MB = 256
@@ -44,7 +44,7 @@ def crew(work: Work, tasks: int) -> Iterator[Crew]:
     with ExitStack() as opened:
         try:
             for _ in range(min(allowed, tasks) - 1):
-                more = opened.enter_context(connect(work.job.database.url, work.job.lock_timeout))
+                more = opened.enter_context(one_more_session(work.job))
                 free.put(more)
                 opened.callback(work.guard.release, work.guard.add(more))
         except ConnectionFailed:

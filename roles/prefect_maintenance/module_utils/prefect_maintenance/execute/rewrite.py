@@ -19,7 +19,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from ..database.connection import Database, connect
+from ..database.connection import Database
 from ..database.table_guard import guarded
 from ..errors import ConnectionFailed, MaintenanceError
 from ..measure import leftovers, relations, snapshots
@@ -29,7 +29,7 @@ from ..plan.holds import stage
 from .archive_victims import archive_left_out
 from .copy import catch_up, copy
 from .follow import follow
-from .rewrite_job import Grown, Refused, Rewrite, Work, require_whole
+from .rewrite_job import Grown, Refused, Rewrite, Work, one_more_session, require_whole
 from .swap import swap
 
 
@@ -76,9 +76,7 @@ def rewrite(job: Rewrite) -> Rewritten:
     try:
         with ExitStack() as opened:
             try:
-                copier = opened.enter_context(
-                    connect(job.database.url, job.lock_timeout, job.database.events)
-                )
+                copier = opened.enter_context(one_more_session(job))
                 copier = replace(copier, keeper=job.database.keeper)
             except ConnectionFailed as error:
                 raise Refused(f"{job.table} needs a second session: {error}") from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..database.connection import Database
+from ..database.connection import Database, connect
 from ..database.table_guard import Guard
 from ..errors import MaintenanceError
 from ..events import Progress
@@ -52,6 +53,7 @@ class Rewrite:
         max_lock: seconds for which the swap may keep everybody out.
         pace: asked between two pieces of the copy whether to go on.
         expected: rows that are to go, as planned.
+        stays: rows that are to stay, about, where they were not counted.
         count: whether the rows that go are to be counted.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
         missed: conditions on `x`: rows of such runs, which are in `LIVE`.
@@ -71,6 +73,7 @@ class Rewrite:
     max_lock: float
     pace: Pace
     expected: int = 0
+    stays: int | None = None
     count: bool = False
     live: str = ""
     missed: tuple[str, ...] = ()
@@ -93,6 +96,20 @@ class Work:
         """Tell how far the rewrite is; ask the pace, and whether the table is still held."""
         self.job.pace(Progress(self.job.table, done, total, unit))
         self.guard.check()
+
+
+@contextmanager
+def one_more_session(job: Rewrite) -> Iterator[Database]:
+    """Open a session that does a part of a rewrite, and close it afterwards.
+
+    Its commits wait for no disk: that of the swap comes after them in the WAL, and waits for all.
+
+    Raises:
+        ConnectionFailed: there is no place for it.
+    """
+    with connect(job.database.url, job.lock_timeout, job.database.events) as session:
+        session.run("SET synchronous_commit = off")
+        yield session
 
 
 def require_whole(job: Rewrite, table: str | None = None) -> None:
