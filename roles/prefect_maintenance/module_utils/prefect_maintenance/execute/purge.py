@@ -108,6 +108,11 @@ def _dated(job: Purge, table: str) -> None:
 
 def _aged(job: Purge, table: str) -> None:
     """Purge the rows of a table that go by their age."""
+    _delete_aged(job, table)
+    job.ledger.aged[table] = job.ledger.rows[table]
+
+
+def _delete_aged(job: Purge, table: str) -> None:
     database, age = job.database, BY_NAME[table].age
     total, rules = job.plan.rows[table], job.rules.watched
     goes, bound = rules.aged(table), rules.values(BY_NAME[table], job.cutoffs)
@@ -140,6 +145,8 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         woken=job.rules.woken if kind.of_run else "",
         revived=job.rules.of_runs(kind, REVIVED),
         expected=job.plan.rows[table],
+        count=True,
+        stays=job.plan.about.get(table),
         bound=job.rules.values(kind, job.cutoffs),
         age=str(kind.age),
         lock_timeout=job.lock_timeout,
@@ -196,6 +203,7 @@ def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
         job.ledger.warn(warning)
     job.ledger.events(events.Rewritten(table, done.locked, done.copied))
     job.ledger.add(table, done.rows, "rewrite")
+    job.ledger.aged[table] = done.rows
 
 
 def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> None:

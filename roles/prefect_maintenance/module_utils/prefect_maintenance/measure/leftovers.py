@@ -79,7 +79,7 @@ class Names:
 
     @property
     def changes(self) -> str:
-        """The ids of rows that changed since the copy began."""
+        """The ids of rows that changed since the copy began, and by how many it grew with each."""
         return f"{self.schema}.{self.bare}{_CHANGES}"
 
     @property

@@ -23,6 +23,7 @@ from ..measure.room import Room
 from ..measure.sizes import TableSize, measure, ordered
 from ..request.policy import Cutoffs
 from ..request.settings import Reclaim
+from .about import About, about
 from .closed import closed_ways, given_back, in_order
 from .counts import (
     COUNT_EMPTY_COLLECTIONS,
@@ -53,6 +54,8 @@ def plan_purge(
     cutoffs: Cutoffs,
     unforced: Collection[str],
     tell: Listener = silent,
+    *,
+    roughly: bool = False,
 ) -> Plan:
     """Count what the purge by SQL removes: rows by age, and orphans.
 
@@ -62,23 +65,29 @@ def plan_purge(
         cutoffs: the instants to count from.
         unforced: tables whose foreign keys the database does not enforce.
         tell: is told how far the counts are.
+        roughly: estimate the rows of large tables from which most go; the plan says which.
     """
     counting = Counting(tell, len(AGED) + len(unforced) + 1)
     events = rules.dated_by(EVENTS)
     make_ranks(database, events)
     with database.snapshot():
         rank(database, events)
-        decided = {}
+        decided, sampled = {}, {}
         for name in AGED:
             counting(name)
-            if not (events and name == EVENT_RESOURCES.name):
-                decided[name] = count_aged(database, rules, BY_NAME[name], cutoffs)
+            if events and name == EVENT_RESOURCES.name:
+                continue
+            kind = BY_NAME[name]
+            some = about(database, rules, kind, cutoffs) if roughly else None
+            if some:
+                sampled[name] = some
+            decided[name] = count_aged(database, rules, kind, cutoffs, some)
         rows = {
             name: sum(one.goes for one in by_rule.values()) for name, by_rule in decided.items()
         }
         live = sum(one.live for by_rule in decided.values() for one in by_rule.values())
         counting(f"orphans of {LOG.name}")
-        gone = {LOG.name: _gone_logs(database, rules, cutoffs)}
+        gone = {LOG.name: _gone_logs(database, rules, cutoffs, sampled.get(LOG.name))}
         orphaned = {**gone, EVENT_RESOURCES.name: 0}
         if events:
             rows[EVENT_RESOURCES.name], with_events = count_resources(database, rules, cutoffs)
@@ -110,6 +119,7 @@ def plan_purge(
             *rule_counts(database, rules, "event", EVENTS, decided[EVENTS.name]),
             *rule_counts(database, rules, "log", LOG, decided[LOG.name]),
         ),
+        about={name: some.young + decided[name][0].live for name, some in sampled.items()},
     )
 
 
@@ -173,10 +183,10 @@ def _estimated(found: Situation, decision: Decision, wanted: Reclaim) -> Estimat
     return deletes(found, wanted)[0]
 
 
-def _gone_logs(database: Database, rules: Rules, cutoffs: Cutoffs) -> int:
+def _gone_logs(database: Database, rules: Rules, cutoffs: Cutoffs, some: About | None) -> int:
     """Count the logs whose run is gone and whose age alone would keep them."""
     dated, values = rules.dated_by(LOG), rules.values(LOG, cutoffs)
-    few, rows = _few_young_logs(database, dated, values), 0
+    few, rows = _few_young_logs(database, dated, values, some), 0
     for parent in LOG.parents:
         only = "AND x.flow_run_id IS NULL" if parent.table == TASK_RUN.name else ""
         sql = COUNT_YOUNG_GONE_LOGS
@@ -189,12 +199,14 @@ def _gone_logs(database: Database, rules: Rules, cutoffs: Cutoffs) -> int:
     return rows
 
 
-def _few_young_logs(database: Database, dated: DatedRules, values: Mapping[str, Any]) -> bool:
+def _few_young_logs(
+    database: Database, dated: DatedRules, values: Mapping[str, Any], some: About | None
+) -> bool:
     """Tell whether asking each log that age may keep takes less than looking for gone runs."""
     within = dated.within("x")
     if not (database.is_postgresql and within):
         return False
-    young = expected_rows(database, LOG.name, within, **values)
+    young = some.young if some else expected_rows(database, LOG.name, within, **values)
     return young <= _LOGS_A_RUN * expected_rows(database, FLOW_RUN.name)
 
 

@@ -162,17 +162,15 @@ class Session:
             watch_api: wait for an API that has become slow; what calls it looks by itself.
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
+        before = self.report.deleted
         error: MaintenanceError | None = None
-        governors: tuple[SingleWriter, ...] = ()
-        if not self.database.is_postgresql:
-            governors = (SingleWriter(self.database),)
-            self.pace.batch = governors[0].batch
+        governors = () if self.database.is_postgresql else (SingleWriter(self.database),)
+        for writer in governors:
+            self.pace.batch = writer.batch
         api = self.settings.api if watch_api and self.proven else None
         try:
             with (
-                throttled(
-                    self.database, self.settings, self.pace, api, self.disks, self.report.deleted
-                ),
+                throttled(self.database, self.settings, self.pace, api, self.disks, before),
                 self.pace.also(*governors),
             ):
                 work(ledger)
