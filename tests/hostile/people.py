@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection
 
 from lab.postgres import PASSWORD
 
-from .parties import Party
+from .parties import RUNS, Party
 from .scene import LIMIT, LOG, OTHERS, Scene, new_log, run
 
 _OLD = "2025-01-01 00:00:00+00"
@@ -57,12 +57,8 @@ def _past_triggers(scene: Scene, how: str) -> None:
     for _ in range(5):
         new_log(scene, opened, "written past all triggers")
     victims = "SELECT id FROM log WHERE name = 'spare' ORDER BY ctid LIMIT 3 OFFSET %s"
-    for changed in run(
-        opened,
-        f"UPDATE log SET message = 'changed past all triggers' WHERE id IN ({victims}) "
-        f"RETURNING {LOG}",
-        [0],
-    ):
+    change = "UPDATE log SET message = 'changed past all triggers'"
+    for changed in run(opened, f"{change} WHERE id IN ({victims}) RETURNING {LOG}", [0]):
         scene.wrote(changed, new=False)
     for (row,) in run(opened, f"DELETE FROM log WHERE id IN ({victims}) RETURNING id::text", [3]):
         scene.took(row)
@@ -80,19 +76,18 @@ def retry(state: str) -> Party:
         )
         waited = scene.waited.is_set()
         for (flow_run,) in found:
-            logs = run(
-                opened, "SELECT id::text FROM log WHERE flow_run_id = %s FOR SHARE", [flow_run]
-            )
+            of_run = "FROM log WHERE flow_run_id = %s FOR SHARE"
+            logs = run(opened, f"SELECT id::text {of_run}", [flow_run])
             tasks = run(opened, "SELECT id::text FROM task_run WHERE flow_run_id = %s", [flow_run])
             scene.free |= scene.retried
+            # Nothing ran between the retry and the look: all this is of an unfinished run.
             if not (waited or scene.waited.is_set()):
-                # Nothing ran between the retry and the look: all this is of an unfinished run.
                 scene.kept["flow_run"] = {flow_run}
                 scene.kept["log"] = {row for (row,) in logs}
                 scene.kept["task_run"] = {row for (row,) in tasks}
         opened.close()
 
-    return Party(f"a run is set {state}", act, tables=frozenset({"flow_run", "task_run", "log"}))
+    return Party(f"a run is set {state}", act, tables=RUNS)
 
 
 def across(scene: Scene) -> None:
