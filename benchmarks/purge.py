@@ -132,6 +132,7 @@ def project(*tables: str, strategy: str = "auto", vacuum: str = "auto") -> Peer:
             "seconds": seconds + reclaim,
             "deletion s": seconds,
             "lock ms": float(max(locks)),
+            "waited s": sum(sum(report["waited"].values()) for report in (purged, done)),
         }
 
     return run
@@ -183,15 +184,16 @@ def asked_of(
 
 
 def step(name: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a step of the engine; returns the report.
+    """Carry out a step of the engine; returns the report with what this step has waited.
 
     Raises:
         MaintenanceError: it failed.
     """
-    outcome = STEPS[name](Settings.parse(asked, check=False), Pace())
+    pace = Pace()
+    outcome = STEPS[name](Settings.parse(asked, check=False), pace)
     if outcome.error:
         raise outcome.error
-    return outcome.report.as_json()
+    return {**outcome.report.as_json(), "waited": pace.events.waited}
 
 
 def _seconds(report: dict[str, Any], tables: tuple[str, ...]) -> float:

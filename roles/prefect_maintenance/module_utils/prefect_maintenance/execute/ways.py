@@ -203,12 +203,11 @@ class BySql:
 
     def logs(self, table: str, ids: Sequence[str]) -> Iterator[int]:
         """Delete what is left of the logs of objects that are gone; yields each part's rows."""
-        goes = self._logs_of_gone(table, ids)
-        bound = self.rules.bound
+        goes, bound = self._logs_of_gone(table, ids)
         yield from in_parts(self.database, LOG.name, goes, lambda: self.most, **bound)
 
-    def _logs_of_gone(self, table: str, ids: Sequence[str]) -> str:
-        """Row `x` is a log of objects that are gone.
+    def _logs_of_gone(self, table: str, ids: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+        """Row `x` is a log of objects that are gone; returns too what that binds.
 
         A flow run that is retried after its old task runs went keeps their logs.
         """
@@ -216,7 +215,9 @@ class BySql:
         written = those.format(ids=", ".join(f'"{each}"' for each in ids))
         gone = _GONE.format(those=written, table=table)
         goes = f"x.{LOGGING[table]} {among(self.database, gone)}"
-        return f"{goes} AND {self.rules.watched.not_live('x')}" if table == TASK_RUN.name else goes
+        if table != TASK_RUN.name:
+            return goes, {}
+        return f"{goes} AND {self.rules.watched.not_live('x')}", self.rules.bound
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
         def transaction() -> Deleted:
@@ -228,9 +229,9 @@ class BySql:
                 delete_whole(self.database, BY_NAME[table], ids)
                 left = self.most - sum(gone.values())
                 if table in LOGGING and left > 0:
-                    goes = self._logs_of_gone(table, ids)
+                    goes, bound = self._logs_of_gone(table, ids)
                     sql = delete_some(self.database, LOG.name, goes, left)
-                    gone[LOG.name] = self.database.delete(LOG.name, sql, **self.rules.bound)
+                    gone[LOG.name] = self.database.delete(LOG.name, sql, **bound)
                 return Deleted(gone, ids=ids)
 
         return self.database.retry_on_lock(transaction)
