@@ -30,6 +30,20 @@ def pass_all(_path: str) -> Instead | None:
     return None
 
 
+def passed_on(
+    server: PrefectServer, asked: BaseHTTPRequestHandler, body: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    """Let the server answer a request; returns the status, the headers that matter, the content."""
+    onward = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    headers = {**dict(asked.headers), "Accept-Encoding": "identity"}
+    headers = {k: v for k, v in headers.items() if k != "accept-encoding"}
+    onward.request(asked.command, asked.path, body, headers)
+    told = onward.getresponse()
+    content = told.read()
+    onward.close()
+    return told.status, {"Content-Type": told.getheader("Content-Type") or "text/plain"}, content
+
+
 @contextmanager
 def between(
     server: PrefectServer,
@@ -63,17 +77,9 @@ def between(
                     return
             if self.command == "DELETE" or self.path.endswith("/bulk_delete"):
                 at_deletion()
-            onward = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-            headers = {**dict(self.headers), "Accept-Encoding": "identity"}
-            headers = {k: v for k, v in headers.items() if k != "accept-encoding"}
-            onward.request(self.command, self.path, body, headers)
-            told = onward.getresponse()
-            content = told.read()
-            onward.close()
-            if answer:
-                return
-            kind = told.getheader("Content-Type") or "text/plain"
-            self._answer(told.status, {"Content-Type": kind}, content)
+            told = passed_on(server, self, body)
+            if not answer:
+                self._answer(*told)
 
         def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
             self.send_response(status)
