@@ -147,9 +147,11 @@ def trial(cluster: Postgres, template: str, way: str, name: str) -> Trial:
         began, wal = time.monotonic(), written()[0][0]
         if way == FULL:
             cluster.execute(f"VACUUM (FULL, ANALYZE) {name}", "trial")
+            locked = time.monotonic() - began
         else:
             with connect(url, 5.0) as database:
                 done = compact(Compaction(database, name, 5.0, Pace()))
+            locked = done.locked
             for warning in done.warnings:
                 print(f"  {name}: {warning}")
         seconds, wal = time.monotonic() - began, written()[0][0] - wal
@@ -162,6 +164,7 @@ def trial(cluster: Postgres, template: str, way: str, name: str) -> Trial:
         "x densest": after / size()[0][0],
         "WAL MB": float(wal) / 2**20,
         "extra MB": watch.disk,
+        "lock ms": 1000 * locked,
         **{f"longest {kind} ms": value for kind, value in watch.longest.items()},
     }
     cluster.drop_database("trial")
@@ -187,6 +190,7 @@ def goals_of(name: str, trials: list[Trial]) -> list[Goal]:
         goals.at_most(f"{name}: size, of what VACUUM FULL leaves", trials, COMPACT, "x densest",
                       1.05, "times"),
         Goal(f"{name}: extra disk, of what is kept", 0.15, extra, "times", most=True),
+        goals.at_most(f"{name}: longest exclusive lock", trials, COMPACT, "lock ms", 100, "ms"),
         Goal(f"{name}: longest statement of a client", 100, tuple(longest), "ms", most=True,
              bound="the processors, when others are at work"),
     ]  # fmt: skip

@@ -177,10 +177,9 @@ def test_killed_at_any_statement_it_leaves_every_row_and_the_next_run_finishes(
     )  # fmt: skip
     played = places(family)[:: int(os.environ.get("KILLS", EVERY))]
     gone = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'prefect-maint%%'"
-    came = 0
     for place in played:
         trial = cluster.create_database(f"k_{uuid.uuid4().hex[:12]}", filled_family)
-        came += killed_at(trial, place)
+        assert killed_at(trial, place), place
         wait_until(lambda: not cluster.execute(gone), 60, "a session of a dead one lives on")
         assert content(cluster, trial, TABLE) == {TABLE: before[TABLE]}, place
         compact_table(trial)
@@ -188,8 +187,7 @@ def test_killed_at_any_statement_it_leaves_every_row_and_the_next_run_finishes(
         assert (indexes(cluster, trial), broken(cluster, trial)) == (named, []), place
         assert pages(cluster, trial, TABLE) < size / 5, place
         cluster.drop_database(name_of(trial))
-    # How often others are looked for depends on how quick they are.
-    assert came > 0.9 * len(played)
+    assert played
 
 
 def test_an_index_that_could_not_be_built_anew_lies_nowhere_and_is_told(

@@ -24,8 +24,9 @@ from ..events import Progress
 from ..measure import compactable
 from ..pace.pace import Pace
 
-# Larger chunks are hardly faster, and their rows are locked for longer.
-_ROWS, _PAGES = 500, 20
+# More rows at a time are hardly faster, and are locked for longer. Pages with few rows are emptied
+# together, because it takes as many statements to fill up the room of one as that of a hundred.
+_ROWS, _PAGES = 500, 100
 # A page has no room for more rows than this (MaxHeapTuplesPerPage), so a chunk is empty before.
 _ROUNDS = 300
 # Pages that are looked at for rows at a time.
