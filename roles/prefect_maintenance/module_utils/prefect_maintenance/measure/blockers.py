@@ -72,7 +72,8 @@ class Blocker:
     """Something that keeps dead rows, or WAL, from being removed.
 
     Attributes:
-        kind: one of `KINDS`, or "hidden" for what the role in db_url may not see.
+        kind: "transaction", "prepared", "slot", "standby", or "hidden" for what the role in
+            db_url may not see.
         what: who or which it is, in few words.
         age_seconds: how long it has been there; None where that is not known.
         bytes: of WAL that it holds back; None where it holds none.
