@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from listener import triggered
@@ -128,6 +129,16 @@ def test_a_worker_leaves_what_the_policy_keeps_and_tells_people_about_it(
     told = json.dumps([artifacts, tasks, logs, done, sorted(seen)], default=str)
     for secret in SECRETS:
         assert secret not in told
+
+
+def test_a_run_that_is_given_a_saved_plan_is_refused_when_it_is_made(site: Scheduled) -> None:
+    with site.api() as api:
+        route = f"/deployments/{api.find(DEPLOYMENT)['id']}/create_flow_run"
+    name, _, password = AUTH.partition(":")
+    asked = {"parameters": {"plan_in": "plans"}}
+    answer = httpx.post(f"{site.server.api_url}{route}", json=asked, auth=(name, password))
+    assert answer.status_code == 409
+    assert "'plan_in' was unexpected" in answer.json()["detail"]
 
 
 def test_no_secret_is_in_the_database_or_in_a_file_that_others_can_read(

@@ -89,7 +89,8 @@ def maintenance(
     """Delete what is older than the policy, and give the space back.
 
     It ends with an artifact that says what went, what was kept and why, and the sizes before and
-    after. The form in the UI shows what is said here of each parameter.
+    after. The form in the UI shows what is said here of each parameter. A saved plan is no
+    parameter: it is a file on the controller, which the role applies.
 
     Args:
         retention_days: Days for which everything is kept.
@@ -244,6 +245,9 @@ _STEPS = {name: _as_task(step, name) for step, name in LINE.items()}
 
 
 def parameter_schema() -> dict[str, Any]:
-    """Return the schema of the parameters, from which the UI makes its form."""
+    """Return the schema of the parameters, from which the UI makes its form.
+
+    With it the server refuses a run that is given another parameter, such as a saved plan.
+    """
     schema: dict[str, Any] = schema_of(maintenance).model_dump_for_openapi()
-    return schema
+    return {**schema, "additionalProperties": False}
