@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from archiving import OLD, add_logs, archived, restored, world_in
 from maintenance import FLOW, fill, refused, request
 from prefect_maintenance.errors import MaintenanceError, SettingsError, Unsupported
-from prefect_maintenance.execute.archive_file import Unreadable
+from prefect_maintenance.execute.archive_gzip import Unreadable
 from world import NOW, POLICY, as_stored, dump, insert, make_world
 
 

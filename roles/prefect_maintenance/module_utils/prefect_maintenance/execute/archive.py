@@ -23,6 +23,7 @@ from ..errors import ArchiveFailed, MaintenanceError
 from ..plan.plan import Reason
 from . import archive_manifest
 from .archive_file import ArchiveFile
+from .archive_gzip import Unreadable
 from .archive_manifest import Entry, Manifest
 from .archive_stream import stream
 
@@ -75,9 +76,9 @@ class Archive:
             sql += " RETURNING " + ", ".join(f'"{name}"' for name in columns)
         try:
             rows = stream(
-                database, sql, values, lambda *rows: self._file(table, columns).write(*rows)
+                database, sql, values, lambda lines: self._file(table, columns).write(lines)
             )
-        except OSError as error:
+        except (OSError, Unreadable) as error:
             raise self._failed(error) from None
         self._taken[table] = self._taken.get(table, 0) + rows
         return rows

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from ..errors import MaintenanceError
+from .archive_gzip import Unreadable, zipped
 from .archive_lines import header
 
-# The fastest: the others take a multiple of the time for a few percent.
-_LEVEL = 1
-_GZIP = zlib.MAX_WBITS | 16
 # Bytes that are read back at a time, and pieces that may wait to be written.
 _BLOCK, _WAITING = 1 << 16, 8
-
-
-class Unreadable(MaintenanceError):
-    """What lies in an archive is not what was written to it."""
 
 
 class ArchiveFile:
@@ -44,7 +36,7 @@ class ArchiveFile:
         self.table = table
         self.columns = columns
         self.rows = self.bytes = 0
-        self._whole = hashlib.sha256()
+        self._kept = hashlib.sha256()
         self._workers = workers
         self._waiting: deque[Future[tuple[int, bytes]]] = deque()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -53,15 +45,15 @@ class ArchiveFile:
     @property
     def sha256(self) -> str:
         """The sum of the bytes that are kept, as they were read back."""
-        return self._whole.hexdigest()
+        return self._kept.hexdigest()
 
-    def write(self, rows: bytes, lines: Callable[[bytes], bytes]) -> None:
+    def write(self, lines: Callable[[], bytes]) -> None:
         """Take whole rows; another thread makes lines of them."""
         if not self.bytes and not self._length:
-            self._put(zlib.compress(header(self.columns), _LEVEL, _GZIP))
+            self._put(zipped(header(self.columns)))
         if len(self._waiting) >= _WAITING:
             self._write_next()
-        self._waiting.append(self._workers.submit(_compressed, rows, lines))
+        self._waiting.append(self._workers.submit(_compressed, lines))
 
     def keep(self, rows: int) -> None:
         """Make sure that so many rows, which came since the last time, are on the disk.
@@ -75,7 +67,7 @@ class ArchiveFile:
         if not self._length:
             return
         os.fsync(self._descriptor)
-        self._whole = self._read_back(rows)
+        self._read_back(rows)
         self.rows += rows
         self.bytes += self._length
         self._begin()
@@ -94,7 +86,7 @@ class ArchiveFile:
 
     def _begin(self) -> None:
         self._length = self._lines = 0
-        self._written = hashlib.sha256()
+        self._written = self._kept.copy()
 
     def _write_next(self) -> None:
         lines, compressed = self._waiting.popleft().result()
@@ -108,26 +100,25 @@ class ArchiveFile:
             self._length += done
             compressed = compressed[done:]
 
-    def _read_back(self, rows: int) -> hashlib._Hash:
-        """Compare what lies on the disk with what was written; returns the sum of the whole."""
-        new, whole = hashlib.sha256(), self._whole.copy()
+    def _read_back(self, rows: int) -> None:
+        """Compare what lies on the disk with what was written."""
+        found = self._kept.copy()
         # The disk is to be asked, not what the system remembers of writing it.
         os.posix_fadvise(self._descriptor, self.bytes, self._length, os.POSIX_FADV_DONTNEED)
         for block in blocks(self._descriptor, self.bytes, self._length):
-            new.update(block)
-            whole.update(block)
-        if new.digest() != self._written.digest() or self._lines != rows:
+            found.update(block)
+        if found.digest() != self._written.digest() or self._lines != rows:
             raise Unreadable(
                 f"{self.path} was read back and is not what was written: {rows} rows of "
                 f"{self.table}"
             )
-        return whole
+        self._kept = found
 
 
-def _compressed(rows: bytes, lines: Callable[[bytes], bytes]) -> tuple[int, bytes]:
-    """Make a member of a gzip file of rows; returns the number of its lines and its bytes."""
-    made = lines(rows)
-    return made.count(b"\n"), zlib.compress(made, _LEVEL, _GZIP)
+def _compressed(lines: Callable[[], bytes]) -> tuple[int, bytes]:
+    """Make a member of a gzip file of lines; returns their number and its bytes."""
+    made = lines()
+    return made.count(b"\n"), zipped(made)
 
 
 def blocks(descriptor: int, begin: int, length: int) -> Iterator[bytes]:
@@ -136,31 +127,3 @@ def blocks(descriptor: int, begin: int, length: int) -> Iterator[bytes]:
         yield block
         begin += len(block)
         length -= len(block)
-
-
-def unzipped(compressed: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the contents of a gzip file of any number of members, in pieces of bounded size.
-
-    Raises:
-        Unreadable: it is damaged.
-    """
-    try:
-        yield from _members(compressed)
-    except zlib.error as error:
-        raise Unreadable(f"a file of the archive is damaged: {error}") from None
-
-
-def _members(compressed: Iterable[bytes]) -> Iterator[bytes]:
-    member = None
-    for block in compressed:
-        while block:
-            if member is None:
-                member = zlib.decompressobj(_GZIP)
-            yield member.decompress(block, 16 * _BLOCK)
-            block = member.unused_data if member.eof else member.unconsumed_tail
-            if member.eof:
-                member = None
-    if member is not None:
-        yield member.flush()
-        if not member.eof:
-            raise zlib.error("it ends too early")

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import MaintenanceError, SettingsError, Unsupported
 from . import archive_manifest
-from .archive_file import Unreadable, blocks, unzipped
+from .archive_file import blocks
+from .archive_gzip import Unreadable, unzipped
 from .archive_lines import values
 from .archive_manifest import Entry, Manifest
 
