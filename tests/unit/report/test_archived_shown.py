@@ -14,7 +14,7 @@ TOLD: dict[str, Any] = {"host": "a", "check_mode": False, "archive": {**ARCHIVE,
 
 def test_an_archive_is_told_with_rows_bytes_folder_and_that_it_was_verified() -> None:
     rows, folder, removed = archived.sentences(TOLD)
-    assert rows == "1,204 rows, 40 KiB in 1 file, read back and verified"
+    assert rows == "1,204 rows, 40.0 KiB in 1 file, read back and verified"
     assert folder == "in /srv/a*b/20260701T020000Z"
     assert removed == "old archives removed: 2"
     assert archived.lines(TOLD)[1:3] == ["  archived before it went:", f"    {rows}"]

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from pathlib import Path
 
 from .archive_gzip import Unreadable, zipped
-from .archive_lines import header
+from .archive_lines import count_by_rule, header
 
 # Bytes that are read back at a time, and pieces that may wait to be written.
 _BLOCK, _WAITING = 1 << 16, 8
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A part of a gzip file, with the number of its lines and what they say of rules."""
+
+    lines: int
+    by_rule: Counter[str]
+    compressed: bytes
 
 
 class ArchiveFile:
@@ -29,16 +39,26 @@ class ArchiveFile:
         columns: their names, in the order of the values of each line.
         rows: that are kept.
         bytes: of the file that are kept.
+        by_rule: rows that are kept, by the rule that let them go; None where lines do not say it.
     """
 
-    def __init__(self, path: Path, table: str, columns: tuple[str, ...], workers: Executor) -> None:
+    def __init__(
+        self,
+        path: Path,
+        table: str,
+        columns: tuple[str, ...],
+        workers: Executor,
+        *,
+        ruled: bool = False,
+    ) -> None:
         self.path = path
         self.table = table
         self.columns = columns
         self.rows = self.bytes = 0
+        self.by_rule: Counter[str] | None = Counter() if ruled else None
         self._kept = hashlib.sha256()
         self._workers = workers
-        self._waiting: deque[Future[tuple[int, bytes]]] = deque()
+        self._waiting: deque[Future[_Member]] = deque()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._begin()
 
@@ -50,10 +70,10 @@ class ArchiveFile:
     def write(self, lines: Callable[[], bytes]) -> None:
         """Take whole rows; another thread makes lines of them."""
         if not self.bytes and not self._length:
-            self._put(zipped(header(self.columns)))
+            self._put(zipped(header(self.columns, ruled=self.by_rule is not None)))
         if len(self._waiting) >= _WAITING:
             self._write_next()
-        self._waiting.append(self._workers.submit(_compressed, lines))
+        self._waiting.append(self._workers.submit(_member, lines, self.by_rule is not None))
 
     def keep(self, rows: int) -> None:
         """Make sure that so many rows, which came since the last time, are on the disk.
@@ -69,6 +89,8 @@ class ArchiveFile:
         os.fsync(self._descriptor)
         self._read_back(rows)
         self.rows += rows
+        if self.by_rule is not None:
+            self.by_rule += self._ruled
         self.bytes += self._length
         self._begin()
 
@@ -86,12 +108,14 @@ class ArchiveFile:
 
     def _begin(self) -> None:
         self._length = self._lines = 0
+        self._ruled: Counter[str] = Counter()
         self._written = self._kept.copy()
 
     def _write_next(self) -> None:
-        lines, compressed = self._waiting.popleft().result()
-        self._lines += lines
-        self._put(compressed)
+        member = self._waiting.popleft().result()
+        self._lines += member.lines
+        self._ruled += member.by_rule
+        self._put(member.compressed)
 
     def _put(self, compressed: bytes) -> None:
         self._written.update(compressed)
@@ -115,10 +139,11 @@ class ArchiveFile:
         self._kept = found
 
 
-def _compressed(lines: Callable[[], bytes]) -> tuple[int, bytes]:
-    """Make a member of a gzip file of lines; returns their number and its bytes."""
+def _member(lines: Callable[[], bytes], ruled: bool) -> _Member:
+    """Make a member of a gzip file of lines."""
     made = lines()
-    return made.count(b"\n"), zipped(made)
+    by_rule = count_by_rule(made) if ruled else Counter()
+    return _Member(made.count(b"\n"), by_rule, zipped(made))
 
 
 def blocks(descriptor: int, begin: int, length: int) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ SQLite have its own values: texts, numbers, null.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,15 +18,23 @@ CSV = r"FORMAT csv, FORCE_QUOTE *, ESCAPE E'\\', NULL 'null'"
 _ESCAPES = {bytes((sign,)): b"\\u%04x" % sign for sign in range(1, 0x20) if sign != 0x0A}
 _ESCAPES |= {b"\t": rb"\t", b"\b": rb"\b", b"\f": rb"\f", b"\r": rb"\r"}
 _BYTES = "hex"
+WENT_BY = "went_by"
 # What COPY escapes in a text.
 _IN_COPY = {
     ord(sign): f"\\{letter}" for sign, letter in zip("\\\b\f\n\r\t\v", "\\bfnrtv", strict=True)
 }
 
 
-def header(columns: Iterable[str]) -> bytes:
-    """Write the first line of a file, which names its columns."""
-    return _line(list(columns))
+def header(columns: Iterable[str], *, ruled: bool = False) -> bytes:
+    """Write the first line of a file, which names its columns; the rule of a row is the last."""
+    return _line([*columns, WENT_BY] if ruled else list(columns))
+
+
+def count_by_rule(lines: bytes) -> Counter[str]:
+    """Count lines by the rule that they name last; those that name none are left out."""
+    named = Counter(line.rpartition(b",")[2] for line in lines.splitlines())
+    del named[b"null]"]
+    return Counter({name[1:-2].decode(): rows for name, rows in named.items()})
 
 
 def of_csv(rows: Sequence[bytes]) -> bytes:

@@ -73,7 +73,7 @@ def delete_some(database: Database, table: str, where: str, rows: int) -> str:
     place = "ctid" if database.is_postgresql else "rowid"
     some = f"SELECT x.{place} FROM {table} AS x WHERE {where} LIMIT {rows}"
     among = f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
-    return f"DELETE FROM {table} WHERE {place} {among}"
+    return f"DELETE FROM {table} AS x WHERE x.{place} {among}"
 
 
 def indexed(database: Database, table: str, column: str) -> bool:
