@@ -173,10 +173,14 @@ class Archive:
         self.home.mkdir(exist_ok=True)
         archive_manifest.sync(self.home.parent)
         folder, number = self.home / stamp, 1
-        while folder.exists() and not self._resumed(folder):
-            number += 1
-            folder = self.home / f"{stamp}-{number}"
-        folder.mkdir(exist_ok=True)
+        while not self._resumed(folder):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+                folder = self.home / f"{stamp}-{number}"
+            else:
+                break
         archive_manifest.sync(self.home)
         self.folder = folder
         return folder

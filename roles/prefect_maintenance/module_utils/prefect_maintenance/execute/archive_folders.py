@@ -109,6 +109,7 @@ def remove(folder: Path) -> None:
     if manifest is None:
         return
     try:
+        (folder / archive_manifest.BESIDE).unlink(missing_ok=True)
         for name in (*(entry.name for entry in manifest.files), archive_manifest.NAME):
             (folder / name).unlink(missing_ok=True)
         if not any(folder.iterdir()):

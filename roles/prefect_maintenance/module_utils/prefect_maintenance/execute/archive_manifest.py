@@ -18,6 +18,8 @@ from ..plan.rule_names import LISTS
 from .archive_lines import WENT_BY
 
 NAME = "manifest.json"
+# What a run that was killed, or had no room, may leave of writing it.
+BESIDE = f".{NAME}.new"
 _KIND, _FORM = "rows archived by prefect_maintenance", 2
 # Of this tool, as collection/galaxy.yml has it.
 VERSION = "0.1.0"
@@ -123,7 +125,7 @@ def write(folder: Path, manifest: Manifest) -> None:
         OSError: it cannot be written.
         MaintenanceError: something else is there than was written.
     """
-    beside = folder / f".{NAME}.new"
+    beside = folder / BESIDE
     with beside.open("w", encoding="utf-8") as file:
         json.dump({"kind": _KIND, "form": _FORM, **asdict(manifest)}, file, indent=1)
         file.flush()
