@@ -96,7 +96,7 @@ def ids_in(folder: Path, table: str) -> set[str]:
     """Return the ids of a table's rows in all archives below a folder."""
     return {
         str(row[entry.columns.index("id")])
-        for path, entry in restore_files.files_of(restore_files.find(folder), table)
+        for path, entry, _ in restore_files.files_of(restore_files.find(folder), table)
         for row in restore_files.rows_in(path, entry)
     }
 

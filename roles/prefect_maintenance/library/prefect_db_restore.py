@@ -43,6 +43,9 @@ options:
     description: Id of the only flow run that is restored, with its subflows and all that belongs to
       them.
     type: str
+  rule:
+    description: Name of a rule; only what it let go is restored, a run with all that belongs to it.
+    type: str
   begin:
     description:
       - Restore only what is dated then or later, in ISO 8601; without an offset it is UTC.
@@ -129,6 +132,7 @@ def main() -> None:
         argument_spec={
             "archive": {"type": "path", "required": True},
             "flow_run": {"type": "str"},
+            "rule": {"type": "str"},
             "begin": {"type": "str"},
             "until": {"type": "str"},
             "db_url": {"type": "str", "no_log": True},

@@ -152,6 +152,7 @@ def test_a_day_is_removed_after_its_time_and_nothing_else(database: str, tmp_pat
         (other / "notes.txt").touch()
         (Path(first["folder"]) / "mine.txt").touch()
         manifest = Path(first["folder"]) / "manifest.json"
+        (manifest.parent / ".manifest.json.new").write_text("{")
         told = json.loads(manifest.read_text())
         made = NOW - timedelta(days=9, minutes=1)
         manifest.write_text(json.dumps({**told, "made": made.isoformat()}))

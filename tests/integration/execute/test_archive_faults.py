@@ -123,6 +123,23 @@ def test_nothing_is_deleted_when_the_archive_would_not_fit(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_runs_that_begin_at_once_have_folders_of_their_own(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Path] = []
+
+    def begun_by_another(_: Archive, folder: Path) -> bool:
+        if not begun:
+            folder.mkdir()
+            begun.append(folder)
+        return False
+
+    monkeypatch.setattr(Archive, "_resumed", begun_by_another)
+    archive = run_step("purge", request(filled, archive_dir=str(tmp_path))).report.archive
+    assert archive["folder"] == f"{begun[0]}-2"
+    assert list(begun[0].iterdir()) == []
+
+
 def noted_and_dead(archive: Archive, note: Callable[[Archive], None] = Archive._note) -> None:
     note(archive)
     die()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from archiving import OLD, add_logs, archived, restored, world_in
 from maintenance import FLOW, fill, refused, request
 from prefect_maintenance.errors import MaintenanceError, SettingsError, Unsupported
-from prefect_maintenance.execute.archive_file import Unreadable
+from prefect_maintenance.execute.archive_gzip import Unreadable
 from world import NOW, POLICY, as_stored, dump, insert, make_world
 
 
@@ -135,7 +135,7 @@ def said(**other: Any) -> Callable[[Path], None]:
         (said(revision="4160a4841eed"), Unsupported, "schema revision 4160a4841eed"),
         (said(dialect="sqlite"), Unsupported, "is of sqlite"),
         (said(kind="else"), SettingsError, "there is no archive in"),
-        (said(form=2), MaintenanceError, "has form 2, this tool reads form 1"),
+        (said(form=3), MaintenanceError, "has form 3, this tool reads forms up to 2"),
     ],
 )
 def test_a_wrong_archive_is_refused_and_nothing_is_restored(

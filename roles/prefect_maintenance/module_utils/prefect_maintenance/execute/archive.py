@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,11 @@ from typing import Any
 from ..database.connection import Database
 from ..errors import ArchiveFailed, MaintenanceError
 from ..plan.plan import Reason
+from ..plan.rules import Rules
+from ..plan.went_by import WentBy
 from . import archive_manifest
 from .archive_file import ArchiveFile
+from .archive_gzip import Unreadable
 from .archive_manifest import Entry, Manifest
 from .archive_stream import stream
 
@@ -44,7 +47,9 @@ class Archive:
         folder: of this run; None before the first row.
     """
 
-    def __init__(self, home: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, home: Path, manifest: Manifest, naming: Callable[[Rules], Mapping[str, WentBy]]
+    ) -> None:
         self.home = home
         self.manifest = manifest
         self.folder: Path | None = None
@@ -54,9 +59,12 @@ class Archive:
         self._taken: dict[str, int] = {}
         self._failure: ArchiveFailed | None = None
         self._workers = ThreadPoolExecutor(_THREADS)
+        self._naming = naming
+        self._went_by: Mapping[str, WentBy] = {}
 
-    def explain(self, reasons: Iterable[Reason]) -> None:
-        """Note why rows go."""
+    def explain(self, reasons: Iterable[Reason], rules: Rules) -> None:
+        """Note why rows go, and write beside each row of some tables which rule lets it go."""
+        self._went_by = self._naming(rules)
         told = tuple({"table": r.what, "rows": r.rows, "why": r.why} for r in reasons)
         self.manifest = replace(self.manifest, reasons=told)
 
@@ -70,14 +78,20 @@ class Archive:
             raise self._failure
         columns = self._columns(database, table)
         if "{columns}" in sql:
-            sql = sql.replace("{columns}", ", ".join(f'x."{name}"' for name in columns))
+            listed = [*(f'x."{name}"' for name in columns), *self._rule(table, "x")]
+            sql = sql.replace("{columns}", ", ".join(listed))
         else:
-            sql += " RETURNING " + ", ".join(f'"{name}"' for name in columns)
+            # SQLite does not know the alias of a row that it returns.
+            alias = "x" if database.is_postgresql else table
+            listed = [*(f'"{name}"' for name in columns), *self._rule(table, alias)]
+            sql += " RETURNING " + ", ".join(listed)
+        if table in self._went_by:
+            values = {**self._went_by[table].values, **values}
         try:
             rows = stream(
-                database, sql, values, lambda *rows: self._file(table, columns).write(*rows)
+                database, sql, values, lambda lines: self._file(table, columns).write(lines)
             )
-        except OSError as error:
+        except (OSError, Unreadable) as error:
             raise self._failed(error) from None
         self._taken[table] = self._taken.get(table, 0) + rows
         return rows
@@ -125,6 +139,10 @@ class Archive:
         except (OSError, MaintenanceError) as error:
             raise self._failed(error) from None
 
+    def _rule(self, table: str, alias: str) -> list[str]:
+        """Write what names the rule of a row; nothing where no rule decides about the table."""
+        return [self._went_by[table].of(alias)] if table in self._went_by else []
+
     def _columns(self, database: Database, table: str) -> tuple[str, ...]:
         if table not in self._of_table:
             self._of_table[table] = columns_of(database, table)
@@ -139,7 +157,9 @@ class Archive:
                 name = f"{table}.jsonl.gz" if number == 1 else f"{table}.{number}.jsonl.gz"
                 number += 1
                 try:
-                    self._files[table] = ArchiveFile(folder / name, table, columns, self._workers)
+                    self._files[table] = ArchiveFile(
+                        folder / name, table, columns, self._workers, ruled=table in self._went_by
+                    )
                 except FileExistsError:
                     continue
             archive_manifest.sync(folder)
@@ -153,10 +173,14 @@ class Archive:
         self.home.mkdir(exist_ok=True)
         archive_manifest.sync(self.home.parent)
         folder, number = self.home / stamp, 1
-        while folder.exists() and not self._resumed(folder):
-            number += 1
-            folder = self.home / f"{stamp}-{number}"
-        folder.mkdir(exist_ok=True)
+        while not self._resumed(folder):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+                folder = self.home / f"{stamp}-{number}"
+            else:
+                break
         archive_manifest.sync(self.home)
         self.folder = folder
         return folder
@@ -175,7 +199,15 @@ class Archive:
     def _note(self) -> None:
         """Write the manifest of what is kept so far."""
         files = [
-            Entry(file.path.name, file.table, file.columns, file.rows, file.bytes, file.sha256)
+            Entry(
+                name=file.path.name,
+                table=file.table,
+                columns=file.columns,
+                rows=file.rows,
+                bytes=file.bytes,
+                sha256=file.sha256,
+                by_rule=None if file.by_rule is None else dict(file.by_rule),
+            )
             for file in self._files.values()
             if file.rows
         ]

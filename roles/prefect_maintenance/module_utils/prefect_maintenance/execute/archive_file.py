@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import MaintenanceError
-from .archive_lines import header
+from .archive_gzip import Unreadable, zipped
+from .archive_lines import count_by_rule, header
 
-# The fastest: the others take a multiple of the time for a few percent.
-_LEVEL = 1
-_GZIP = zlib.MAX_WBITS | 16
 # Bytes that are read back at a time, and pieces that may wait to be written.
 _BLOCK, _WAITING = 1 << 16, 8
 
 
-class Unreadable(MaintenanceError):
-    """What lies in an archive is not what was written to it."""
+@dataclass(frozen=True)
+class _Member:
+    """A part of a gzip file, with the number of its lines and what they say of rules."""
+
+    lines: int
+    by_rule: Counter[str]
+    compressed: bytes
 
 
 class ArchiveFile:
@@ -37,31 +39,41 @@ class ArchiveFile:
         columns: their names, in the order of the values of each line.
         rows: that are kept.
         bytes: of the file that are kept.
+        by_rule: rows that are kept, by the rule that let them go; None where lines do not say it.
     """
 
-    def __init__(self, path: Path, table: str, columns: tuple[str, ...], workers: Executor) -> None:
+    def __init__(
+        self,
+        path: Path,
+        table: str,
+        columns: tuple[str, ...],
+        workers: Executor,
+        *,
+        ruled: bool = False,
+    ) -> None:
         self.path = path
         self.table = table
         self.columns = columns
         self.rows = self.bytes = 0
-        self._whole = hashlib.sha256()
+        self.by_rule: Counter[str] | None = Counter() if ruled else None
+        self._kept = hashlib.sha256()
         self._workers = workers
-        self._waiting: deque[Future[tuple[int, bytes]]] = deque()
+        self._waiting: deque[Future[_Member]] = deque()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._begin()
 
     @property
     def sha256(self) -> str:
         """The sum of the bytes that are kept, as they were read back."""
-        return self._whole.hexdigest()
+        return self._kept.hexdigest()
 
-    def write(self, rows: bytes, lines: Callable[[bytes], bytes]) -> None:
+    def write(self, lines: Callable[[], bytes]) -> None:
         """Take whole rows; another thread makes lines of them."""
         if not self.bytes and not self._length:
-            self._put(zlib.compress(header(self.columns), _LEVEL, _GZIP))
+            self._put(zipped(header(self.columns, ruled=self.by_rule is not None)))
         if len(self._waiting) >= _WAITING:
             self._write_next()
-        self._waiting.append(self._workers.submit(_compressed, rows, lines))
+        self._waiting.append(self._workers.submit(_member, lines, self.by_rule is not None))
 
     def keep(self, rows: int) -> None:
         """Make sure that so many rows, which came since the last time, are on the disk.
@@ -75,8 +87,10 @@ class ArchiveFile:
         if not self._length:
             return
         os.fsync(self._descriptor)
-        self._whole = self._read_back(rows)
+        self._read_back(rows)
         self.rows += rows
+        if self.by_rule is not None:
+            self.by_rule += self._ruled
         self.bytes += self._length
         self._begin()
 
@@ -94,12 +108,14 @@ class ArchiveFile:
 
     def _begin(self) -> None:
         self._length = self._lines = 0
-        self._written = hashlib.sha256()
+        self._ruled: Counter[str] = Counter()
+        self._written = self._kept.copy()
 
     def _write_next(self) -> None:
-        lines, compressed = self._waiting.popleft().result()
-        self._lines += lines
-        self._put(compressed)
+        member = self._waiting.popleft().result()
+        self._lines += member.lines
+        self._ruled += member.by_rule
+        self._put(member.compressed)
 
     def _put(self, compressed: bytes) -> None:
         self._written.update(compressed)
@@ -108,26 +124,26 @@ class ArchiveFile:
             self._length += done
             compressed = compressed[done:]
 
-    def _read_back(self, rows: int) -> hashlib._Hash:
-        """Compare what lies on the disk with what was written; returns the sum of the whole."""
-        new, whole = hashlib.sha256(), self._whole.copy()
+    def _read_back(self, rows: int) -> None:
+        """Compare what lies on the disk with what was written."""
+        found = self._kept.copy()
         # The disk is to be asked, not what the system remembers of writing it.
         os.posix_fadvise(self._descriptor, self.bytes, self._length, os.POSIX_FADV_DONTNEED)
         for block in blocks(self._descriptor, self.bytes, self._length):
-            new.update(block)
-            whole.update(block)
-        if new.digest() != self._written.digest() or self._lines != rows:
+            found.update(block)
+        if found.digest() != self._written.digest() or self._lines != rows:
             raise Unreadable(
                 f"{self.path} was read back and is not what was written: {rows} rows of "
                 f"{self.table}"
             )
-        return whole
+        self._kept = found
 
 
-def _compressed(rows: bytes, lines: Callable[[bytes], bytes]) -> tuple[int, bytes]:
-    """Make a member of a gzip file of rows; returns the number of its lines and its bytes."""
-    made = lines(rows)
-    return made.count(b"\n"), zlib.compress(made, _LEVEL, _GZIP)
+def _member(lines: Callable[[], bytes], ruled: bool) -> _Member:
+    """Make a member of a gzip file of lines."""
+    made = lines()
+    by_rule = count_by_rule(made) if ruled else Counter()
+    return _Member(made.count(b"\n"), by_rule, zipped(made))
 
 
 def blocks(descriptor: int, begin: int, length: int) -> Iterator[bytes]:
@@ -136,31 +152,3 @@ def blocks(descriptor: int, begin: int, length: int) -> Iterator[bytes]:
         yield block
         begin += len(block)
         length -= len(block)
-
-
-def unzipped(compressed: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the contents of a gzip file of any number of members, in pieces of bounded size.
-
-    Raises:
-        Unreadable: it is damaged.
-    """
-    try:
-        yield from _members(compressed)
-    except zlib.error as error:
-        raise Unreadable(f"a file of the archive is damaged: {error}") from None
-
-
-def _members(compressed: Iterable[bytes]) -> Iterator[bytes]:
-    member = None
-    for block in compressed:
-        while block:
-            if member is None:
-                member = zlib.decompressobj(_GZIP)
-            yield member.decompress(block, 16 * _BLOCK)
-            block = member.unused_data if member.eof else member.unconsumed_tail
-            if member.eof:
-                member = None
-    if member is not None:
-        yield member.flush()
-        if not member.eof:
-            raise zlib.error("it ends too early")

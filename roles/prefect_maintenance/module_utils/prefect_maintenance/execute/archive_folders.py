@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -16,6 +15,7 @@ from ..measure.room import Need, Room
 from ..request.instants import parse_instant
 from . import archive_manifest
 from .archive import columns_of
+from .archive_gzip import zipped
 from .archive_stream import stream
 
 # Rows that tell how small a table's rows become, from about so many pages.
@@ -109,6 +109,7 @@ def remove(folder: Path) -> None:
     if manifest is None:
         return
     try:
+        (folder / archive_manifest.BESIDE).unlink(missing_ok=True)
         for name in (*(entry.name for entry in manifest.files), archive_manifest.NAME):
             (folder / name).unlink(missing_ok=True)
         if not any(folder.iterdir()):
@@ -121,8 +122,8 @@ def _bytes_a_row(database: Database, table: str) -> float:
     """Compress some rows of a table; returns how many bytes one takes."""
     taken: list[bytes] = []
 
-    def take(rows: bytes, lines: Callable[[bytes], bytes]) -> None:
-        taken.append(lines(rows))
+    def take(lines: Callable[[], bytes]) -> None:
+        taken.append(lines())
 
     columns = ", ".join(f'x."{name}"' for name in columns_of(database, table))
     some = f"SELECT {columns} FROM {table} x"
@@ -132,7 +133,7 @@ def _bytes_a_row(database: Database, table: str) -> float:
         sampled = f"{some} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0) LIMIT {_ROWS}"
         rows = stream(database, sampled, {}, take)
     rows = rows or stream(database, f"{some} LIMIT {_ROWS}", {}, take)
-    return len(zlib.compress(b"".join(taken), 1)) / rows if rows else 0.0
+    return len(zipped(b"".join(taken))) / rows if rows else 0.0
 
 
 def removed(home: Path, days: int, reference: datetime, *, check: bool) -> tuple[int, list[str]]:

@@ -1,47 +1,50 @@
 """Rows as lines of JSON: an array of a row's values, in the order of the file's first line.
 
-PostgreSQL writes them itself, in the text form of COPY, which is a few replacements away from
-JSON. So every value stands there as PostgreSQL writes and reads it, whatever its type, and null is
-NULL alone. Rows of SQLite have its own values: texts, numbers, null.
+PostgreSQL writes them itself, in such CSV as is a few replacements away from JSON. So every value
+stands there as PostgreSQL writes and reads it, whatever its type, and null is NULL alone. Rows of
+SQLite have its own values: texts, numbers, null.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# Signs that JSON wants escaped and COPY leaves as they are; it escapes the others itself.
-_CONTROLS = [bytes((sign,)) for sign in range(1, 0x20) if sign not in b"\b\t\n\v\f\r"]
-_CONTROL = re.compile(b"[" + re.escape(b"".join(_CONTROLS)) + b"]")
-# The one escape of COPY that JSON has not; the first half steps over backslashes.
-_ESCAPE = re.compile(rb"\\\\|\\v")
+# All values in quotes but NULL, quotes and backslashes with a backslash before them.
+CSV = r"FORMAT csv, FORCE_QUOTE *, ESCAPE E'\\', NULL 'null'"
+# Signs that JSON wants escaped and that CSV leaves as they are, apart from the end of a line.
+_ESCAPES = {bytes((sign,)): b"\\u%04x" % sign for sign in range(1, 0x20) if sign != 0x0A}
+_ESCAPES |= {b"\t": rb"\t", b"\b": rb"\b", b"\f": rb"\f", b"\r": rb"\r"}
 _BYTES = "hex"
+WENT_BY = "went_by"
 # What COPY escapes in a text.
 _IN_COPY = {
     ord(sign): f"\\{letter}" for sign, letter in zip("\\\b\f\n\r\t\v", "\\bfnrtv", strict=True)
 }
 
 
-def header(columns: Iterable[str]) -> bytes:
-    """Write the first line of a file, which names its columns."""
-    return _line(list(columns))
+def header(columns: Iterable[str], *, ruled: bool = False) -> bytes:
+    """Write the first line of a file, which names its columns; the rule of a row is the last."""
+    return _line([*columns, WENT_BY] if ruled else list(columns))
 
 
-def of_copy(rows: bytes) -> bytes:
-    """Make lines of whole rows in the text form of COPY.
+def count_by_rule(lines: bytes) -> Counter[str]:
+    """Count lines by the rule that they name last; those that name none are left out."""
+    named = Counter(line.rpartition(b",")[2] for line in lines.splitlines())
+    del named[b"null]"]
+    return Counter({name[1:-2].decode(): rows for name, rows in named.items()})
 
-    A backslash is escaped in both forms, and so is what else would break a line, so only quotes,
-    the ends of values and rows, and NULL differ. No value can look like NULL: its backslash
-    would be a double one.
-    """
-    if b"\\v" in rows:
-        rows = _ESCAPE.sub(lambda found: rb"\u000b" if found[0] == rb"\v" else found[0], rows)
-    if any(sign in rows for sign in _CONTROLS):
-        rows = _CONTROL.sub(lambda found: b"\\u%04x" % found[0][0], rows)
-    inner = rows[:-1].replace(b'"', b'\\"').replace(b"\t", b'","').replace(b"\n", b'"]\n["')
-    return (b'["' + inner + b'"]\n').replace(b'"\\N"', b"null")
+
+def of_csv(rows: Sequence[bytes]) -> bytes:
+    """Make lines of rows as COPY writes them with `CSV`, each with its end of line."""
+    text = b"[".join((b"", *rows))
+    if text.count(b"\n") != len(rows):
+        text = b"[".join((b"", *(row[:-1].replace(b"\n", rb"\n") + b"\n" for row in rows)))
+    for sign, escape in _ESCAPES.items():
+        text = text.replace(sign, escape)
+    return text.replace(b"\n", b"]\n")
 
 
 def of_rows(rows: Iterable[Sequence[Any]]) -> bytes:

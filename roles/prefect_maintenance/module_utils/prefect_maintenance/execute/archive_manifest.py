@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MaintenanceError
+from ..plan.rule_names import LISTS
+from .archive_lines import WENT_BY
 
 NAME = "manifest.json"
-_KIND, _FORM = "rows archived by prefect_maintenance", 1
+# What a run that was killed, or had no room, may leave of writing it.
+BESIDE = f".{NAME}.new"
+_KIND, _FORM = "rows archived by prefect_maintenance", 2
 # Of this tool, as collection/galaxy.yml has it.
 VERSION = "0.1.0"
 
@@ -30,6 +34,8 @@ class Entry:
         columns: in the order of the values of each line.
         bytes: that belong to it, from its beginning.
         sha256: of these bytes.
+        by_rule: rows by the rule that let them go, which each line names last; None where they
+            name none. Rows that went with another one, or after it, have none.
     """
 
     name: str
@@ -38,6 +44,12 @@ class Entry:
     rows: int
     bytes: int
     sha256: str
+    by_rule: Mapping[str, int] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the values of a line are, in their order."""
+        return self.columns if self.by_rule is None else (*self.columns, WENT_BY)
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,27 @@ class Manifest:
     ended: str = ""
     tool: str = VERSION
 
+    def rules_named(self, name: str | None) -> set[str]:
+        """Return what lines call the rules of a name."""
+        return {called for called, its_name in self._rules_by_call.items() if its_name == name}
+
+    @property
+    def rule_names(self) -> set[str]:
+        """The names of all rules that were in force."""
+        return set(self._rules_by_call.values())
+
+    def name_of(self, called: str) -> str:
+        """Return the name of a rule that a line calls so."""
+        return self._rules_by_call.get(called, called)
+
+    @property
+    def _rules_by_call(self) -> dict[str, str]:
+        return {
+            f"{kind} {rule['number']}": rule["name"]
+            for kind, listed in LISTS.items()
+            for rule in self.rules.get(listed, ())
+        }
+
     @property
     def rows(self) -> int:
         """Rows in all files."""
@@ -92,7 +125,7 @@ def write(folder: Path, manifest: Manifest) -> None:
         OSError: it cannot be written.
         MaintenanceError: something else is there than was written.
     """
-    beside = folder / f".{NAME}.new"
+    beside = folder / BESIDE
     with beside.open("w", encoding="utf-8") as file:
         json.dump({"kind": _KIND, "form": _FORM, **asdict(manifest)}, file, indent=1)
         file.flush()
@@ -117,8 +150,8 @@ def read(folder: Path) -> Manifest | None:
         return None
     if not isinstance(told, dict) or told.pop("kind", None) != _KIND:
         return None
-    if (form := told.pop("form", None)) != _FORM:
-        told = f"{path} has form {form}, this tool reads form {_FORM}"
+    if (form := told.pop("form", None)) not in range(1, _FORM + 1):
+        told = f"{path} has form {form}, this tool reads forms up to {_FORM}"
         raise MaintenanceError(f"{told}; use the version that wrote it")
     try:
         files = tuple(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -13,13 +13,13 @@ from sqlalchemy.exc import DBAPIError
 from ..database.connection import Database
 from ..database.driver_errors import told
 from ..database.table_guard import cancel, driver_of
-from .archive_lines import of_copy, of_rows
+from .archive_lines import CSV, of_csv, of_rows
 
-# Bytes of rows that are handed on at a time.
-_PIECE = 1 << 19
+# Bytes of rows that are handed on at a time: few enough for the allocator to reuse its memory.
+_PIECE = 1 << 16
 
-# Takes whole rows, and what makes lines of them.
-Take = Callable[[bytes, Callable[[bytes], bytes]], None]
+# Takes what makes lines of whole rows.
+Take = Callable[[Callable[[], bytes]], None]
 
 
 def stream(database: Database, sql: str, values: Mapping[str, Any], take: Take) -> int:
@@ -32,7 +32,7 @@ def stream(database: Database, sql: str, values: Mapping[str, Any], take: Take) 
         return _copied(database, sql, values, take)
     rows = database.rows(sql, **values)
     if rows:
-        take(of_rows(rows), bytes)
+        take(partial(of_rows, rows))
     return len(rows)
 
 
@@ -48,24 +48,25 @@ def bound(database: Database, sql: str, values: Mapping[str, Any]) -> str:
 def _copied(database: Database, sql: str, values: Mapping[str, Any], take: Take) -> int:
     driver = driver_of(database)
     pieces = _Pieces(take, lambda: cancel(driver))
-    copy = f"COPY ({bound(database, sql, values)}) TO STDOUT"
+    copy = f"COPY ({bound(database, sql, values)}) TO STDOUT ({CSV})"
     try:
-        with told(), driver.cursor() as cursor, io.BufferedWriter(pieces, _PIECE) as buffered:
+        with told(), driver.cursor() as cursor:
             try:
-                cursor.copy_expert(copy, buffered)
+                cursor.copy_expert(copy, pieces)
             except psycopg2.Error as error:
                 if driver.closed:
                     database.connection.invalidate()
                 raise DBAPIError(sql, None, error, connection_invalidated=driver.closed) from None
             rows = int(cursor.rowcount)
+        pieces.hand_on()
     finally:
         # A write that failed is why the statement was ended.
         pieces.raise_failure()
     return rows
 
 
-class _Pieces(io.RawIOBase):
-    """Cuts what is written between two rows, and takes all of it whatever becomes of it.
+class _Pieces:
+    """Gathers rows, each of which the driver writes by itself, and takes all of them.
 
     The driver leaves a session in the middle of its COPY when a write fails; so the failure waits
     until the statement has ended.
@@ -74,26 +75,27 @@ class _Pieces(io.RawIOBase):
     def __init__(self, take: Take, end: Callable[[], None]) -> None:
         self._take = take
         self._end = end
-        self._rest = b""
+        self._rows: list[bytes] = []
+        self._size = 0
         self._failure: Exception | None = None
 
-    def writable(self) -> bool:
-        """Tell the buffer before it that it can be written to."""
-        return True
+    def write(self, row: bytes) -> None:
+        """Take a row, and hand on what has come when that is enough."""
+        self._rows.append(row)
+        self._size += len(row)
+        if self._size >= _PIECE:
+            self.hand_on()
 
-    def write(self, piece: Any) -> int:
-        """Hand on the whole rows of what has come."""
-        if self._failure is None:
-            rows = self._rest + bytes(piece)
-            end = rows.rfind(b"\n") + 1
-            self._rest = rows[end:]
-            try:
-                if end:
-                    self._take(rows[:end], of_copy)
-            except Exception as error:
-                self._failure = error
-                self._end()
-        return len(piece)
+    def hand_on(self) -> None:
+        """Hand on what has come; after a failure it is thrown away."""
+        rows, self._rows, self._size = self._rows, [], 0
+        if self._failure is not None or not rows:
+            return
+        try:
+            self._take(partial(of_csv, rows))
+        except Exception as error:
+            self._failure = error
+            self._end()
 
     def raise_failure(self) -> None:
         """Raise what a write failed from, if one did."""

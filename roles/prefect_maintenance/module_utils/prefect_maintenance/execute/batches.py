@@ -81,7 +81,7 @@ def delete_some(database: Database, table: str, where: str, rows: int) -> str:
     """Write the statement that deletes at most so many of the rows `x` that fulfil a condition."""
     place = "ctid" if database.is_postgresql else "rowid"
     some = f"SELECT x.{place} FROM {table} AS x WHERE {where} LIMIT {rows}"
-    return f"DELETE FROM {table} WHERE {place} {among(database, some)}"
+    return f"DELETE FROM {table} AS x WHERE x.{place} {among(database, some)}"
 
 
 def among(database: Database, some: str) -> str:

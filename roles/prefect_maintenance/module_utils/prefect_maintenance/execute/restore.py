@@ -119,12 +119,13 @@ class Restore:
     def _chunks(self, table: str) -> Iterator[tuple[sql.Statements, Rows]]:
         """Yield the wanted rows of a table and what is carried out for them."""
         most = 1 if BY_NAME[table].repeats else _CHUNK
-        for path, entry in files_of(self.archives, table):
+        for path, entry, manifest in files_of(self.archives, table):
+            called = manifest.rules_named(self.selection.wanted.rule)
             statements = sql.statements(self.database, table, entry.columns)
             found = (
-                row
+                row[: len(entry.columns)]
                 for row in rows_in(path, entry)
-                if self.selection(table, dict(zip(entry.columns, row, strict=True)))
+                if self.selection(table, dict(zip(entry.names, row, strict=True)), called)
             )
             while rows := list(islice(found, most)):
                 yield statements, rows

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MaintenanceError, SettingsError, Unsupported
+from ..request.values import short
 from . import archive_manifest
-from .archive_file import Unreadable, blocks, unzipped
+from .archive_file import blocks
+from .archive_gzip import Unreadable, unzipped
 from .archive_lines import values
 from .archive_manifest import Entry, Manifest
 
@@ -50,6 +52,20 @@ def require_same(archives: Iterable[Found], dialect: str, revision: str) -> None
             )
 
 
+def require_rule(archives: Iterable[Found], rule: str) -> None:
+    """Make sure that a rule of that name let rows of an archive go.
+
+    Raises:
+        SettingsError: none did.
+    """
+    known = {name for _, manifest in archives for name in manifest.rule_names}
+    if rule not in known:
+        listed = ", ".join(sorted(known)) or "none"
+        raise SettingsError(
+            f"no rule of the archives has the name {short(rule)}; those that have one: {listed}"
+        )
+
+
 def verify(archives: Iterable[Found]) -> None:
     """Make sure that every file of archives is what was written.
 
@@ -70,12 +86,12 @@ def verify(archives: Iterable[Found]) -> None:
                 )
 
 
-def files_of(archives: Iterable[Found], table: str) -> Iterator[tuple[Path, Entry]]:
+def files_of(archives: Iterable[Found], table: str) -> Iterator[tuple[Path, Entry, Manifest]]:
     """Yield the files of all archives that have rows of a table, and what is said of each."""
     for folder, manifest in archives:
         for entry in manifest.files:
             if entry.table == table:
-                yield folder / entry.name, entry
+                yield folder / entry.name, entry, manifest
 
 
 def rows_in(path: Path, entry: Entry) -> Iterator[list[Any]]:
@@ -87,7 +103,7 @@ def rows_in(path: Path, entry: Entry) -> Iterator[list[Any]]:
     found = 0
     with _opened(path) as descriptor:
         lines = map(values, _lines(unzipped(blocks(descriptor, 0, entry.bytes))))
-        if next(lines, None) != list(entry.columns):
+        if next(lines, None) != list(entry.names):
             raise Unreadable(f"{path} has other columns than its manifest says")
         for row in lines:
             found += 1

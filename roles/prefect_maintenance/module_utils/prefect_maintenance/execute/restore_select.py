@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,8 @@ from ..catalogue import (
     TASK_RUN,
 )
 from ..request.restore import RestoreRequest
+from .archive_lines import WENT_BY
+from .archive_manifest import Manifest
 from .restore_files import Found, files_of, rows_in
 
 # The first that is set dates a run, as the retention does.
@@ -33,20 +35,30 @@ class Selection:
 
     Attributes:
         wanted: what was asked for.
+        went_by: says by which rule the wanted run went, where the archive knows it.
     """
 
     def __init__(self, wanted: RestoreRequest, archives: Iterable[Found]) -> None:
         self.wanted = wanted
-        self._all = wanted.flow_run is None and not wanted.dated
+        self.went_by: list[str] = []
+        self._all = not (wanted.flow_run or wanted.rule or wanted.dated)
         self._ids: dict[str, set[str]] = {name: set() for name in (FLOW_RUN.name, *_NAMED)}
         if not self._all:
             self._follow(list(archives))
 
-    def __call__(self, table: str, row: Row) -> bool:
-        """Tell whether a row is wanted."""
+    def __call__(self, table: str, row: Row, called: Collection[str] = ()) -> bool:
+        """Tell whether a row is wanted.
+
+        Args:
+            table: of the row.
+            row: its values.
+            called: what its file calls the rules whose rows are wanted.
+        """
         if self._all:
             return True
-        chosen = self._belongs(table, row) or (self._dated(table, row) and table != FLOW_RUN.name)
+        chosen = row.get(WENT_BY) in called
+        chosen = chosen or self._belongs(table, row)
+        chosen = chosen or (self._dated(table, row) and table != FLOW_RUN.name)
         if chosen and table in _NAMED:
             self._ids[table].add(row["id"])
         return chosen
@@ -54,16 +66,19 @@ class Selection:
     def _follow(self, archives: list[Found]) -> None:
         """Find the wanted runs, and the subflows of each at whatever depth."""
         runs, tasks = self._ids[FLOW_RUN.name], self._ids[TASK_RUN.name]
-        for row in _rows(archives, FLOW_RUN.name):
-            if row["id"] == self.wanted.flow_run or self._dated(FLOW_RUN.name, row):
+        for row, manifest in _rows(archives, FLOW_RUN.name):
+            by_rule = row.get(WENT_BY) in manifest.rules_named(self.wanted.rule)
+            if row["id"] == self.wanted.flow_run or by_rule or self._dated(FLOW_RUN.name, row):
                 runs.add(row["id"])
+            if row["id"] == self.wanted.flow_run and (called := row.get(WENT_BY)):
+                self.went_by.append(f"flow run {row['id']} went by {manifest.name_of(called)}")
         found = -1
         while found != len(runs):
             found = len(runs)
-            for row in _rows(archives, TASK_RUN.name):
+            for row, _ in _rows(archives, TASK_RUN.name):
                 if row["flow_run_id"] in runs:
                     tasks.add(row["id"])
-            for row in _rows(archives, FLOW_RUN.name):
+            for row, _ in _rows(archives, FLOW_RUN.name):
                 if row["parent_task_run_id"] in tasks:
                     runs.add(row["id"])
 
@@ -95,10 +110,10 @@ class Selection:
         return at is not None and (begin is None or at >= begin) and (until is None or at < until)
 
 
-def _rows(archives: list[Found], table: str) -> Iterable[Row]:
-    for path, entry in files_of(archives, table):
+def _rows(archives: list[Found], table: str) -> Iterator[tuple[Row, Manifest]]:
+    for path, entry, manifest in files_of(archives, table):
         for row in rows_in(path, entry):
-            yield dict(zip(entry.columns, row, strict=True))
+            yield dict(zip(entry.names, row, strict=True)), manifest
 
 
 def _instant(text: str | None) -> datetime | None:

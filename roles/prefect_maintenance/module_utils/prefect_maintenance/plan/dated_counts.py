@@ -15,7 +15,8 @@ from .about import About
 from .counts import COUNT_BY_RULE, COUNT_RESOURCES, COUNT_ROWS, ENDS
 from .event_rules import goes_with_purge
 from .plan import Kept
-from .rule_counts import CLAUSES, GENERAL, RuleCount, told
+from .rule_counts import CLAUSES, RuleCount, told
+from .rule_names import GENERAL
 from .rules import Rules
 from .words import finite
 

@@ -47,6 +47,8 @@ class DatedRules:
         cases: the rules in their order.
         otherwise: condition on row `{x}`, which no rule matches, that it goes.
         now: the same, asked of other tables as they are now instead of what a plan laid down.
+        of_run: names the run rule whose retention of logs decides about row `{x}`; empty where
+            there is none.
         staying: condition on row `{x}` that it stays, where that is asked otherwise than by age.
         bound: what the conditions bind beside :cutoff and :since.
         until: rows from then on stay, whatever fits them; None is the general cutoff.
@@ -58,6 +60,7 @@ class DatedRules:
     cases: tuple[Case, ...] = ()
     otherwise: str = ""
     now: str = ""
+    of_run: str = ""
     staying: str = ""
     bound: Mapping[str, object] = field(default_factory=dict)
     until: datetime | None = None

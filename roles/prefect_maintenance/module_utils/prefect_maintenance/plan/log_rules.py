@@ -8,6 +8,7 @@ from ..request.policy import Cutoffs
 from ..request.rules import TERMINAL_STATES, Keep, LogRule, RunRule
 from .dated_rules import Case, DatedRules, bounds, cutoff_of
 from .patterns import Patterns
+from .rule_names import by_number
 from .run_rules import RunRules
 from .words import words
 
@@ -43,14 +44,24 @@ def log_rules(
     cases = tuple(_case(rule, cutoffs, patterns, bound) for rule in rules)
     keeps = [rule.keep for rule in rules] + [rule.logs for rule in of_runs if rule.logs]
     until, since = bounds(keeps, cutoffs.logs, cutoffs.reference)
+    of_run = ""
     listed = now = f"{{x}}.{LOG.age} < :{_GENERAL}"
     if of_runs:
         terminal = words(TERMINAL_STATES)
         asked = _NOW.format(rule=runs.rule_of("r"), terminal=terminal, x="{x}")
+        of_run = _named(asked, of_runs)
         now = _by_run(of_runs, asked, cutoffs, bound, now)
         listed = _by_run(of_runs, _LISTED, cutoffs, bound, listed)
     return DatedRules(
-        LOG.age, _GENERAL, cases, listed, now=now, bound=bound, until=until, since=since
+        LOG.age,
+        _GENERAL,
+        cases,
+        listed,
+        now=now,
+        of_run=of_run,
+        bound=bound,
+        until=until,
+        since=since,
     )
 
 
@@ -71,6 +82,11 @@ def stage(database: Database, runs: RunRules) -> None:
 
 def _with_logs(runs: RunRules) -> list[RunRule]:
     return [rule for rule in runs.rules if rule.logs]
+
+
+def _named(number: str, of_runs: list[RunRule]) -> str:
+    """Write the name of the run rule with that number, if it says anything of logs."""
+    return by_number(number, [rule.number for rule in of_runs])
 
 
 def _case(rule: LogRule, cutoffs: Cutoffs, patterns: Patterns, bound: dict[str, object]) -> Case:

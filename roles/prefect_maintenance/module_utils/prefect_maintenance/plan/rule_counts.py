@@ -12,7 +12,6 @@ from ..measure.sizes import total_bytes
 from ..request.instants import iso
 from .counts import RUN_TABLES
 
-GENERAL = "the general policy"
 # What of a rule keeps, the broadest first.
 CLAUSES = {
     "forever": "forever",

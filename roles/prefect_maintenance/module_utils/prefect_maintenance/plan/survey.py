@@ -10,7 +10,8 @@ from ..database.connection import Database
 from ..request.rules import TERMINAL_STATES, RunRule
 from .counts import BECAUSE
 from .plan import Kept
-from .rule_counts import CLAUSES, GENERAL, RuleCount, bytes_of_a_run, told
+from .rule_counts import CLAUSES, RuleCount, bytes_of_a_run, told
+from .rule_names import GENERAL
 from .rules import Rules
 from .words import age, finite, old, words
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..units import count, duration, size
-from . import rules, what_if
+from . import archived, rules, what_if
 from .compare import Change, changes, grown, of_runs, took
 from .costs import Cost, costs
 from .history import Run
@@ -90,6 +90,7 @@ class HostView:
         rule_kinds: rules, what they let go and keep.
         rule_rows: whether the rows of a rule went, or would.
         holds: a line for each tag that holds runs.
+        archived: what was written where before it went.
         would_go_title: what `would_go` is, or that nothing would.
         would_go: what would go of each table with this policy.
     """
@@ -113,6 +114,7 @@ class HostView:
     rule_kinds: tuple[rules.Kind, ...]
     rule_rows: str
     holds: tuple[str, ...]
+    archived: tuple[str, ...]
     would_go_title: str
     would_go: tuple[what_if.Row, ...]
 
@@ -152,6 +154,7 @@ def host_view(given: Mapping[str, Any], runs: Sequence[Run], *, looks: bool) -> 
         tuple(rules.kinds(report)),
         rules.went(report).capitalize(),
         tuple(rules.holds(report)),
+        tuple(archived.sentences(report)),
         what_if.title(report),
         tuple(what_if.rows(report)),
     )

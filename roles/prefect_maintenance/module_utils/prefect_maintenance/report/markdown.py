@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from ..units import count, size
-from . import delete_via, estimated, rules, standing, stuck, ways, what_if
+from . import archived, delete_via, estimated, rules, standing, stuck, ways, what_if
 from .text import how
 from .verdict import verdict
 
@@ -64,6 +64,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         ]
         lines.append("")
     lines += stuck.markdown(report, _plain)
+    lines += archived.markdown(report, _plain)
     for title, texts in (
         (
             f"Why it {'would go' if checked else 'went'} this way",

@@ -81,6 +81,9 @@ METRICS = (
            "Flow runs that tags held in the last run; one with two such tags counts twice."),
     Metric("last_run_stuck_runs", "run",
            "Stuck runs that the last run listed, by what became of them.", ("outcome",)),
+    Metric("last_run_archived_rows", "run",
+           "Rows that the last run wrote to its archive before they went; 0 without one."),
+    Metric("last_run_archived_bytes", "run", "Bytes of the archive of the last run."),
     Metric("last_run_table_failed", "run", "1 where the work on the table failed in the last run.",
            ("table",)),
     Metric("last_run_longest_lock_seconds", "run",
@@ -179,6 +182,8 @@ def _of_run(report: Mapping[str, Any], stands: Stands, now: float) -> Iterator[_
     became = Counter(_outcome(run) for run in report.get("stuck") or ())
     for outcome in _OUTCOMES:
         yield "last_run_stuck_runs", (outcome,), became[outcome]
+    for what in ("rows", "bytes"):
+        yield f"last_run_archived_{what}", (), (report.get("archive") or {}).get(what, 0)
     for kind, seconds in (dict.fromkeys(get_args(WaitKind), 0) | report.get("waited", {})).items():
         yield "last_run_waited_seconds", (kind,), seconds
     parts = [*report.get("tables", ()), report.get("database", {})]

@@ -16,17 +16,19 @@ from .values import short
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """What is to be restored: one flow run, what is dated in a range, or all there is.
+    """What is to be restored: one flow run, what a rule let go, what is dated in a range, or all.
 
     Attributes:
         archive: a folder with a manifest, or one that has such folders below it.
         flow_run: its id; None is not one alone.
+        rule: name of a rule, whose rows are wanted and what belongs to its runs.
         begin: what is dated then or later; None is from the beginning.
         until: what is dated before; None is to the end.
     """
 
     archive: Path
     flow_run: str | None = None
+    rule: str | None = None
     begin: datetime | None = None
     until: datetime | None = None
 
@@ -45,10 +47,17 @@ def parse_restore(request: Mapping[str, Any]) -> RestoreRequest | None:
     if not request.get("archive"):
         return None
     wanted = RestoreRequest(
-        Path(request["archive"]), _run(request), _at(request, "begin"), _at(request, "until")
+        archive=Path(request["archive"]),
+        flow_run=_run(request),
+        rule=request.get("rule") or None,
+        begin=_at(request, "begin"),
+        until=_at(request, "until"),
     )
-    if wanted.flow_run and wanted.dated:
-        raise SettingsError("flow_run is one run, begin and until are all in a time: give one")
+    if sum(map(bool, (wanted.flow_run, wanted.rule, wanted.dated))) > 1:
+        raise SettingsError(
+            "flow_run is one run, rule is all that a rule let go, begin and until are all in a "
+            "time: give one"
+        )
     if wanted.begin and wanted.until and wanted.begin >= wanted.until:
         raise SettingsError("begin must be before until")
     return wanted

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ..execute.archive_manifest import Manifest
 from ..measure.examine import Server
 from ..measure.room import Room
 from ..plan.plan import Plan
+from ..plan.rules import Rules
+from ..plan.went_by import went_by
 from ..report.report import Report
 from ..request.instants import iso, now
 from ..request.settings import Settings
@@ -50,7 +53,8 @@ def archive_for(
         policy=dict(report.policy),
         rules={**rules, "hold_tags": list(policy.hold_tags)},
     )
-    return Archive(home_of(settings.archive.folder, report.host or Path(name).stem), manifest)
+    home = home_of(settings.archive.folder, report.host or Path(name).stem)
+    return Archive(home, manifest, partial(went_by, step, settings.cutoffs))
 
 
 def home_of(folder: Path, name: str) -> Path:
@@ -58,7 +62,9 @@ def home_of(folder: Path, name: str) -> Path:
     return folder / (re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") or "_")
 
 
-def require(archive: Archive, database: Database, plan: Plan, room: Room | None) -> None:
+def require(
+    archive: Archive, database: Database, rules: Rules, plan: Plan, room: Room | None
+) -> None:
     """Make sure that what a plan deletes can be archived, and tell the archive why it goes.
 
     Raises:
@@ -67,7 +73,7 @@ def require(archive: Archive, database: Database, plan: Plan, room: Room | None)
     folder = archive.home.parent
     archive_folders.require_writable(folder)
     archive_folders.require_room(database, folder, plan.rows, room, plan.estimate.wal_bytes)
-    archive.explain(plan.reasons)
+    archive.explain(plan.reasons, rules)
 
 
 def ended(

@@ -24,6 +24,8 @@ def restore_rows(settings: Settings, pace: Pace) -> Outcome:
     if wanted is None:
         raise SettingsError("archive is missing: the folder that has what is to be restored")
     archives = restore_files.find(wanted.archive)
+    if wanted.rule:
+        restore_files.require_rule(archives, wanted.rule)
     with begun("restore", settings, pace) as session:
         restore_files.require_same(archives, session.server.dialect, str(session.server.revision))
         restore_files.verify(archives)
@@ -32,8 +34,9 @@ def restore_rows(settings: Settings, pace: Pace) -> Outcome:
             done = Restore(session.database, archives, selection, pace, settings.check).run()
         report = session.report.with_warnings(_warnings(done)).closed("restore", session.seconds)
     answers = {"restored": done.rows, "there": done.there, "left_out": done.left_out}
+    lines = [*selection.went_by, *_lines(done, settings.check)]
     missing = dict.fromkeys(done.rows, 0)
-    return Outcome(done.changed, report, _lines(done, settings.check), answers, missing, done.rows)
+    return Outcome(done.changed, report, lines, answers, missing, done.rows)
 
 
 def _warnings(done: Restored) -> list[str]:

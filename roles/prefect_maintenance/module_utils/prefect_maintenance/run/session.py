@@ -246,7 +246,7 @@ class Session:
         if room and (lacking := for_deletes(room, plan.estimate.wal_bytes)):
             raise NoRoom(f"nothing was deleted: {lacking}; {_FREE_DISK}")
         if self.archive is not None:
-            archiving.require(self.archive, self.database, plan, room)
+            archiving.require(self.archive, self.database, self.staged_rules, plan, room)
 
     def with_pages(self, plan: Plan) -> Plan:
         """Add to a plan the pages that rows leave to an SQLite file, which keeps them for now."""

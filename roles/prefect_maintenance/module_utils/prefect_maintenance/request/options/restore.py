@@ -24,6 +24,12 @@ RESTORE_ALONE = Group(
             modules=(RESTORE_MODULE,),
         ),
         Option(
+            "rule",
+            "str",
+            "Name of a rule; only what it let go is restored, a run with all that belongs to it.",
+            modules=(RESTORE_MODULE,),
+        ),
+        Option(
             "begin",
             "str",
             "Restore only what is dated then or later, in ISO 8601; without an offset it is UTC.",
@@ -55,6 +61,13 @@ RESTORE = Group(
             "str",
             "Id of the only flow run that C(playbooks/restore.yml) restores, with all that belongs "
             "to it.",
+            entries=WHOLE,
+        ),
+        Option(
+            "restore_rule",
+            "str",
+            "Name of the rule whose rows alone C(playbooks/restore.yml) restores, a run with all "
+            "that belongs to it.",
             entries=WHOLE,
         ),
         Option(
