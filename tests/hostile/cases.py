@@ -21,12 +21,13 @@ from .neighbour import Visit, visiting
 from .parties import ADMINISTRATORS, Party
 from .people import PEOPLE
 from .place import Place
+from .ruled import RULERS
 from .scene import COUNTED, LIMIT, OURS, Scene, Writer
 from .stage import TEMPLATE, Stage, Theatre
 from .step import carry_out, kill_at, small_pieces
 from .turns import matters
 
-PARTIES = {party.name: party for party in (*ADMINISTRATORS, *PEOPLE, *FORCE)}
+PARTIES = {party.name: party for party in (*ADMINISTRATORS, *PEOPLE, *FORCE, *RULERS)}
 
 
 @dataclass(frozen=True)
@@ -248,13 +249,13 @@ def _rows(scene: Scene, stage: Stage) -> list[str]:
         failures.append(f"{len(back)} logs that others deleted are there again")
     for table, left in stage.left.items():
         found = set(logs) if table == "log" else scene.ids(table)
-        if table != "log" and (lost_rows := left - found):
+        if table != "log" and (lost_rows := left - scene.free - found):
             failures.append(f"{len(lost_rows)} rows of {table} are lost")
         late = stage.before[table] - left - scene.free - stage.retried - set(scene.there)
         if stayed := late & found:
             failures.append(f"{len(stayed)} rows of {table} that must go are there")
         if broken := scene.kept.get(table, set()) - found:
-            failures.append(f"{len(broken)} rows of {table} of a retried run are lost")
+            failures.append(f"{len(broken)} rows of {table} that what others did keeps are lost")
     return failures
 
 

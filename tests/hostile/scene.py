@@ -40,7 +40,7 @@ class Scene:
         free: logs that may go or stay, because others changed what decides about them.
         balance: how many rows others put into each table, or took out of it.
         unsure: somebody was cut off while committing, so that numbers are not exact.
-        kept: rows of any table that a retried run must keep.
+        kept: rows of any table that must stay because of what others did.
         errors: what a party saw that it should not have.
         polled: a party waits for our transactions by looking again and again; no lock shows that.
         ending: what is to be done when the step has ended, last first.

@@ -15,7 +15,7 @@ from typing import Any
 
 from maintenance import FLOW, clear, engine_for, request
 from oracle import survivors
-from world import POLICY, SAME, TABLES, dump, insert, make_world
+from world import AROUND, POLICY, SAME, TABLES, dump, insert, make_world
 
 from lab import environments
 from lab.postgres import PASSWORD, Postgres
@@ -23,6 +23,7 @@ from lab.server import migrate
 
 from .neighbour import listening
 from .place import Place
+from .ruled import RULED_STAGE, add_ranked
 from .scene import Rows, Scene
 from .schema import Schemas
 from .step import carry_out, small_pieces
@@ -45,6 +46,7 @@ STAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "vacuum by rewrite": ("vacuum", {"vacuum": "rewrite", **_SMALL}),
     "vacuum by compaction": ("vacuum", {"vacuum": "compact", **_SMALL}),
     "vacuum full": ("vacuum", {"vacuum": "full", **_SMALL}),
+    **RULED_STAGE,
 }
 
 _CHEAP = f"SET scram_iterations = 1; ALTER ROLE postgres PASSWORD '{PASSWORD}'"
@@ -152,6 +154,7 @@ class Theatre:
         retried.update(
             name="to be retried", state_type="COMPLETED", parent_task_run_id=None, **ages
         )
+        add_ranked(world, retried)
         for number in range(3):
             world.run(
                 "task_run", "task_runs", flow_run_id=retried["id"], task_key="t",
@@ -172,10 +175,8 @@ class Theatre:
             "DELETE FROM log WHERE name = 'hole'",
             # Some twenty sessions a case need not prove each time that they know a password.
             *([_CHEAP] if int(self.cluster.version) >= 16 else []),
-            "CREATE ROLE their_role",
-            "CREATE ROLE their_reader",
-            "GRANT SELECT ON log TO their_reader",
-            "ANALYZE",
+            "CREATE ROLE their_role; CREATE ROLE their_reader",
+            "GRANT SELECT ON log TO their_reader; ANALYZE",
         ):
             self.cluster.execute(sql, TEMPLATE)
 
@@ -230,7 +231,7 @@ class Theatre:
             step, request = self.made_ready(name, copy)
             scene = Scene(self.cluster, copy, step, request, frozenset())
             engine = engine_for(scene.url)
-            whole = dump(engine)
+            whole = dump(engine, (*TABLES, *AROUND))
             before = {table: frozenset(scene.ids(table)) for table in TABLES}
             retried = scene.ask(
                 "WITH r AS (SELECT id FROM flow_run WHERE name = 'to be retried') "
@@ -248,7 +249,8 @@ class Theatre:
             logs = scene.logs()
             engine.dispose()
         # The oracle shares no code with the engine: nothing that it keeps may be gone.
-        policy = replace(POLICY, days=request.get("retention", SAME))
+        days, rules = request.get("retention", SAME), tuple(request.get("rules", ()))
+        policy = replace(POLICY, days=days, rules=rules)
         promised = survivors(whole, policy)
         for table in ("flow_run", "task_run", "log", "artifact", "events", "event_resources"):
             wrong = set(promised[table]) - left[table]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from .parties import Party
 from .place import Place
+from .ruled import acts
 from .stage import Stage
 
 # At a statement about other tables than the logs acts one in so many parties.
@@ -28,19 +29,24 @@ def turns(
 
     for kind, sent in _alike(stages, tense=True).items():
         for number, party in enumerate(parties.values(), _number(*kind)):
-            for time in range(max(len(places) for _, places in sent)):
-                stage, places = sent[(number + time) % len(sent)]
+            here = [(stage, places) for stage, places in sent if acts(stage.name, party.name)]
+            for time in range(max((len(places) for _, places in here), default=0)):
+                stage, places = here[(number + time) % len(here)]
                 place = places[min(time, len(places) - 1)]
                 if matters(party, place):
                     act(stage, party, place)
     for kind, sent in _alike(stages, tense=False).items():
-        every = [(stage, place) for stage, places in sent for place in places]
         for number, party in enumerate(parties.values(), _number(*kind)):
-            stage, place = every[number % len(every)]
+            here = [
+                (s, place) for s, places in sent if acts(s.name, party.name) for place in places
+            ]
+            if not here:
+                continue
+            stage, place = here[number % len(here)]
             if not place.concerns(party.tables):
                 if number % _OTHERS:
                     continue
-                stage, place = every[number // _OTHERS % len(every)]
+                stage, place = here[number // _OTHERS % len(here)]
             if loud(party, place):
                 act(stage, party, place)
     return list(found.values())

@@ -11,8 +11,10 @@ import pytest
 from maintenance import run_step
 from prefect_maintenance.errors import MaintenanceError
 
-from tests.hostile.cases import PARTIES, chosen, missing, play
+from tests.hostile.cases import PARTIES, Result, chosen, missing, play
 from tests.hostile.force import move_clock
+from tests.hostile.parties import Party
+from tests.hostile.ruled import RULED, RULERS, acts
 from tests.hostile.stage import Theatre, lend
 
 # Seconds that somebody may wait for a step on a machine that does much else.
@@ -44,11 +46,12 @@ _OTHER = (
     "vacuum by compaction",
     "vacuum full",
 )
+_ANYWHERE = [party for party in PARTIES if acts(_OTHER[0], party)]
 # The middle of a copy, the instant before the swap, and anywhere.
 SAMPLE = [
-    *(("purge by rewrite", party, 0) for party in PARTIES),
+    *(("purge by rewrite", party, 0) for party in _ANYWHERE),
     *(("purge by rewrite", party, 1) for party in AT_THE_SWAP),
-    *((_OTHER[n % len(_OTHER)], party, 2) for n, party in enumerate(list(PARTIES)[::3])),
+    *((_OTHER[n % len(_OTHER)], party, 2) for n, party in enumerate(_ANYWHERE[::3])),
 ]
 
 
@@ -67,9 +70,23 @@ def test_rows_schema_and_report_are_right_whoever_acts_meanwhile(
     if lacking := missing(PARTIES[party], theatre.cluster):
         pytest.skip(lacking)
     calm = theatre.stage(stage)
-    result = play(theatre, calm, PARTIES[party], chosen(calm, PARTIES[party], number), PATIENCE)
-    assert result.came, f"{party} never came to {result.place}"
-    assert result.failures == (), f"{party} at {result.place}; the step: {result.error or 'ended'}"
+    well(play(theatre, calm, PARTIES[party], chosen(calm, PARTIES[party], number), PATIENCE))
+
+
+@pytest.mark.parametrize("party", RULERS, ids=lambda party: party.name.replace(" ", "-"))
+def test_what_others_do_to_a_run_that_rules_let_go_decides_about_it(
+    theatre: Theatre, party: Party
+) -> None:
+    calm = theatre.stage(RULED)
+    # By then the plan is made, and nothing is locked.
+    locking = next(place for place in calm.sent if place.text.startswith("WITH tree AS"))
+    well(play(theatre, calm, party, locking, PATIENCE))
+
+
+def well(result: Result) -> None:
+    assert result.came, f"{result.party} never came to {result.place}"
+    told = f"{result.party} at {result.place}; the step: {result.error or 'ended'}"
+    assert result.failures == (), told
 
 
 def test_a_target_whose_clock_is_years_ahead_deletes_nothing(theatre: Theatre) -> None:
