@@ -37,18 +37,19 @@ def turns(
                     act(stage, party, place)
     for kind, sent in _alike(stages, tense=False).items():
         for number, party in enumerate(parties.values(), _number(*kind)):
-            here = [
-                (s, place) for s, places in sent if acts(s.name, party.name) for place in places
+            heard = [
+                (stage, place)
+                for stage, places in sent
+                for place in places
+                if acts(stage.name, party.name) and loud(party, place)
             ]
-            if not here:
-                continue
-            stage, place = here[number % len(here)]
-            if not place.concerns(party.tables):
-                if number % _OTHERS:
-                    continue
-                stage, place = here[number // _OTHERS % len(here)]
-            if loud(party, place):
-                act(stage, party, place)
+            own = [(stage, place) for stage, place in heard if place.concerns(party.tables)]
+            if own:
+                where = own[number % len(own)]
+                act(where[0], party, where[1])
+            elif heard and not number % _OTHERS:
+                where = heard[number // _OTHERS % len(heard)]
+                act(where[0], party, where[1])
     return list(found.values())
 
 
