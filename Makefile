@@ -22,8 +22,8 @@ PYTHON_CODE := lab benchmarks tests roles/prefect_maintenance/library
 
 .PHONY: help venv demo lint format docs monitoring sanity unit integration containers pairs molecule \
 	molecule-images guards guards-sample dist changelog test test-matrix test-ansible-core \
-	hostile worlds bench bench-compare bench-idle bench-progress bench-plan bench-api bench-compact \
-	bench-archive bench-fleet clean
+	hostile kills worlds bench bench-compare bench-idle bench-progress bench-plan bench-api \
+	bench-compact bench-archive bench-fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -112,6 +112,9 @@ test-ansible-core: venv  ## the Ansible content under a newer ansible-core, with
 hostile: venv  ## others act at every statement of every step: HOSTILE='--party TRUNCATE'
 	PYTHONPATH=.:roles/prefect_maintenance/module_utils:tests/helpers \
 		$(BIN)/python -m tests.hostile --processes $(JOBS) $(HOSTILE)
+
+kills: venv  ## SIGKILL at every statement of a compaction, and the next run
+	KILLS=1 pytest tests/integration/execute/test_compact_faults.py -k killed_at
 
 worlds: venv  ## random rules over random worlds beside the oracle, many more than the tests': SEEDS=200
 	WORLDS=$(SEEDS) pytest tests/integration/plan/test_rules.py --numprocesses $(JOBS) --dist load

@@ -16,10 +16,12 @@ from lab.postgres import Postgres
 from lab.server import migrate
 
 ENGINE = Path("roles/prefect_maintenance/module_utils")
-# Of ninety days that are there, fifteen stay.
+# The policy keeps so many days of those that are there.
+_KEPT = 15.0
 FILL = """
 INSERT INTO log (id, name, level, message, timestamp)
-SELECT gen_random_uuid(), 'l', 20, repeat('m', 120), now() - (90.0 * n / {rows}) * interval '1 day'
+SELECT gen_random_uuid(), 'l', 20, repeat('m', 120),
+       now() - ({days} * n / {rows}) * interval '1 day'
 FROM generate_series(1, {rows}) n ORDER BY n DESC
 """
 PURGE = """
@@ -47,10 +49,12 @@ def main() -> None:
     options.add_argument("--base", required=True, help="the other revision")
     options.add_argument("--logs", type=int, default=2_000_000)
     options.add_argument("--pairs", type=int, default=5)
+    options.add_argument("--gone", type=float, default=5 / 6, help="share of the logs that goes")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         base = checkout(asked.base, Path(folder))
-        _compare({asked.base: base, "this": ROOT}, asked.logs, asked.pairs)
+        days = _KEPT / (1 - asked.gone)
+        _compare({asked.base: base, "this": ROOT}, asked.logs, days, asked.pairs)
 
 
 def checkout(revision: str, folder: Path, part: Path = ENGINE) -> Path:
@@ -62,11 +66,11 @@ def checkout(revision: str, folder: Path, part: Path = ENGINE) -> Path:
     return folder
 
 
-def _compare(checkouts: dict[str, Path], logs: int, pairs: int) -> None:
+def _compare(checkouts: dict[str, Path], logs: int, days: float, pairs: int) -> None:
     settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
     with Postgres(options=settings, durable=True) as cluster:
         migrate(cluster.create_database("filled"))
-        cluster.execute(FILL.format(rows=logs), "filled")
+        cluster.execute(FILL.format(rows=logs, days=days), "filled")
         cluster.execute("VACUUM (ANALYZE) log", "filled")
         took = in_turn(checkouts, pairs, lambda name: _purged(cluster, name, checkouts[name]))
         show_ratios(took, f"{pairs} pairs of {logs:,} logs")

@@ -46,7 +46,7 @@ def main() -> None:
     worked: dict[str, list[float]] = {"silent": [], "this": []}
     with Postgres(durable=True) as cluster, tempfile.TemporaryDirectory() as folder:
         migrate(cluster.create_database("template"))
-        cluster.execute(FILL.format(rows=asked.logs), "template")
+        cluster.execute(FILL.format(days=90.0, rows=asked.logs), "template")
         cluster.execute("VACUUM ANALYZE log", "template")
 
         def purge(name: str) -> float:

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.events import Event, Events, Progress, Waiting
-from prefect_maintenance.measure.load import LoadReader
+from prefect_maintenance.measure.load_reader import LoadReader
 from prefect_maintenance.pace.pace import Pace
 
 from lab.postgres import PASSWORD, Postgres

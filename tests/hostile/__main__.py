@@ -29,6 +29,7 @@ from lab import end_orderly
 from .cases import PARTIES, Result, missing, play
 from .parties import Party
 from .place import Place
+from .ruled import RULED, acts
 from .stage import STAGES, Stage, Theatre, lend
 from .turns import turns
 
@@ -144,8 +145,11 @@ def _cases(asked: argparse.Namespace, here: Theatre) -> list[tuple[int, Stage, P
     """Return what there is to play, each with a number that tells its place in the order."""
     stages = {name: here.stage(name) for name in STAGES}
     parties = {n: party for n, party in PARTIES.items() if not missing(party, here.cluster)}
+    ruled = {n: party for n, party in parties.items() if acts(RULED, n)}
+    others = {n: party for n, party in parties.items() if n not in ruled}
+    there = stages.pop(RULED)
     found = []
-    for stage, party, place in turns(stages, parties):
+    for stage, party, place in (*turns(stages, others), *turns({RULED: there}, ruled)):
         wanted = stage.name in (asked.stage or STAGES) and party.name in (asked.party or PARTIES)
         if wanted and asked.place in str(place):
             key = f"{stage.name}/{party.name}/{place}"

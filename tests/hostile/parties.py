@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from .scene import Scene
 
 Act = Callable[[Scene], None]
+# The tables of who changes runs.
+RUNS = frozenset({"flow_run", "task_run", "log"})
 
 
 @dataclass(frozen=True)

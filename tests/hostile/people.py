@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from .parties import Party
+from .parties import RUNS, Party
 from .readers import STABLE, one_string, pg_dump, prepared_reader, snapshot_reader, stable_function
 from .scene import LOG, Scene, new_log, run
 
@@ -79,7 +79,7 @@ def retry(state: str) -> Party:
                 scene.kept["task_run"] = {row for (row,) in tasks}
         opened.close()
 
-    return Party(f"a run is set {state}", act, tables=frozenset({"flow_run", "task_run", "log"}))
+    return Party(f"a run is set {state}", act, tables=RUNS)
 
 
 def across(scene: Scene) -> None:

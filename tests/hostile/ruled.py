@@ -11,7 +11,7 @@ from typing import Any
 from maintenance import FLOW
 from world import NOW, Row, World
 
-from .parties import Party
+from .parties import RUNS, Party
 from .scene import Scene, run
 
 RULED = "delete by SQL with rules"
@@ -28,7 +28,6 @@ RULED_STAGE: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         },
     )
 }
-_RUNS = frozenset({"flow_run", "task_run", "log"})
 _ONE = "f.name = 'to be retried'"
 _LAST = "f.name = 'last success'"
 _DEPLOYED = "f.deployment_id = (SELECT d.id FROM deployment d WHERE d.name = 'ranked')"
@@ -77,7 +76,7 @@ def _changes(name: str, sql: str, whose: str = _ONE, *, holds: bool = False) -> 
             scene.kept |= kept
         opened.close()
 
-    return Party(name, act, tables=_RUNS)
+    return Party(name, act, tables=RUNS)
 
 
 def _succeeds_again(scene: Scene) -> None:
@@ -116,6 +115,6 @@ RULERS = (
         "a run gains a tag of another rule",
         f"UPDATE flow_run f SET tags = '[\"long\"]' WHERE {_ONE}",
     ),
-    Party(_AGAIN.name, _succeeds_again, tables=_RUNS),
-    Party("another run succeeds later", _succeeds_later, tables=_RUNS),
+    Party(_AGAIN.name, _succeeds_again, tables=RUNS),
+    Party("another run succeeds later", _succeeds_later, tables=RUNS),
 )

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 from .parties import Party
 from .place import Place
-from .ruled import acts
 from .stage import Stage
 
 # At a statement about other tables than the logs acts one in so many parties.
@@ -29,19 +28,15 @@ def turns(
 
     for kind, sent in _alike(stages, tense=True).items():
         for number, party in enumerate(parties.values(), _number(*kind)):
-            here = [(stage, places) for stage, places in sent if acts(stage.name, party.name)]
-            for time in range(max((len(places) for _, places in here), default=0)):
-                stage, places = here[(number + time) % len(here)]
+            for time in range(max(len(places) for _, places in sent)):
+                stage, places = sent[(number + time) % len(sent)]
                 place = places[min(time, len(places) - 1)]
                 if matters(party, place):
                     act(stage, party, place)
     for kind, sent in _alike(stages, tense=False).items():
         for number, party in enumerate(parties.values(), _number(*kind)):
             heard = [
-                (stage, place)
-                for stage, places in sent
-                for place in places
-                if acts(stage.name, party.name) and loud(party, place)
+                (stage, place) for stage, places in sent for place in places if loud(party, place)
             ]
             own = [(stage, place) for stage, place in heard if place.concerns(party.tables)]
             if own:

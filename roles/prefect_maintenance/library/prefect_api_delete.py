@@ -131,6 +131,8 @@ options:
       - "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as crashed, so
         that its slots are free again. V(LATE) deletes scheduled runs that never started."
       - Without it nothing is ended. It needs O(api_url).
+      - C(prefect_db_purge) ends none; it counts late runs where C(before) says that a deletion
+        follows.
       - Its keys may be V(RUNNING), V(PENDING), V(PAUSED), V(CANCELLING), V(LATE).
       - Each is 1 or more, at most 36500.
     type: dict

@@ -128,6 +128,18 @@ options:
     type: list
     elements: str
     default: [keep, keep-until:*, hold:*]
+  stuck:
+    description:
+      - Days after which an unfinished run without a sign of life is ended, by its state.
+      - "For example V({RUNNING: 7, PENDING: 2}). The run is ended through the API, as crashed, so
+        that its slots are free again. V(LATE) deletes scheduled runs that never started."
+      - Without it nothing is ended. It needs O(api_url).
+      - C(prefect_db_purge) ends none; it counts late runs where C(before) says that a deletion
+        follows.
+      - Its keys may be V(RUNNING), V(PENDING), V(PAUSED), V(CANCELLING), V(LATE).
+      - Each is 1 or more, at most 36500.
+    type: dict
+    default: {}
   max_rows:
     description:
       - Refuse a plan that deletes more rows than this; V(0) is no limit.
@@ -390,6 +402,7 @@ def main() -> None:
                 "elements": "str",
                 "default": ["keep", "keep-until:*", "hold:*"],
             },
+            "stuck": {"type": "dict", "default": {}},
             "max_rows": {"type": "int", "default": 0},
             "archive_dir": {"type": "path"},
             "archive_days": {"type": "int", "default": 0},

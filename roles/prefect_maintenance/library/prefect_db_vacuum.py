@@ -115,8 +115,9 @@ options:
       - Every mode but V(none) vacuums and analyses every table of the catalogue.
       - V(auto) rewrites C(log), C(events) and C(event_resources) online under a lock of
         milliseconds. A table that others refer to gets C(VACUUM FULL), which keeps everybody out of
-        it for its time, when that fits O(max_lock), else it is compacted; so is any table whose
-        copy does not fit on the disk.
+        it for its time, when that is 0.1 seconds or less, else it is compacted; so is any table
+        whose copy does not fit on the disk. Where O(max_lock) is raised above its default, or no
+        compaction is open, C(VACUUM FULL) may take as long as that.
       - "V(compact) moves the rows at the end of a table to its free pages and cuts the end off, in
         small transactions: it keeps nobody out and needs hardly any disk, but takes several times
         as long. Values stored out of line stay where they are."

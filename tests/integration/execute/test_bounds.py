@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, request, run_step, with_defaults
 from prefect_maintenance.database.connection import connect
+from prefect_maintenance.execute.batches import time_slices
 from prefect_maintenance.execute.ways import BySql
 from prefect_maintenance.measure.sizes import oldest
 from world import NOW, POLICY, World, insert
@@ -144,3 +145,17 @@ def test_a_row_of_the_past_without_end_goes_and_one_of_the_future_stays(database
     with engine.connect() as own:
         assert set(own.scalars(sa.text("SELECT CAST(id AS varchar) FROM log"))) == young
     engine.dispose()
+
+
+def test_time_is_cut_in_its_own_order_and_not_in_that_of_its_text(database: str) -> None:
+    dates = ["4000-01-01 00:00:00+00 BC", "0300-01-01 00:00:00+00 BC", "2026-01-01 00:00:00+00"]
+    engine = engine_for(database)
+    clear(engine)
+    world = World(POLICY, 1)
+    for stamp in dates:
+        add_logs(world, world.new_id(), 1, timestamp=stamp)
+    insert(engine, world)
+    with connect(database, 5.0) as opened:
+        slices = list(time_slices(opened, "log", "timestamp", NOW, lambda: 1))
+    engine.dispose()
+    assert [first for first, _, _ in slices] == dates

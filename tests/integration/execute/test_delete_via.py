@@ -113,6 +113,7 @@ def test_what_does_not_fit_the_budget_after_all_goes_by_sql(
     assert old_runs(engine) == 0
     assert done.delete_via["way"] == "sql"
     assert done.delete_via["why"].endswith("the rest by SQL: api_budget (1 s) was used up")
+    assert done.table("flow_run").ways == {"sql": SINGLES + OTHERS}
     assert pace.events.waited.get("api", 0.0) <= 1.0
 
 
@@ -131,6 +132,34 @@ def test_a_server_under_maintenance_is_waited_for_however_often_it_says_so(
     assert answers == []
     assert done.table("flow_run").ways == THROUGH_API
     assert fallbacks(pace) == []
+
+
+def test_what_the_server_deletes_after_the_call_for_it_has_failed_is_counted_once(
+    shared_server: PrefectServer, engine: sa.Engine
+) -> None:
+    refused, looked = threading.Event(), threading.Event()
+
+    def late(path: str) -> Instead | None:
+        if path.endswith(READ) and refused.is_set():
+            looked.set()
+        if not path.endswith(DELETION) or refused.is_set():
+            return None
+        refused.set()
+        return 503, {"Retry-After": "0"}
+
+    def work_on() -> None:
+        if refused.is_set():
+            looked.wait(20)
+
+    before = {name: len(rows) for name, rows in dump(engine).items()}
+    with between(shared_server, work_on, late, afterwards=True) as url:
+        asked = request(shared_server.db_url, api_url=url)
+        done = run_step("delete", asked).report
+    left = {name: len(rows) for name, rows in dump(engine).items()}
+    assert looked.is_set()
+    assert done.table("flow_run").ways == THROUGH_API
+    for name in ("flow_run", "flow_run_state", "task_run", "log"):
+        assert done.deleted[name] == before[name] - left[name], name
 
 
 @pytest.mark.parametrize("way", ["auto", "api"])

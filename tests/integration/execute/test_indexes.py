@@ -13,6 +13,9 @@ from maintenance import name_of, run_step, table, wait_until
 from old_logs import reclaiming, with_old_logs
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.measure.indexes import invalid
+from prefect_maintenance.measure.leftovers import remove
+from prefect_maintenance.plan.indexes import plan_indexes
+from prefect_maintenance.request.settings import Settings
 from psycopg2.errors import LockNotAvailable, UniqueViolation
 
 from lab.postgres import PASSWORD, Postgres
@@ -194,3 +197,28 @@ def test_whoever_holds_a_snapshot_keeps_indexes_as_they_are_and_waits_for_nothin
     assert "keeps a snapshot" in told
     assert run_step("vacuum", asked(database)).changed
     assert cluster.execute(UNSOUND, logs) == []
+
+
+def test_what_lies_beside_the_long_values_goes_once_the_owner_may_name_it(
+    database: str, logs: str, cluster: Postgres
+) -> None:
+    left = given_up(cluster, logs, "REINDEX TABLE CONCURRENTLY log")
+    toast = {name for (name,) in left if name.startswith("pg_toast_")}
+    cluster.execute("CREATE ROLE keeper LOGIN PASSWORD 'kept'")
+    cluster.execute("ALTER TABLE log OWNER TO keeper", logs)
+    wanted = Settings.parse(asked(database), check=True).reclaim
+    with connect(cluster.url(logs, "keeper", "kept"), 5.0) as owner:
+        remove(owner, "log", 5.0)
+        assert {name for (name,) in cluster.execute(UNSOUND, logs)} == toast
+        [seen] = plan_indexes(owner, wanted, {}, ())
+        assert (seen.action, seen.do) == (
+            "none", f"DROP INDEX CONCURRENTLY pg_toast.{next(iter(toast))}"
+        )  # fmt: skip
+        assert "GRANT USAGE ON SCHEMA pg_toast" in seen.why
+        cluster.execute("GRANT USAGE ON SCHEMA pg_toast TO keeper", logs)
+        assert [one.action for one in plan_indexes(owner, wanted, {}, ())] == ["drop"]
+        remove(owner, "log", 5.0)
+    assert cluster.execute(UNSOUND, logs) == []
+    cluster.execute("ALTER TABLE log OWNER TO postgres", logs)
+    cluster.execute("DROP OWNED BY keeper", logs)
+    cluster.execute("DROP ROLE keeper")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import engine_for, request, run_step
+from maintenance import engine_for, refused, request, run_step
+from prefect_maintenance.errors import PlanRefused
 from prefect_maintenance.plan import stuck
 from prefect_maintenance.request.settings import Api
 from prefect_maintenance.server.api import open_api
@@ -66,6 +67,8 @@ def test_late_runs_that_nobody_holds_back_are_deleted(
         asked = request(either_server, None, stuck={"LATE": 3}, reference_time=runs.now.isoformat())
         checked = run_step("delete", asked, check=True)
         assert dump(runs.engine) == before
+        purge = {**asked, "before": ["delete"], "max_rows": 8}
+        refused("purge", purge, PlanRefused, "nothing was deleted: 9 rows would go", "flow_run 4")
         done = run_step("delete", asked)
         assert not run_step("delete", asked).changed
         for path in ("/work_pools/open-pool", "/work_pools/halted-pool", f"/flows/{flow}"):

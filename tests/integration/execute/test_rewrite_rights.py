@@ -104,7 +104,7 @@ def test_a_mere_owner_rewrites_when_nobody_holds_a_snapshot(
 
 BENT = {
     "a table of the same name": (
-        "CREATE TEMPORARY TABLE log__maintenance_changes (id uuid)",
+        "CREATE TEMPORARY TABLE log__maintenance_changes (id uuid, grown int)",
         "CREATE FUNCTION pg_temp.take() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN ALTER ROLE stranger SUPERUSER; RETURN NEW; END $$",
         "CREATE TRIGGER t BEFORE INSERT ON pg_temp.log__maintenance_changes "

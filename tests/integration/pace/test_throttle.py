@@ -11,9 +11,11 @@ import pytest
 from burdens import WRITE, at_work, configure, helped, reading, write_segments
 from maintenance import clear, engine_for, run_step, table, wait_until
 from prefect_maintenance.errors import Stopped
+from prefect_maintenance.events import Event, Events, Progress
 from prefect_maintenance.execute import copy
-from prefect_maintenance.measure import load
+from prefect_maintenance.measure import disk_gauge, load_reader
 from prefect_maintenance.pace import throttling
+from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
 from rewriting import LOGS
@@ -27,6 +29,7 @@ LEFT = ROWS // 3
 LET = "GRANT pg_read_all_stats TO keeper"
 BEHIND = "SELECT 1 FROM pg_stat_replication WHERE replay_lsn < pg_current_wal_lsn()"
 STREAMING = "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn IS NOT NULL"
+YOUNG_UPDATED = "UPDATE log SET level = 30 WHERE timestamp > now() - interval '1 day'"
 VACUUMED = "SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = to_regclass('log')"
 
 
@@ -51,7 +54,7 @@ def standby(primary: Postgres) -> Iterator[Postgres]:
 @pytest.fixture(autouse=True)
 def _always_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test depend on how old the last look is, and none wait for the next."""
-    monkeypatch.setattr(load, "_EVERY", 0.0)
+    monkeypatch.setattr(load_reader, "_EVERY", 0.0)
     monkeypatch.setattr(throttling, "_EVERY", 0.05)
 
 
@@ -195,33 +198,48 @@ def test_sessions_that_come_to_work_are_waited_for_and_those_before_are_not(
     assert logs(primary) == LEFT
 
 
-def test_autovacuum_on_the_table_is_waited_for(primary: Postgres, url: str) -> None:
-    primary.execute(
-        "ALTER TABLE log SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_cost_delay = 100, "
-        "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_limit = 1)",
-        NAME,
-    )
+def test_autovacuum_on_the_table_is_waited_for_unless_it_follows_the_purge_itself(
+    primary: Postgres, url: str
+) -> None:
     primary.execute(LOGS.format(rows=9000), NAME)
-    primary.execute("UPDATE log SET level = 30", NAME)
-    wait_until(lambda: primary.execute(VACUUMED, NAME), 60, "autovacuum does not come")
+    begun: list[Event] = []
+
+    def begin(event: Event) -> None:
+        if not begun and isinstance(event, Progress) and event.unit == "rows":
+            begun.append(event)
+            primary.execute(
+                "ALTER TABLE log SET (autovacuum_vacuum_threshold = 1, "
+                "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100, "
+                "autovacuum_vacuum_cost_limit = 1)",
+                NAME,
+            )
+            primary.execute(YOUNG_UPDATED, NAME)
+            wait_until(lambda: primary.execute(VACUUMED, NAME), 60, "autovacuum does not come")
 
     def end() -> None:
         primary.execute("ALTER TABLE log SET (autovacuum_enabled = false)", NAME)
 
     try:
+        beside = Pace(Events(begin))
+        run_step("purge", {**asked(url), "batch_size": 3000}, pace=beside)
+        assert begun
+        assert beside.events.waited == {}
+        assert logs(primary) == LEFT + 3000
+        assert primary.execute(VACUUMED, NAME)
+        primary.execute(LOGS.format(rows=ROWS), NAME)
         with helped("autovacuum", "autovacuum is at work on log", end) as pace:
             run_step("purge", {**asked(url), "batch_size": 3000}, pace=pace)
     finally:
         primary.execute("ALTER TABLE log RESET (autovacuum_enabled, autovacuum_vacuum_threshold, "
                         "autovacuum_vacuum_scale_factor, autovacuum_vacuum_cost_delay, "
                         "autovacuum_vacuum_cost_limit)", NAME)  # fmt: skip
-    assert logs(primary) == LEFT + 3000
+    assert logs(primary) == LEFT + 3000 + LEFT
 
 
 def test_a_session_that_is_lost_is_opened_again_and_one_that_cannot_be_had_is_no_look(
     primary: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "_AGAIN", 0.0)
+    monkeypatch.setattr(load_reader, "_AGAIN", 0.0)
     with reading(primary.url(NAME)) as (read, told):
 
         def lose() -> None:
@@ -238,3 +256,20 @@ def test_a_session_that_is_lost_is_opened_again_and_one_that_cannot_be_had_is_no
         primary.execute(f"ALTER DATABASE {NAME} ALLOW_CONNECTIONS true")
         assert read() is not None
         assert ["cannot be seen" in text for text in told] == [True]
+
+
+def test_a_disk_elsewhere_that_others_fill_is_waited_for(
+    primary: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_gauge, "data_directory", lambda _: "it runs on another machine")
+    size = primary.execute("SELECT pg_database_size(current_database())", NAME)[0][0]
+    fills = (
+        "CREATE UNLOGGED TABLE fills AS "
+        f"SELECT repeat('f', 900) FROM generate_series(1, {size // 700})"
+    )
+    fill, empty = (partial(primary.execute, sql, NAME) for sql in (fills, "DROP TABLE fills"))
+    with helped("disk", "of the disk of the database are free", empty, fill) as pace:
+        request = {**asked(url, disk_free_percent=70), "db_free_bytes": 4 * size}
+        done = run_step("purge", request, pace=pace)
+    assert done.report.status == "ok"
+    assert logs(primary) == LEFT

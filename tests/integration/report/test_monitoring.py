@@ -25,7 +25,7 @@ LAST_RUN = f'prefect_maintenance_last_run_timestamp_seconds{{host="{HOST}"}}'
 FULL = 'prefect_maintenance_forecast_disk_full_seconds{policy="this"}'
 # The forecast of the disk is written last.
 SECOND_RUN = f"changes({LAST_RUN}[1h]) > 0 and on (host) {FULL}"
-CHOSEN = {"$job": ".+", "$instance": ".+", "$host": ".+", "$__range": "1h"}
+CHOSEN = {"$job": ".+", "$instance": ".+", "$host": ".+", "$__range": "1h", "$__interval": "1h"}
 HOLD = (
     "UPDATE flow_run SET tags = '[\"keep\"]' WHERE id = (SELECT min(id::text) FROM flow_run)::uuid"
 )
@@ -33,17 +33,23 @@ HOLD = (
 DISK = {"days_until_full": 90, "days_until_full_without": 9}
 
 
+DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text())
+
+
+def chosen(expression: str) -> str:
+    """Return a query of the dashboard as Grafana asks it where everything is chosen."""
+    for name, value in CHOSEN.items():
+        expression = expression.replace(name, value)
+    return expression
+
+
 def panels() -> dict[str, str]:
     """Return the queries of the dashboard by the title of their panel."""
-    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
-    found = {}
-    for panel in dashboard["panels"]:
-        for target in panel.get("targets", ()):
-            expression = target["expr"]
-            for name, value in CHOSEN.items():
-                expression = expression.replace(name, value)
-            found[panel["title"]] = expression
-    return found
+    return {
+        panel["title"]: chosen(target["expr"])
+        for panel in DASHBOARD["panels"]
+        for target in panel.get("targets", ())
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,6 +142,20 @@ def test_each_query_of_the_dashboard_has_an_answer(server: Prometheus, title: st
     assert {one["metric"].get("host", HOST) for one in answer} == {HOST}
     if title == "Runs":
         assert float(answer[0]["value"][1]) >= 1
+
+
+def test_what_can_be_chosen_on_the_dashboard_and_its_marks_have_answers(server: Prometheus) -> None:
+    _, *variables = DASHBOARD["templating"]["list"]
+    offered = {}
+    for variable in variables:
+        asked = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+        assert asked
+        answer = server.query(chosen(asked[1]))
+        offered[variable["name"]] = {one["metric"].get(asked[2]) for one in answer}
+    assert offered.pop("instance") != {None}
+    assert offered == {"job": {prometheus.JOB}, "host": {HOST}}
+    [marks] = DASHBOARD["annotations"]["list"]
+    assert server.query(chosen(marks["expr"]))
 
 
 def test_the_picture_is_drawn_from_answers(tmp_path: Path) -> None:

@@ -19,15 +19,15 @@ def look(df: str, why: str = "") -> DiskLook:
 def test_each_folder_has_the_disk_that_stands_behind_it() -> None:
     found = look(f"= /data\n{DATA}= /data/pg_wal\n{WAL}")
     assert free_elsewhere(found) == (
-        Free("/data", "/", 400 * 1024),
-        Free("/data/pg_wal", "/var/lib/the wal", 10 * 1024),
+        Free("/data", "/", 400 * 1024, 1000 * 1024),
+        Free("/data/pg_wal", "/var/lib/the wal", 10 * 1024, 50 * 1024),
     )
     assert disk_elsewhere(found) == Disk("/data", 400 * 1024, 1000 * 1024, "db1")
 
 
 def test_a_folder_that_nobody_may_look_into_is_left_out() -> None:
     refused = look(f"= /data\n{DATA}= /data/pg_wal\n{REFUSED}")
-    assert free_elsewhere(refused) == (Free("/data", "/", 400 * 1024),)
+    assert free_elsewhere(refused) == (Free("/data", "/", 400 * 1024, 1000 * 1024),)
     # The WAL's answer is not taken for that of the data.
     first = look(f"= /data\n{REFUSED}= /data/pg_wal\n{WAL}", "no way in")
     assert [one.path for one in free_elsewhere(first)] == ["/data/pg_wal"]
@@ -35,5 +35,5 @@ def test_a_folder_that_nobody_may_look_into_is_left_out() -> None:
 
 
 def test_an_answer_without_a_name_is_that_of_the_folder() -> None:
-    assert free_elsewhere(look(DATA)) == (Free("/data", "/", 400 * 1024),)
+    assert free_elsewhere(look(DATA)) == (Free("/data", "/", 400 * 1024, 1000 * 1024),)
     assert free_elsewhere(look("")) == ()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_maintenance.measure.load import Load, Standby, load_of
+from prefect_maintenance.measure.load import Autovacuum, Load, Standby, load_of
 
 QUIET: dict[str, Any] = {
     "standbys": None,
@@ -32,6 +31,11 @@ def test_a_standby_that_is_hidden_has_a_name_and_no_lag() -> None:
     assert seen.standbys == (Standby("b", None), Standby("c", 5, 0.1))
 
 
+def test_an_autovacuum_may_be_hidden() -> None:
+    seen = load_of({**QUIET, "vacuumed": [[None, 7, False], ["log", 8, True]]})
+    assert seen.vacuumed == (Autovacuum(None, 7), Autovacuum("log", 8, urgent=True))
+
+
 @pytest.mark.parametrize(
     ("answer", "waiting"),
     [
@@ -51,10 +55,3 @@ def test_the_segments_that_wait_are_counted_or_reckoned(
     answer: dict[str, Any], waiting: int | None
 ) -> None:
     assert load_of({**QUIET, **answer}).archive == waiting
-
-
-def test_of_several_disks_the_fullest_counts(tmp_path: Path) -> None:
-    seen = load_of(QUIET, (tmp_path, tmp_path / ".."))
-    assert seen.disk in (tmp_path, tmp_path / "..")
-    assert seen.free_percent is not None
-    assert 0 <= seen.free_percent <= 100

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from prefect_maintenance.measure.load import Load, Slot, Standby
+from prefect_maintenance.measure.load import Autovacuum, Load, Slot, Standby
 from prefect_maintenance.pace.api import api
 from prefect_maintenance.pace.archive import archive
 from prefect_maintenance.pace.autovacuum import autovacuum
@@ -19,7 +18,7 @@ from prefect_maintenance.pace.slot import slot
 from prefect_maintenance.request.throttle import OFF, Throttle
 
 MIB = 2**20
-DISK = Path("/data")
+DISK = "/data"
 Signal = Callable[[Seen], str | None]
 
 
@@ -33,6 +32,10 @@ def behind(size: int | None, seconds: float | None = None) -> Load:
 
 def slots(safe: int | None, status: str = "reserved", keep: int = -1) -> Load:
     return Load(slots=(Slot("s", True, safe, status),), slot_keep=keep)
+
+
+def vacuumed(table: str, *, pid: int = 7, urgent: bool = False) -> Load:
+    return Load(vacuumed=(Autovacuum(None, 6), Autovacuum(table, pid, urgent)))
 
 
 def free(percent: float | None) -> Load:
@@ -53,7 +56,8 @@ def free(percent: float | None) -> Load:
         (disk, seen(free(4.9), free(20.0)), "only 4.9 % of the disk of /data are free"),
         (disk, seen(free(2.3), free(3.0)), "only 2.3 % of the disk of /data are free"),
         (disk, seen(Load(wal=2 * MIB), wal_bytes=MIB), "2.0 MiB of WAL lie on the server's disk"),
-        (autovacuum, seen(Load(vacuumed=(None, "log"))), "autovacuum is at work on log"),
+        (autovacuum, seen(vacuumed("log"), vacuumed("log")), "autovacuum is at work on log"),
+        (autovacuum, seen(vacuumed("log", urgent=True)), "autovacuum is at work on log"),
         (sessions, seen(Load(active=13), Load(active=4)),
          "13 sessions are at work in the database, 4 were before"),
         (api, Seen("log", Throttle(), latency=0.4, idle_latency=0.1),
@@ -87,7 +91,10 @@ def test_a_signal_says_why_with_its_numbers_and_nothing_once_it_is_off(
         (disk, seen(free(2.5), free(3.0))),
         (disk, seen(free(None), free(None))),
         (disk, seen(Load(wal=None), wal_bytes=MIB)),
-        (autovacuum, seen(Load(vacuumed=(None, "events")))),
+        (autovacuum, seen(vacuumed("events"), vacuumed("events"))),
+        # It came after the work had begun to delete.
+        (autovacuum, seen(vacuumed("log"))),
+        (autovacuum, seen(vacuumed("log", pid=8), vacuumed("log"))),
         (sessions, seen(Load(active=12), Load(active=4))),
         (sessions, seen(Load(active=30), Load(active=10))),
         (api, Seen("log", Throttle(), latency=0.09, idle_latency=0.001)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from prefect_maintenance.measure.load import Load, Standby
+from prefect_maintenance.measure.load import Autovacuum, Load, Standby
 from prefect_maintenance.pace.batch_size import BatchSize
 from prefect_maintenance.pace.governors import Answer, Moment, Stop, Wait
 from prefect_maintenance.pace.limits_file import Limits
@@ -71,6 +71,14 @@ def test_a_server_that_cannot_be_seen_is_not_waited_for_and_takes_nobody_for_gon
     assert site.answer(behind(0)) is None
     assert site.answer(None) is None
     assert isinstance(site.answer(Load()), Wait)
+
+
+def test_an_autovacuum_that_cleans_up_after_the_run_itself_is_not_waited_for() -> None:
+    site, load = Site(), Load(vacuumed=(Autovacuum("log", 7),))
+    site.governor.touched = frozenset({"log"})
+    assert site.answer(load) is None
+    site.governor = Throttling(lambda: site.limits, site.server)
+    assert site.answer(load) == Wait("autovacuum is at work on log", 1.0, "autovacuum")
 
 
 def test_the_first_look_that_can_be_had_is_what_others_are_compared_with() -> None:

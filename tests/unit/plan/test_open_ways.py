@@ -89,6 +89,45 @@ def test_each_way_says_why_it_is_not_taken() -> None:
         assert reason in left.why
 
 
+@pytest.mark.parametrize(
+    ("mib", "max_lock", "closed", "action"),
+    [
+        (10, 1.0, KEY, "full"),
+        (100, 1.0, KEY, "compact"),
+        (100, 1.0, {**KEY, "compact": "it has rules"}, "full"),
+        # Whoever allows a longer lock than by default wants it done sooner.
+        (100, 1.5, KEY, "full"),
+        (1000, 1.5, KEY, "compact"),
+    ],
+)
+def test_a_lock_that_would_be_noticed_is_avoided_where_a_compaction_is_open(
+    mib: int, max_lock: float, closed: Mapping[str, str], action: str
+) -> None:
+    whole = mib * MIB
+    size = TableSize(
+        "task_run", 1_000_000, "exact", whole, 0, 0, whole, 0, whole // 5 * 4, "test", None
+    )
+    choice = choose(size, 0, Reclaim("auto", 0, 0, max_lock), closed)
+    assert choice.action == action
+    if (mib, action) == (100, "compact"):
+        assert "a compaction is open: it is taken for up to 0.1 s" in choice.ways["full"].why_not
+
+
+@pytest.mark.parametrize(
+    ("mode", "closed", "told"),
+    [
+        ("full", NO_COPY, "; vacuum: compact would be open"),
+        ("rewrite", KEY, "; vacuum: compact would be open"),
+        ("compact", {"compact": "it has rules"}, "; vacuum: rewrite would be open"),
+        ("full", NOTHING_FITS, "no room for the copy"),
+    ],
+)
+def test_where_no_way_is_open_that_was_asked_for_another_one_is_named(
+    mode: str, closed: Mapping[str, str], told: str
+) -> None:
+    assert chosen(mode, 1.0, closed).why.endswith(told)
+
+
 def test_a_lock_that_was_asked_for_by_name_is_told() -> None:
     full = chosen("full", 1.0, {})
     seconds = full.ways["full"].lock_seconds

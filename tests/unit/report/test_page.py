@@ -169,6 +169,22 @@ def test_a_check_says_what_would_go_and_is_no_run_in_the_plots() -> None:
     assert "Deleted" not in told.replace("Rows deleted", "")
 
 
+def test_a_check_says_of_each_way_to_give_space_back_what_it_takes_and_why_it_is_not_taken() -> (
+    None
+):
+    report = new_report("postgresql/check") | {"check_mode": True}
+    [log] = [choice for choice in report["plan"]["reclaim"] if choice["table"] == "log"]
+    passed_over = {way: cost for way, cost in log["ways"].items() if way != log["action"]}
+    assert set(passed_over) == {"full", "compact"}
+    for number, cost in enumerate(passed_over.values(), 1):
+        cost |= {"seconds": 10.0 * number, "wal_bytes": number * 2**30, "lock_seconds": number}
+    told = said(page(report))
+    for number, (way, cost) in enumerate(passed_over.items(), 1):
+        takes = f"- {10 * number}.0 s {number}.0 GiB 48.0 MiB {number},000 ms"
+        assert f"space back by {way} {cost['why_not']} {takes}" in told
+    assert "space back by" not in said(page(report | {"check_mode": False}))
+
+
 def test_of_a_file_that_is_rewritten_as_a_whole_the_page_says_why() -> None:
     report = new_report("sqlite/real")
     assert report["database"]["reclaim_why"]

@@ -47,6 +47,18 @@ REPORT: dict[str, Any] = {
     "waited": {"lock": 1.5},
     "rules": RULES["rules"],
     "holds": RULES["holds"],
+    "stuck": [
+        {"state": "RUNNING", "done": True},
+        {"state": "LATE", "done": True},
+        {"state": "LATE", "done": True},
+        {"state": "RUNNING", "done": False},
+    ],
+    "blockers": [
+        {"kind": "slot", "age_seconds": None, "bytes": 300},
+        {"kind": "transaction", "age_seconds": 1800.5, "bytes": None},
+        {"kind": "transaction", "age_seconds": None, "bytes": None},
+        {"kind": "hidden", "age_seconds": None, "bytes": None},
+    ],
     "verdict": {"working": False},
     "forecast": {"settles_at_bytes": 5000, "days_until_full": None, "days_until_full_without": 2},
 }
@@ -94,6 +106,8 @@ def test_a_run_that_has_ended_tells_everything() -> None:
         "last_run_longest_lock_seconds": 0.041,
         "last_run_database_returned_bytes": 5000,
         "database_bytes": 4000,
+        "vacuum_blockers_oldest_seconds": 1800.5,
+        "vacuum_blockers_wal_bytes": 300,
         "retention_working": 0,
         "forecast_settled_bytes": 5000,
     }
@@ -105,6 +119,10 @@ def test_a_run_that_has_ended_tells_everything() -> None:
     for status in ("ok", "partial", "failed"):
         value = said[f'last_run_status{{host="prefect-1",status="{status}"}}']
         assert value == (status == "ok")
+    for outcome, runs in (("ended", 1), ("deleted", 2), ("waiting", 1)):
+        assert said[f'last_run_stuck_runs{{host="prefect-1",outcome="{outcome}"}}'] == runs
+    for kind, found in (("transaction", 2), ("prepared", 0), ("slot", 1), ("standby", 0)):
+        assert said[f'vacuum_blockers{{host="prefect-1",kind="{kind}"}}'] == found
     for kind in get_args(WaitKind):
         value = said[f'last_run_waited_seconds{{host="prefect-1",kind="{kind}"}}']
         assert value == (1.5 if kind == "lock" else 0)

@@ -80,6 +80,6 @@ def transaction_at_most(database: Database, what: str, seconds: float) -> Iterat
 
 def _too_long(what: str, seconds: float) -> HeldTooLong:
     return HeldTooLong(
-        f"{what} would have kept everybody out for longer than max_lock ({seconds:g} s); raise "
-        "max_lock, or run in a quieter hour"
+        f"{what} would have kept everybody out for longer than {seconds:g} s; raise max_lock, or "
+        "run in a quieter hour"
     )

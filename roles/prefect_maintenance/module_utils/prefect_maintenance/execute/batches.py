@@ -40,6 +40,15 @@ SELECT count(*), count(DISTINCT (x.ctid::text::point)[0])
 FROM {table} x TABLESAMPLE SYSTEM (:percent) REPEATABLE (0)
 """
 
+_FIRST = "SELECT CAST(min(x.{age}) AS text) FROM {table} x WHERE x.{age} < :cutoff"
+_FIRST_AFTER = f"{_FIRST} AND x.{{age}} > :first"
+# The text is made of the one row that is left: made of all, it would be what they are ordered by.
+_NTH = """
+SELECT CAST(s.at AS text) FROM (
+    SELECT x.{age} AS at FROM {table} x WHERE x.{age} >= :first AND x.{age} < :cutoff
+    ORDER BY x.{age} LIMIT 1 OFFSET {rows}) s
+"""
+
 
 def run_batch(database: Database, table: str, sql: str, **bound: Any) -> int:
     """Delete one batch of a table's rows in one transaction, again when it loses against a lock.
@@ -72,8 +81,15 @@ def delete_some(database: Database, table: str, where: str, rows: int) -> str:
     """Write the statement that deletes at most so many of the rows `x` that fulfil a condition."""
     place = "ctid" if database.is_postgresql else "rowid"
     some = f"SELECT x.{place} FROM {table} AS x WHERE {where} LIMIT {rows}"
-    among = f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
-    return f"DELETE FROM {table} WHERE {place} {among}"
+    return f"DELETE FROM {table} WHERE {place} {among(database, some)}"
+
+
+def among(database: Database, some: str) -> str:
+    """Write that a value is one of those that a query returns, which is carried out once.
+
+    An index leads to them on PostgreSQL, whatever the planner expects of the query.
+    """
+    return f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
 
 
 def indexed(database: Database, table: str, column: str) -> bool:
@@ -139,23 +155,13 @@ def time_slices(
     stay the database's own text: Python has none for infinity, nor for the years before Christ.
     Yields begin and end, and whether it is one instant that more rows than asked carry.
     """
-    shown = f"CAST({age} AS text)"
-    first = database.scalar(
-        f"SELECT CAST(min({age}) AS text) FROM {table} WHERE {age} < :cutoff", cutoff=cutoff
-    )
+    named = {"table": table, "age": age}
+    first = database.scalar(_FIRST.format(**named), cutoff=cutoff)
     while first is not None:
         bound = {"first": first, "cutoff": cutoff}
-        last = database.scalar(
-            f"SELECT {shown} FROM {table} WHERE {age} >= :first AND {age} < :cutoff "
-            f"ORDER BY {age} LIMIT 1 OFFSET {rows()}",
-            **bound,
-        )
+        last = database.scalar(_NTH.format(**named, rows=rows()), **bound)
         crowded = last == first
         if crowded:
-            last = database.scalar(
-                f"SELECT CAST(min({age}) AS text) FROM {table} "
-                f"WHERE {age} > :first AND {age} < :cutoff",
-                **bound,
-            )
+            last = database.scalar(_FIRST_AFTER.format(**named), **bound)
         yield first, database.instant(cutoff) if last is None else last, crowded
         first = last

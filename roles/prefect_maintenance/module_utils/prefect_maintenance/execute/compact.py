@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from ..database.connection import Database, connect
 from ..database.lock_attempts import holders
+from ..database.lock_seen import Seen, lock_seen
 from ..database.table_guard import backend
 from ..errors import ConnectionFailed, LockTimeout
 from ..measure import compactable, leftovers, snapshots
@@ -30,7 +31,9 @@ _PASSES = 3
 _LEAST_PAGES, _LEAST_PART = 1000, 16
 # Where few pages have dead rows, VACUUM leaves their pointers for the sake of the indexes, and no
 # page that has one is cut off.
-_CUT_OFF = "VACUUM (INDEX_CLEANUP ON, TRUNCATE, ANALYZE)"
+_CLEAN = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF, ANALYZE)"
+# After it this one has nothing else to do, and alone it locks the table.
+_CUT_OFF = "VACUUM (TRUNCATE)"
 # How far what the rows need may be underestimated: below that they would move in vain.
 _MARGIN = 1.02
 
@@ -67,6 +70,7 @@ class Compacted:
         rows: that were moved, each as often as it was.
         passes: how often the end was looked at.
         extra_bytes: disk that was needed beside the table as it was.
+        locked: seconds for which everybody was kept out of the table at a time, at most.
         warnings: what was left undone, and why.
     """
 
@@ -75,6 +79,7 @@ class Compacted:
     rows: int = 0
     passes: int = 0
     extra_bytes: int = 0
+    locked: float = 0.0
     warnings: tuple[str, ...] = ()
 
 
@@ -177,13 +182,23 @@ def _passed(job: Compaction, mover: Mover, done: Compacted) -> Compacted:
             passes=done.passes + 1,
             extra_bytes=max(done.extra_bytes, used),
         )
-        vacuum(database, f"{_CUT_OFF} {table}")
+        vacuum(database, f"{_CLEAN} {table}")
+        seen, seconds = _cut_off(mover)
         before, heap = heap, _heap(job)
+        if seen.times or heap.pages < before.pages:
+            done = replace(done, locked=max(done.locked, seen.at_most(seconds)))
         if full and heap.pages >= before.pages:
             break
     if done.passes and heap.worth_it and not full:
         return replace(done, warnings=(_left(job, heap),))
     return done
+
+
+def _cut_off(mover: Mover) -> tuple[Seen, float]:
+    """Let VACUUM cut the end off; returns what was seen of its lock, and its seconds."""
+    with lock_seen(mover.guard, mover.database, mover.table) as seen:
+        seconds = vacuum(mover.database, f"{_CUT_OFF} {mover.table}")
+    return seen, seconds
 
 
 def _heap(job: Compaction) -> _Heap:

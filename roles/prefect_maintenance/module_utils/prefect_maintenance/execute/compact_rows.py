@@ -12,12 +12,12 @@ whether somebody would notice the updates. Both end with the chunk; so does ever
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from ..database.connection import Database
 from ..database.lock_attempts import ATTEMPT_MS, repeat
+from ..database.set_for import NOT_ON_DISK, set_for
 from ..database.table_guard import hold
 from ..errors import MaintenanceError
 from ..events import Progress
@@ -52,8 +52,8 @@ FROM moved
 """
 
 # Who waits to change the table's shape waits for the second session, and the first one for them:
-# it gives way. What is lost of its commits in a crash is only where rows lie.
-_SETTINGS = {"lock_timeout": f"{ATTEMPT_MS}ms", "synchronous_commit": "off"}
+# it gives way.
+_SETTINGS = {**NOT_ON_DISK, "lock_timeout": f"{ATTEMPT_MS}ms"}
 
 
 class NotCompacted(MaintenanceError):
@@ -102,7 +102,7 @@ def move(mover: Mover, pages: int, target: int) -> Moved:
         Stopped: between two chunks.
     """
     rows = 0
-    with _set(mover.database):
+    with set_for(mover.database, _SETTINGS):
         for low, high in _chunks(mover, pages, target):
             mover.pace(Progress(mover.table, pages - high, pages - target, "pages"))
             empty = partial(_emptied, mover, low, high)
@@ -111,20 +111,6 @@ def move(mover: Mover, pages: int, target: int) -> Moved:
             if 2 * above > moved:
                 return Moved(rows, full=True)
     return Moved(rows, full=False)
-
-
-@contextmanager
-def _set(database: Database) -> Iterator[None]:
-    """Let the session ask for locks briefly and commit without waiting for the disk."""
-    before = {name: database.scalar(f"SHOW {name}") for name in _SETTINGS}
-    for name, value in _SETTINGS.items():
-        database.run(f"SET {name} = '{value}'")
-    try:
-        yield
-    finally:
-        if not database.connection.invalidated:
-            for name, value in before.items():
-                database.run(f"SET {name} = '{value}'")
 
 
 def _chunks(mover: Mover, pages: int, target: int) -> Iterator[tuple[int, int]]:

@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
-from dataclasses import dataclass
-from queue import SimpleQueue
+from dataclasses import dataclass, field
 
-from ..database.connection import Database, connect
-from ..errors import ConnectionFailed, LockTimeout
+from ..database.connection import Database
+from ..errors import LockTimeout
 from ..measure import relations
 from .archive_victims import archive_settled
 from .batches import HEAP_SHARE, heap_slices, indexed, sample
-from .rewrite_job import Refused, Work
+from .crew import build, counted, crew
+from .rewrite_job import Grown, Refused, Work
 
 # Settled without a lock until at most so many changes are left for the swap.
 FEW_CHANGES = 200
 _ROUNDS = 100
-# Memory for all index builds together.
-_MEMORY_MB = 256
 # Rows that are copied in one transaction, so that no snapshot is held for long.
 _PIECE = 500_000
 
+# Rows that changed, each once, and by how many the table grew with its changes.
+_SETTLED = """
+CREATE TEMPORARY TABLE prefect_maintenance_settled (id uuid, grown bigint) ON COMMIT DROP
+"""
+_TO_SETTLE = """
+WITH d AS (DELETE FROM {table}__maintenance_changes RETURNING id, grown)
+INSERT INTO prefect_maintenance_settled SELECT id, sum(grown) FROM d GROUP BY id
+"""
+_OF_SETTLED = """
+SELECT count(*) FILTER (WHERE id IS NULL), CAST(sum(grown) AS bigint)
+FROM prefect_maintenance_settled
+"""
 
-def copy(work: Work) -> int:
-    """Copy what is kept, give the copy its indexes and statistics; returns its rows."""
+
+def copy(work: Work) -> Grown:
+    """Copy what is kept, give the copy its indexes and statistics; returns the rows of both."""
     job, names, database = work.job, work.names, work.copier
     database.ddl(f"CREATE TABLE {names.copy} (LIKE {names.table} INCLUDING ALL EXCLUDING INDEXES)")
     for statement in relations.copy_attributes(database, job.table, names.copy):
         database.ddl(statement)
-    rows = 0
+    indexes = relations.indexes(database, job.table)
+    with crew(work, len(indexes)) as sessions, counted(work, sessions) as rows:
+        grown = _copy_rows(work)
+        sessions.free.put(database)
+        build(work, sessions, [index.on(names.copy) for index in indexes])
+        for index in indexes:
+            if index.primary:
+                database.ddl(
+                    f"ALTER TABLE {names.copy} ADD CONSTRAINT {index.temporary} "
+                    f"PRIMARY KEY USING INDEX {index.temporary}"
+                )
+            if index.comment:
+                made = f"{names.schema}.{index.temporary}"
+                database.ddl(f"COMMENT ON INDEX {made} IS {index.comment}")
+        # Statistics and the visibility map are to be there when the first query comes.
+        database.ddl(f"VACUUM (FREEZE, ANALYZE) {names.copy}")
+        return grown + Grown(table=rows())
+
+
+def _copy_rows(work: Work) -> Grown:
+    job, database, rows = work.job, work.copier, 0
     most, *rest = job.keeps
     total, pieces = _pieces(work, most)
     for keep in (*pieces, *rest):
@@ -39,62 +68,7 @@ def copy(work: Work) -> int:
     # A row that moved from one piece to another was copied twice; settling it comes before the
     # primary key. What changes later is in one snapshot only.
     with database.transaction():
-        rows += settle(work, database).copied
-    indexes = relations.indexes(database, job.table)
-    _build(work, [index.on(names.copy) for index in indexes])
-    for index in indexes:
-        if index.primary:
-            database.ddl(
-                f"ALTER TABLE {names.copy} ADD CONSTRAINT {index.temporary} "
-                f"PRIMARY KEY USING INDEX {index.temporary}"
-            )
-        if index.comment:
-            made = f"{names.schema}.{index.temporary}"
-            database.ddl(f"COMMENT ON INDEX {made} IS {index.comment}")
-    # Statistics and the visibility map are to be there when the first query comes.
-    database.ddl(f"VACUUM (FREEZE, ANALYZE) {names.copy}")
-    return rows
-
-
-def _build(work: Work, indexes: list[str]) -> None:
-    """Build several indexes at a time, each by one process.
-
-    As many are at work as PostgreSQL would give to one index, and none waits for the others'
-    part of it.
-    """
-    job = work.job
-    allowed = 1 + int(work.copier.scalar("SHOW max_parallel_maintenance_workers"))
-    with ExitStack() as opened:
-        free: SimpleQueue[Database] = SimpleQueue()
-        free.put(work.copier)
-        try:
-            for _ in range(min(allowed, len(indexes)) - 1):
-                more = opened.enter_context(connect(job.database.url, job.lock_timeout))
-                free.put(more)
-                opened.callback(work.guard.release, work.guard.add(more))
-        except ConnectionFailed:
-            pass  # The server has no more places: the sessions that are there do it.
-        builders = free.qsize()
-
-        def build(index: str) -> None:
-            database = free.get()
-            try:
-                with database.transaction():
-                    database.run(f"SET LOCAL maintenance_work_mem = '{_MEMORY_MB // builders}MB'")
-                    database.run("SET LOCAL max_parallel_maintenance_workers = 0")
-                    database.ddl(index)
-            finally:
-                free.put(database)
-
-        with ThreadPoolExecutor(builders) as pool:
-            building = [pool.submit(build, index) for index in indexes]
-            try:
-                for number, built in enumerate(as_completed(building), 1):
-                    built.result()
-                    work.go_on(number, len(indexes), "indexes")
-            finally:
-                for waiting in building:
-                    waiting.cancel()
+        return Grown(copy=rows) + settle(work, database).grown
 
 
 def _pieces(work: Work, keep: str) -> tuple[int, Iterable[str]]:
@@ -108,6 +82,9 @@ def _pieces(work: Work, keep: str) -> tuple[int, Iterable[str]]:
         slices = heap_slices(database, job.table, lambda: _PIECE)
         kept = max(0, int(sample(database, job.table).rows) - job.expected)
         return kept, (f"{keep} AND {where}" for where in slices)
+    if job.stays is not None and job.stays <= _PIECE * 3 // 4:
+        # About so few that all of them are one piece.
+        return job.stays, [keep]
     count, first, last = database.rows(
         f"SELECT count(*), min(x.{job.age}) FILTER (WHERE isfinite(x.{job.age})), "
         f"max(x.{job.age}) FILTER (WHERE isfinite(x.{job.age})) "
@@ -137,45 +114,43 @@ def insert(work: Work, condition: str) -> str:
 
 @dataclass(frozen=True)
 class Settled:
-    """Changes that were settled, and by how many rows the copy grew (or shrank)."""
+    """Changes that were settled, and by how many rows copy and table have grown with them."""
 
     changes: int
-    copied: int
+    grown: Grown = field(default_factory=Grown)
 
 
 def settle(work: Work, database: Database) -> Settled:
     """Bring the rows that changed up to date in the copy."""
     job, table = work.job, work.job.table
-    database.run("CREATE TEMPORARY TABLE prefect_maintenance_settled (id uuid) ON COMMIT DROP")
-    count = database.run(
-        f"WITH d AS (DELETE FROM {table}__maintenance_changes RETURNING id) "
-        "INSERT INTO prefect_maintenance_settled SELECT DISTINCT id FROM d"
-    )
+    database.run(_SETTLED)
+    count = database.run(_TO_SETTLE.format(table=table))
     if not count:
-        return Settled(0, 0)
-    if database.scalar("SELECT count(*) FROM prefect_maintenance_settled WHERE id IS NULL"):
+        return Settled(0)
+    truncated, grown = database.rows(_OF_SETTLED)[0]
+    if truncated:
         raise Refused(f"{table} was truncated meanwhile")
     chosen = "IN (SELECT s.id FROM prefect_maintenance_settled s)"
     taken = database.run(f"DELETE FROM {table}__maintenance_new x WHERE x.id {chosen}")
     keeps = " OR ".join(f"({keep})" for keep in job.keeps)
     put = database.run(insert(work, f"x.id {chosen} AND ({keeps})"), **job.bound)
     archive_settled(work, database)
-    return Settled(count, put - taken)
+    return Settled(count, Grown(put - taken, grown))
 
 
-def catch_up(work: Work) -> int:
-    """Settle without a lock until little is left; returns by how many rows the copy grew.
+def catch_up(work: Work) -> Grown:
+    """Settle without a lock until little is left.
 
     Raises:
         LockTimeout: rows change faster than they can be settled.
     """
-    copied = 0
+    grown = Grown()
     for _ in range(_ROUNDS):
         with work.copier.transaction():
             settled = settle(work, work.copier)
-        copied += settled.copied
+        grown += settled.grown
         work.guard.check()
         if settled.changes <= FEW_CHANGES:
-            return copied
+            return grown
     table = work.job.table
     raise LockTimeout(f"{table} changes faster than its copy can follow; run at a quieter hour")

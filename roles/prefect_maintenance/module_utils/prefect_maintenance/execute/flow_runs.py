@@ -49,7 +49,11 @@ def delete_flow_runs(job: Delete) -> None:
             found = trees(database, first, last, tried)
             for piece in cut([(tree.top, tree.leaves) for tree in found], job.most):
                 done = job.by_sql.runs(piece, bound)
+                if job.by_api:
+                    job.by_api.unanswered.took(done.ids)
                 job.note(FLOW_RUN.name, job.by_sql.name, done, total)
+        if calls:
+            calls.note_late()
         job.tell_left(FLOW_RUN.name)
         if calls:
             calls.raise_any()
@@ -83,6 +87,7 @@ class _Calls:
         with self.api.hurried(), self.job.pace.also(pace):
             pace.begin()
             while batch := self._next():
+                left -= self.note_late()
                 why = pace.over(left)
                 done = None if why else self.api.runs(batch, self.bound)
                 if done is None:
@@ -98,6 +103,13 @@ class _Calls:
                 if after == "over" and done.error:
                     self._give_up(done.error)
                     return
+
+    def note_late(self) -> int:
+        """Count the runs that the server deleted after their call had failed; returns how many."""
+        late = self.api.late()
+        if late.ids:
+            self.job.note(FLOW_RUN.name, self.api.name, late, self.total)
+        return len(late.ids)
 
     def raise_any(self) -> None:
         """Fail when calls failed whose runs nothing else was to delete.
@@ -137,6 +149,7 @@ class _Calls:
         return "over" if self._in_a_row >= FAILURES_IN_A_ROW else "on"
 
     def _give_up(self, error: MaintenanceError) -> None:
+        self.note_late()
         if self.api.gives_way:
             self._fall_back(f"the API failed: {error}")
         elif isinstance(error, ApiBusy | ConnectionFailed):

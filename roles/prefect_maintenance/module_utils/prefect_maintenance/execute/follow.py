@@ -1,4 +1,4 @@
-"""Triggers that write down which rows of a table change while it is copied."""
+"""Triggers that write down which rows of a table change while it is copied, and its growth."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ def follow(job: Rewrite, names: Names) -> None:
     database = job.database
     rows, all_rows = names.triggers
     with database.transaction():
-        database.ddl(f"CREATE UNLOGGED TABLE {names.changes} (id uuid)")
+        database.ddl(f"CREATE UNLOGGED TABLE {names.changes} (id uuid, grown int)")
         database.ddl(
             f"""
             CREATE FUNCTION {names.function}() RETURNS trigger LANGUAGE plpgsql
             SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $follow$
             BEGIN
                 IF TG_OP = 'TRUNCATE' THEN
-                    INSERT INTO {names.changes} VALUES (NULL);
-                    RETURN NULL;
-                END IF;
-                IF TG_OP IN ('DELETE', 'UPDATE') THEN
-                    INSERT INTO {names.changes} VALUES (OLD.id);
-                END IF;
-                IF TG_OP IN ('INSERT', 'UPDATE') THEN
-                    INSERT INTO {names.changes} VALUES (NEW.id);
+                    INSERT INTO {names.changes} VALUES (NULL, 0);
+                ELSIF TG_OP = 'INSERT' THEN
+                    INSERT INTO {names.changes} VALUES (NEW.id, 1);
+                ELSIF TG_OP = 'DELETE' THEN
+                    INSERT INTO {names.changes} VALUES (OLD.id, -1);
+                ELSE
+                    INSERT INTO {names.changes} VALUES (OLD.id, 0), (NEW.id, 0);
                 END IF;
                 RETURN NULL;
             END $follow$

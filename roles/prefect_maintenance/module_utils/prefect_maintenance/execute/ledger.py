@@ -21,11 +21,13 @@ class Ledger:
         wal: says how much WAL the server has ever written.
         events: takes what becomes of each table.
         rows: that left each table so far.
+        aged: that went by their age, of tables of which all did.
     """
 
     wal: Callable[[], int]
     events: Events = field(default_factory=Events)
     rows: dict[str, int] = field(default_factory=dict)
+    aged: dict[str, int] = field(default_factory=dict)
     _ways: dict[str, dict[str, int]] = field(default_factory=dict)
     _errors: dict[str | None, str] = field(default_factory=dict)
 

@@ -16,10 +16,11 @@ from ..measure.examine import Server
 from ..pace.pace import Pace
 from ..plan import log_rules
 from ..plan.event_rules import hand_over
+from ..plan.gone_runs import gone_runs
 from ..plan.hanging import cascading
 from ..plan.plan import Plan
 from ..plan.purge import AGED
-from ..plan.rules import Rules, gone_runs, orphaned_rows
+from ..plan.rules import Rules, orphaned_rows
 from ..request.policy import Cutoffs
 from .archive_rows import delete_parents
 from .artifact_collections import settle_collections
@@ -37,7 +38,14 @@ from .batches import (
 from .ledger import Ledger
 from .rewrite import LostAfterSwap, Rewritten, rewrite
 from .rewrite_job import LIVE, REVIVED, Refused, Rewrite
-from .worklist import DELETE_LISTED, GONE_LOGS, WORKLIST_OF_ROWS, positions, ranges, worklist
+from .worklist import (
+    DELETE_LISTED,
+    WORKLIST_OF_ROWS,
+    logs_of_gone,
+    positions,
+    ranges,
+    worklist,
+)
 
 # Parents of orphans whose rows go in one transaction.
 PARENTS_A_BATCH = 100
@@ -100,6 +108,11 @@ def _dated(job: Purge, table: str) -> None:
 
 def _aged(job: Purge, table: str) -> None:
     """Purge the rows of a table that go by their age."""
+    _delete_aged(job, table)
+    job.ledger.aged[table] = job.ledger.rows[table]
+
+
+def _delete_aged(job: Purge, table: str) -> None:
     database, age = job.database, BY_NAME[table].age
     total, rules = job.plan.rows[table], job.rules.watched
     goes, bound = rules.aged(table), rules.values(BY_NAME[table], job.cutoffs)
@@ -132,6 +145,8 @@ def _rewrite(job: Purge, table: str) -> Rewrite:
         woken=job.rules.woken if kind.of_run else "",
         revived=job.rules.of_runs(kind, REVIVED),
         expected=job.plan.rows[table],
+        count=True,
+        stays=job.plan.about.get(table),
         bound=job.rules.values(kind, job.cutoffs),
         age=str(kind.age),
         lock_timeout=job.lock_timeout,
@@ -188,6 +203,7 @@ def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
         job.ledger.warn(warning)
     job.ledger.events(events.Rewritten(table, done.locked, done.copied))
     job.ledger.add(table, done.rows, "rewrite")
+    job.ledger.aged[table] = done.rows
 
 
 def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> None:
@@ -205,20 +221,22 @@ def _parts(job: Purge, table: str, strategy: str, goes: str, **bound: Any) -> No
 def _logs(job: Purge) -> None:
     """Purge logs by age, then those whose run is gone.
 
-    Deletes leave the index full of dead entries, so the hop over the distinct runs has to come
-    before them; a rewrite leaves it small, so there it comes after.
+    Deletes leave the index full of dead entries, so the gone runs have to be found before them; a
+    rewrite leaves it small, so there that comes after.
     """
     rewritten = _rewritten(job, LOG.name)
     if not job.plan.orphaned[LOG.name]:
         if not rewritten:
             _aged(job, LOG.name)
         return
-    with worklist(job.database, _gone_runs("flow_run_id")):
+    with worklist(job.database, _gone_runs(job.database, "flow_run_id")):
         if not rewritten:
             _aged(job, LOG.name)
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-            _parts(job, LOG.name, "delete by run", GONE_LOGS["flow_run_id"], **bound)
+            _parts(
+                job, LOG.name, "delete by run", logs_of_gone(job.database, "flow_run_id"), **bound
+            )
     purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _rows(job))
 
 
@@ -226,8 +244,8 @@ def purge_logs_of_gone_tasks(
     database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger, most: Rows
 ) -> None:
     """Purge the logs of task runs that had no flow run and are gone."""
-    goes = GONE_LOGS["task_run_id"]
-    with worklist(database, _gone_runs("task_run_id")):
+    goes = logs_of_gone(database, "task_run_id")
+    with worklist(database, _gone_runs(database, "task_run_id")):
         for first, last in positions(database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
             for rows in in_parts(database, LOG.name, goes, most, **bound):
@@ -235,9 +253,9 @@ def purge_logs_of_gone_tasks(
                 pace(Progress(LOG.name, ledger.rows[LOG.name], None))
 
 
-def _gone_runs(column: str) -> str:
+def _gone_runs(database: Database, column: str) -> str:
     return WORKLIST_OF_ROWS.format(
-        ctes=f"WITH RECURSIVE {gone_runs(column)}",
+        ctes=f"WITH RECURSIVE {gone_runs(database, column)}",
         table="gone_run",
         alias="x",
         order="id",

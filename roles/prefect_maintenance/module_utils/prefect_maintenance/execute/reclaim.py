@@ -15,10 +15,11 @@ from ..database.lock_bound import statement_at_most
 from ..database.privileges import may_vacuum
 from ..errors import DiskFull, HeldTooLong, LockTimeout, PrivilegeError
 from ..events import FellBack, Progress, Reclaimed
+from ..measure import compactable
 from ..measure.disk_space import Disks, shortage, unknown
 from ..measure.sizes import analysed, dead_tuples, total_bytes
 from ..pace.pace import Pace
-from ..plan.choices import COPYING, REWRITING, Choice
+from ..plan.choices import COPYING, REWRITING, Choice, full_at_most
 from ..request import settings
 from . import repack
 from .compact import Compaction, compact
@@ -127,6 +128,8 @@ def _with_room(job: Reclaim, choice: Choice, table: str) -> Choice:
         return choice
     kept = total_bytes(job.database, table) - choice.gives_back
     if lacking := shortage(job.disks, kept, table):
+        if choice.otherwise != "compact" and not compactable.refusals(job.database, table):
+            lacking += "; vacuum: compact needs no copy"
         return _fallen_back(job, choice, f"{table}: {lacking}")
     if told := unknown(job.disks):
         job.ledger.warn(told)
@@ -183,7 +186,7 @@ def _compacted(job: Reclaim, choice: Choice, table: str) -> Choice:
         job.ledger.warn(warning)
     if done.bytes_after >= done.bytes_before:
         return Choice(table, "plain", 0, "compaction gave nothing back")
-    job.ledger.events(events.Rewritten(table, 0.0, max(0, done.extra_bytes)))
+    job.ledger.events(events.Rewritten(table, done.locked, max(0, done.extra_bytes)))
     return choice
 
 
@@ -201,15 +204,17 @@ def _vacuumed_full(job: Reclaim, choice: Choice, table: str) -> Choice:
     """Carry out a VACUUM FULL; what keeps everybody out for too long is ended and done otherwise.
 
     Nobody queues for long behind its wait for its lock. Where it was asked for by name, it may
-    take as long as it takes.
+    take as long as it takes; where a compaction is open, no longer than that is worth.
     """
-    bounded = job.wanted.mode != "full"
+    bounded, most = job.wanted.mode != "full", job.wanted.max_lock
+    if choice.otherwise == "compact":
+        most = full_at_most(job.wanted)
 
     def attempt() -> float:
         sql = f"VACUUM (FULL) {table}"
         with ExitStack() as bound:
             if bounded:
-                bound.enter_context(statement_at_most(job.database, sql, job.wanted.max_lock))
+                bound.enter_context(statement_at_most(job.database, sql, most))
             return unskipped(job.database, sql)
 
     try:

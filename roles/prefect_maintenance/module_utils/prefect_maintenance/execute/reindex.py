@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..database.connection import Database
+from ..database.set_for import NOT_ON_DISK, set_for
 from ..errors import DiskFull, LockTimeout
 from ..events import Progress, Waiting
 from ..measure import leftovers
@@ -86,6 +87,17 @@ def rebuild(
         for name, quoted, size in database.rows(_INDEXES, t=table, least=_LEAST)
         if only is None or name in only
     ]
+    with set_for(database, NOT_ON_DISK):
+        return _rebuilt(database, table, lock_timeout, pace, found)
+
+
+def _rebuilt(
+    database: Database,
+    table: str,
+    lock_timeout: float,
+    pace: Pace,
+    found: Sequence[tuple[str, str, int]],
+) -> Rebuilt:
     done: list[str] = []
     warnings: list[str] = []
     back = copied = 0

@@ -19,9 +19,9 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from ..database.connection import Database, connect
+from ..database.connection import Database
 from ..database.table_guard import guarded
-from ..errors import ConnectionFailed, LockTimeout, MaintenanceError
+from ..errors import ConnectionFailed, MaintenanceError
 from ..measure import leftovers, relations, snapshots
 from ..measure.leftovers import Names
 from ..measure.sizes import total_bytes
@@ -29,7 +29,7 @@ from ..plan.holds import stage
 from .archive_victims import archive_left_out
 from .copy import catch_up, copy
 from .follow import follow
-from .rewrite_job import Refused, Rewrite, Work, require_whole
+from .rewrite_job import Grown, Refused, Rewrite, Work, one_more_session, require_whole
 from .swap import swap
 
 
@@ -38,7 +38,7 @@ class Rewritten:
     """What a rewrite did.
 
     Attributes:
-        rows: rows that are gone.
+        rows: rows that are gone, where they were to be counted.
         locked: seconds for which it kept everybody out.
         copied: bytes of the copy, indexes included: the disk that it needed.
         warnings: what could not be done after the swap.
@@ -76,9 +76,7 @@ def rewrite(job: Rewrite) -> Rewritten:
     try:
         with ExitStack() as opened:
             try:
-                copier = opened.enter_context(
-                    connect(job.database.url, job.lock_timeout, job.database.events)
-                )
+                copier = opened.enter_context(one_more_session(job))
                 copier = replace(copier, keeper=job.database.keeper)
             except ConnectionFailed as error:
                 raise Refused(f"{job.table} needs a second session: {error}") from None
@@ -86,7 +84,7 @@ def rewrite(job: Rewrite) -> Rewritten:
                 stage(copier, job.holds)
             job.prepare(copier)
             follow(job, names)
-            began, copied = _replaced(job, names, copier)
+            began, grown = _replaced(job, names, copier)
     except BaseException as error:
         if job.database.connection.invalidated:
             raise
@@ -98,11 +96,12 @@ def rewrite(job: Rewrite) -> Rewritten:
                 error.args = (why,)
                 raise error from None
         raise
-    return _finished(job, names, copied, time.monotonic() - began)
+    gone = grown.table - grown.copy if job.count else 0
+    return _finished(job, names, gone, time.monotonic() - began)
 
 
-def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, int]:
-    """Copy and swap; returns when the strong lock was had, and the rows of the new table."""
+def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, Grown]:
+    """Copy and swap; returns when the strong lock was had, and the rows of both tables then."""
     swapping = False
     try:
         with guarded(job.database, names.table, job.lock_timeout, [copier]) as guard:
@@ -111,8 +110,8 @@ def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, int]
             require_whole(job)
             file = relations.files(job.database, job.table)
             guard.watch()
-            copied = copy(work)
-            copied += catch_up(work)
+            grown = copy(work) + catch_up(work)
+            copied = grown.copy
             archive_left_out(work, copied)
             snapshots.outlive(
                 copier,
@@ -121,10 +120,10 @@ def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, int]
                 guard.pids(),
                 lambda: work.go_on(copied, copied),
             )
-            copied += catch_up(work)
+            grown += catch_up(work)
             guard.rest()
             guard.check()
-            began, grown = swap(work, file)
+            began, last = swap(work, file)
             swapping = True
     except ConnectionFailed as error:
         if not swapping:
@@ -132,24 +131,18 @@ def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, int]
         raise ConnectionFailed(
             f"{error}; {job.table} was being swapped: the next run tells whether it was"
         ) from None
-    return began, copied + grown
+    return began, grown + last
 
 
-def _finished(job: Rewrite, names: Names, copied: int, locked: float) -> Rewritten:
-    """Count what is gone and remove the old table; whatever fails here, the rows are gone.
+def _finished(job: Rewrite, names: Names, gone: int, locked: float) -> Rewritten:
+    """Remove the old table; whatever fails here, the rows are gone.
 
     Raises:
         LostAfterSwap: the session is gone; it says what was done.
     """
     database = job.database
-    done = Rewritten(rows=job.expected, locked=locked, copied=0)
+    done = Rewritten(rows=gone, locked=locked, copied=0)
     try:
-        try:
-            before = int(database.scalar(f"SELECT count(*) FROM {names.bare}__maintenance_old"))
-            done = replace(done, rows=before - copied)
-        except LockTimeout as error:
-            told = f"the rows that left {job.table} are those of the plan: {error}"
-            done = replace(done, warnings=(told,))
         done = replace(done, copied=total_bytes(database, job.table))
         leftovers.remove(database, job.table, job.lock_timeout)
     except ConnectionFailed as error:

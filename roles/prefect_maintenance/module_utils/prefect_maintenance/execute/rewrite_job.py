@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..database.connection import Database
+from ..database.connection import Database, connect
 from ..database.table_guard import Guard
 from ..errors import MaintenanceError
 from ..events import Progress
@@ -16,6 +17,21 @@ from ..plan.holds import Holds
 
 # Flow runs whose rows stay: as they were before the lock, and those that came under it.
 LIVE, REVIVED = "prefect_maintenance_live", "prefect_maintenance_revived"
+
+
+@dataclass(frozen=True)
+class Grown:
+    """By how many rows the copy grew, and the table beside which it lies; less than 0: it shrank.
+
+    Counted from nothing on, the difference of both is what the copy has left out.
+    """
+
+    copy: int = 0
+    table: int = 0
+
+    def __add__(self, more: Grown) -> Grown:
+        """Return the growth of two times together."""
+        return Grown(self.copy + more.copy, self.table + more.table)
 
 
 class Refused(MaintenanceError):
@@ -37,6 +53,8 @@ class Rewrite:
         max_lock: seconds for which the swap may keep everybody out.
         pace: asked between two pieces of the copy whether to go on.
         expected: rows that are to go, as planned.
+        stays: rows that are to stay, about, where they were not counted.
+        count: whether the rows that go are to be counted.
         live: condition on a flow run `f` whose rows stay; nothing where age alone decides.
         missed: conditions on `x`: rows of such runs, which are in `LIVE`.
         woken: selects runs whose rows stay by now; it may leave out what was so an hour ago.
@@ -55,6 +73,8 @@ class Rewrite:
     max_lock: float
     pace: Pace
     expected: int = 0
+    stays: int | None = None
+    count: bool = False
     live: str = ""
     missed: tuple[str, ...] = ()
     woken: str = ""
@@ -76,6 +96,20 @@ class Work:
         """Tell how far the rewrite is; ask the pace, and whether the table is still held."""
         self.job.pace(Progress(self.job.table, done, total, unit))
         self.guard.check()
+
+
+@contextmanager
+def one_more_session(job: Rewrite) -> Iterator[Database]:
+    """Open a session that does a part of a rewrite, and close it afterwards.
+
+    Its commits wait for no disk: that of the swap comes after them in the WAL, and waits for all.
+
+    Raises:
+        ConnectionFailed: there is no place for it.
+    """
+    with connect(job.database.url, job.lock_timeout, job.database.events) as session:
+        session.run("SET synchronous_commit = off")
+        yield session
 
 
 def require_whole(job: Rewrite, table: str | None = None) -> None:

@@ -9,7 +9,7 @@ from ..measure import leftovers, relations
 from ..plan.holds import LATE
 from ..request.instants import now
 from .copy import insert, settle
-from .rewrite_job import LIVE, REVIVED, Refused, Work, require_whole
+from .rewrite_job import LIVE, REVIVED, Grown, Refused, Work, require_whole
 
 # Flow runs `f` whose rows stayed when the rows that were left out were looked for; and those whose
 # rows stay since. Under the lock nothing reads all runs: holds are looked for among rows that have
@@ -23,7 +23,7 @@ SELECT w.id FROM ({{woken}}) w WHERE NOT EXISTS (SELECT 1 FROM {LIVE} l WHERE l.
 """
 
 
-def swap(work: Work, file: int) -> tuple[float, int]:
+def swap(work: Work, file: int) -> tuple[float, Grown]:
     """Let the copy take the place of the table, in the transaction that holds it.
 
     Args:
@@ -31,14 +31,14 @@ def swap(work: Work, file: int) -> tuple[float, int]:
         file: of the table when the copy began.
 
     Returns:
-        When the strong lock was had (monotonic seconds), and by how many rows the copy grew.
+        When the strong lock was had (monotonic seconds), and what grew meanwhile.
 
     Raises:
         HeldTooLong: it kept everybody out for longer than the job allows.
     """
     job, database = work.job, work.job.database
     indexes = relations.indexes(database, job.table)
-    grown = _missed(work)
+    grown = Grown(copy=_missed(work))
     work.guard.lock("ACCESS EXCLUSIVE")
     began = time.monotonic()
     with transaction_at_most(database, f"the swap of {job.table}", job.max_lock):
@@ -46,15 +46,15 @@ def swap(work: Work, file: int) -> tuple[float, int]:
     return began, grown
 
 
-def _exchanged(work: Work, file: int, indexes: list[relations.Index]) -> int:
-    """Do under the lock what a swap consists of; returns by how many rows the copy grew."""
+def _exchanged(work: Work, file: int, indexes: list[relations.Index]) -> Grown:
+    """Do under the lock what a swap consists of; returns what grew with the last changes."""
     job, names, database = work.job, work.names, work.job.database
     if relations.files(database, job.table) != file:
         raise Refused(f"the rows of {job.table} were moved meanwhile")
     if relations.followed(database, job.table) != len(names.triggers):
         raise Refused(f"the triggers that follow {job.table} were switched off meanwhile")
-    grown = settle(work, database).copied
-    grown += _revived(work)
+    grown = settle(work, database).grown
+    grown += Grown(copy=_revived(work))
     leftovers.drop_triggers(database, names)
     database.ddl(f"ALTER TABLE {names.table} RENAME TO {names.old_name}")
     for index in indexes:

@@ -13,22 +13,21 @@ either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..catalogue import BY_NAME, FLOW_RUN, LOG, TASK_RUN, Table
+from ..catalogue import BY_NAME, FLOW_RUN, LOG, TASK_RUN
 from ..database.connection import Database
 from ..errors import ApiError, ConnectionFailed, MaintenanceError
-from ..plan.hanging import count_leaving
 from ..plan.rules import Rules
-from ..plan.words import listed
 from .api_pace import ApiPace
 from .archive_rows import archive_leaving, delete_whole
-from .batches import SQLITE_BATCH, delete_some, in_parts
+from .batches import SQLITE_BATCH, among, delete_some, in_parts
+from .leaving import Unanswered, leaving, survivors
 from .row_guards import Single, free_singles, lock_rows, lock_trees
 
 if TYPE_CHECKING:
@@ -37,10 +36,12 @@ if TYPE_CHECKING:
 # Flow runs and other objects that are looked at together, and rows that one transaction deletes.
 _RUNS, _ROWS, _BOUND = 200, 1000, 10_000
 
-_SURVIVORS = "SELECT CAST(x.id AS VARCHAR) FROM {table} x WHERE x.id IN {ids}"
-_LOGS_OF_GONE = (
-    "x.{column} IN {ids} AND NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = x.{column})"
-)
+# The objects are asked, not their logs: to ask each log, the planner reads all objects there are.
+_GONE = """
+SELECT v.id FROM {those} v WHERE NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = v.id)
+"""
+_THOSE = "(SELECT value AS id FROM unnest(CAST('{{{ids}}}' AS uuid[])) value)"
+_THOSE_ON_SQLITE = "(SELECT value AS id FROM json_each('[{ids}]'))"
 
 # Tables whose rows logs name, and the column in which they do.
 LOGGING = {parent.table: parent.column for parent in LOG.parents}
@@ -75,6 +76,7 @@ class ByApi:
         rules: say whether a run still goes; the guard of each deletion names their states.
         cutoff: of flow runs, which the guard names too.
         begun: when the deletion began; where a rule has no cutoff the guard names this.
+        unanswered: runs of calls that failed.
         gives_way: what it cannot delete goes by SQL.
         pace: says how many runs a call deletes, and when it may come.
     """
@@ -87,6 +89,7 @@ class ByApi:
     pace: ApiPace
     begun: datetime
     name: str = "api"
+    unanswered: Unanswered = field(default_factory=Unanswered)
 
     def hurried(self) -> AbstractContextManager[None]:
         """Send each request once until the end of the block: the pace waits, and heeds a stop."""
@@ -99,24 +102,42 @@ class ByApi:
             batch: trees of one run that one guard fits.
             bound: the cutoff, for the rules.
         """
-        asked = free_singles(self.database, self.rules, [run.id for run in batch], bound)
+        asked, before = self._asked(batch, bound)
         if not asked:
             return Deleted({})
         archive_leaving(self.database, FLOW_RUN, asked)
-        before, error = _leaving(self.database, FLOW_RUN, asked), None
+        error = None
         try:
             with self.pace.calling(len(asked)):
                 if not self.api.delete_runs(asked, *self._guard(batch[0])):
                     return None
         except (ApiError, ConnectionFailed) as failed:
             error = failed
-        sql = _SURVIVORS.format(table=FLOW_RUN.name, ids=listed(asked))
-        left = {row[0] for row in self.database.rows(sql)}
-        after = _leaving(self.database, FLOW_RUN, left) if left else {}
+        left = survivors(self.database, FLOW_RUN, asked)
+        after = leaving(self.database, FLOW_RUN, left) if left else {}
         gone = {table: rows - after.get(table, 0) for table, rows in before.items()}
+        self.unanswered.took(asked)
+        if error:
+            self.unanswered.add(self.database, left)
         # Servers before 3.4.9 leave the logs, newer ones remove them in the background and forget
         # about it when they are restarted: whichever is there first takes them.
         return Deleted(gone, error, [run for run in asked if run not in left], logs_counted=True)
+
+    def late(self) -> Deleted:
+        """Return what the server deleted after a call had failed, each run once."""
+        rows, runs = self.unanswered.gone(self.database)
+        return Deleted(rows, ids=runs, logs_counted=True)
+
+    def _asked(
+        self, batch: Sequence[Single], bound: Mapping[str, Any]
+    ) -> tuple[list[str], dict[str, int]]:
+        """Return the runs that nobody holds, and what leaves with them."""
+        ids = [run.id for run in batch]
+        while asked := free_singles(self.database, self.rules, ids, bound):
+            before = leaving(self.database, FLOW_RUN, asked)
+            if before[FLOW_RUN.name] == len(asked):
+                return asked, before
+        return [], {}
 
     def _guard(self, run: Single) -> tuple[Sequence[str], datetime, bool]:
         """Return the states, the cutoff, and whether it may have no tags, of runs like this one."""
@@ -191,7 +212,10 @@ class BySql:
 
         A flow run that is retried after its old task runs went keeps their logs.
         """
-        goes = _LOGS_OF_GONE.format(column=LOGGING[table], table=table, ids=listed(ids))
+        those = _THOSE if self.database.is_postgresql else _THOSE_ON_SQLITE
+        written = those.format(ids=", ".join(f'"{each}"' for each in ids))
+        gone = _GONE.format(those=written, table=table)
+        goes = f"x.{LOGGING[table]} {among(self.database, gone)}"
         return f"{goes} AND {self.rules.watched.not_live('x')}" if table == TASK_RUN.name else goes
 
     def _once(self, table: str, lock: partial[list[str]]) -> Deleted:
@@ -200,7 +224,7 @@ class BySql:
                 ids = lock()
                 if not ids:
                     return Deleted({})
-                gone = _leaving(self.database, BY_NAME[table], ids, trailers=False)
+                gone = leaving(self.database, BY_NAME[table], ids, trailers=False)
                 delete_whole(self.database, BY_NAME[table], ids)
                 left = self.most - sum(gone.values())
                 if table in LOGGING and left > 0:
@@ -210,11 +234,3 @@ class BySql:
                 return Deleted(gone, ids=ids)
 
         return self.database.retry_on_lock(transaction)
-
-
-def _leaving(
-    database: Database, table: Table, ids: Iterable[str], *, trailers: bool = True
-) -> dict[str, int]:
-    """Count by table what leaves the database with objects of a table."""
-    row = database.rows(count_leaving(table, listed(ids), trailers=trailers))[0]
-    return dict(row._asdict())

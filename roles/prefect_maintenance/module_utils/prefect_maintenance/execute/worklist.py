@@ -10,7 +10,7 @@ from ..catalogue import LOG
 from ..database.connection import Database
 from ..plan.counts import single
 from ..plan.rules import Rules
-from .batches import Rows
+from .batches import Rows, among
 
 _WORKLIST_OF_RUNS = """
 CREATE TEMPORARY TABLE prefect_maintenance_worklist AS
@@ -49,22 +49,12 @@ DELETE FROM {table} AS x WHERE x.id IN (
 AND {goes}
 """
 
-_GONE_LOGS = """
-x.{column} IN (
-    SELECT d.id FROM prefect_maintenance_worklist d WHERE d.position BETWEEN :first AND :last)
-AND x.timestamp < :orphans {only}
-AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})
+# The runs are asked, not their logs: to ask each log, the planner reads all runs there are.
+_STILL_GONE = """
+SELECT d.id FROM prefect_maintenance_worklist d WHERE d.position BETWEEN :first AND :last
+AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = d.id)
 """
-# Logs `x` of the gone runs of a batch, by the column that names the run.
 _OF_RUN, _OF_TASK_RUN = LOG.parents
-GONE_LOGS = {
-    _OF_RUN.column: _GONE_LOGS.format(column=_OF_RUN.column, parent=_OF_RUN.table, only=""),
-    _OF_TASK_RUN.column: _GONE_LOGS.format(
-        column=_OF_TASK_RUN.column,
-        parent=_OF_TASK_RUN.table,
-        only=f"AND x.{_OF_RUN.column} IS NULL",
-    ),
-}
 
 
 SINGLES_LEFT = "SELECT count(*) FROM prefect_maintenance_worklist d WHERE d.single"
@@ -73,6 +63,14 @@ SINGLES_LEFT = "SELECT count(*) FROM prefect_maintenance_worklist d WHERE d.sing
 def worklist_of_runs(rules: Rules) -> str:
     """Write the statement that lays the candidates down, those of one guard together."""
     return _WORKLIST_OF_RUNS.format(single=single(rules))
+
+
+def logs_of_gone(database: Database, column: str) -> str:
+    """Row `x` is a log of the gone runs of a batch, which it names in a column."""
+    parent = _OF_RUN.table if column == _OF_RUN.column else _OF_TASK_RUN.table
+    goes = f"x.{column} {among(database, _STILL_GONE.format(parent=parent))}"
+    goes += " AND x.timestamp < :orphans"
+    return goes if column == _OF_RUN.column else f"{goes} AND x.{_OF_RUN.column} IS NULL"
 
 
 @contextmanager

@@ -48,6 +48,8 @@ SELECT COALESCE(NULLIF(application_name, ''), host(client_addr), 'pid ' || pid) 
 FROM pg_stat_replication WHERE backend_xmin IS NOT NULL
 """
 
+# What a blocker may be; a note on what the role may not see is none.
+KINDS = ("transaction", "prepared", "slot", "standby")
 # Bytes of WAL that a slot which nobody reads may hold back without a word.
 _HELD = 256 * 2**20
 _KEPT = "what is deleted meanwhile stays on disk"

@@ -86,7 +86,9 @@ def disk_elsewhere(look: DiskLook) -> Disk | str:
 def free_elsewhere(look: DiskLook) -> tuple[Free, ...]:
     """Read what `df` said is free, for each folder of which it said something."""
     return tuple(
-        Free(path, found[3].strip(), 1024 * int(found[2])) for path, found in _answers(look) if path
+        Free(path, found[3].strip(), 1024 * int(found[2]), 1024 * int(found[1]))
+        for path, found in _answers(look)
+        if path
     )
 
 

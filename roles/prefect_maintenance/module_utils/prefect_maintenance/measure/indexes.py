@@ -19,7 +19,7 @@ Problem = Literal["invalid", "bloated"]
 # a role without pg_read_all_stats, but not that they do.
 _INVALID = """
 SELECT i.relname, format('%I.%I', n.nspname, i.relname) AS quoted,
-       pg_relation_size(i.oid) AS bytes, n.nspname = 'pg_toast' AS of_toast,
+       pg_relation_size(i.oid) AS bytes, NOT has_schema_privilege(n.oid, 'USAGE') AS out_of_reach,
        i.relname ~ '_cc(new|old)[0-9]*$' AS left_over
 FROM pg_class t JOIN pg_index x ON x.indrelid IN (t.oid, t.reltoastrelid)
 JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
@@ -53,7 +53,7 @@ class Found:
         percent: of it that come back for sure, whatever its keys are.
         left_over: made by a REINDEX CONCURRENTLY that was interrupted, beside the index that is
             meant; another that is INVALID is meant itself.
-        of_toast: of the table's long values.
+        out_of_reach: of the table's TOAST, whose schema the role may not use.
         quoted: its name as statements have it, where it is INVALID.
     """
 
@@ -64,7 +64,7 @@ class Found:
     bytes_back: int
     percent: int = 100
     left_over: bool = False
-    of_toast: bool = False
+    out_of_reach: bool = False
     quoted: str = ""
 
 
@@ -78,7 +78,7 @@ def invalid(database: Database, table: str) -> tuple[Found, ...]:
             one.bytes,
             0,
             left_over=one.left_over,
-            of_toast=one.of_toast,
+            out_of_reach=one.out_of_reach,
             quoted=one.quoted,
         )
         for one in database.rows(_INVALID, t=table)

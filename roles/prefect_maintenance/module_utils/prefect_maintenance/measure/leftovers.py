@@ -24,11 +24,14 @@ SELECT (SELECT count(*) FROM pg_class WHERE relkind = 'r'
      + (SELECT count(*) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
         WHERE NOT x.indisvalid AND i.relname ~ '{_BESIDE}')
 """
-# Somebody else who builds one just now holds the table's lock, so that it cannot be dropped.
+# Somebody else who builds one just now holds the table's lock, so that it cannot be dropped. The
+# owner of a table may drop one of its TOAST table by its name, and that takes USAGE of the schema.
 _INDEXES = f"""
-SELECT format('%I.%I', n.nspname, i.relname) FROM pg_index x
+SELECT format('%I.%I', n.nspname, i.relname) FROM pg_class t
+JOIN pg_index x ON x.indrelid IN (t.oid, t.reltoastrelid)
 JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
-WHERE x.indrelid = to_regclass(:t) AND NOT x.indisvalid AND i.relname ~ '{_BESIDE}'
+WHERE t.oid = to_regclass(:t) AND NOT x.indisvalid AND i.relname ~ '{_BESIDE}'
+  AND has_schema_privilege(n.oid, 'USAGE')
 ORDER BY i.relname
 """
 _RELATIONS = """
@@ -76,7 +79,7 @@ class Names:
 
     @property
     def changes(self) -> str:
-        """The ids of rows that changed since the copy began."""
+        """The ids of rows that changed since the copy began, and by how many it grew with each."""
         return f"{self.schema}.{self.bare}{_CHANGES}"
 
     @property

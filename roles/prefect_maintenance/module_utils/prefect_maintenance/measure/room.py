@@ -16,11 +16,13 @@ class Free:
         path: the folder that was looked at.
         disk: where the disk that holds it is mounted.
         free_bytes: on that disk.
+        total_bytes: of that disk; 0 where nobody said.
     """
 
     path: str
     disk: str
     free_bytes: int
+    total_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class TableSize:
         least_bytes: that it would take without a row.
         largest_index_bytes: of its largest index.
         indexes: how many it has, on PostgreSQL.
+        ages: whether its oldest row was looked for.
     """
 
     name: str
@@ -76,6 +77,7 @@ class TableSize:
     least_bytes: int = 0
     largest_index_bytes: int = 0
     indexes: int = 0
+    ages: bool = True
 
     def share(self, rows: int) -> float:
         """Return the share that so many rows are of the table's."""
@@ -122,7 +124,12 @@ def total_bytes(database: Database, table: str) -> int:
 
 
 def measure(
-    database: Database, only: str | None = None, *, count: bool = True, tell: Listener = silent
+    database: Database,
+    only: str | None = None,
+    *,
+    count: bool = True,
+    ages: bool = True,
+    tell: Listener = silent,
 ) -> tuple[TableSize, ...]:
     """Measure every table of the catalogue, or only one.
 
@@ -131,6 +138,7 @@ def measure(
         only: the name of the one table.
         count: count the rows of tables that are not too large for it; else trust the planner's
             number where it has one.
+        ages: look for the oldest row. Right after deletes that walks along all that went.
         tell: is told how many are measured.
     """
     names = [table.name for table in TABLES if only in (None, table.name)]
@@ -138,9 +146,9 @@ def measure(
         measuring, sizes = Counting(tell, len(names), MEASURED), []
         for name in names:
             measuring(name)
-            sizes.append(_measure_postgresql(database, name, count=count))
+            sizes.append(_measure_postgresql(database, name, count=count, ages=ages))
         return tuple(sizes)
-    return _measure_sqlite(database, names)
+    return _measure_sqlite(database, names, ages=ages)
 
 
 def dead_tuples(database: Database, table: str) -> int:
@@ -167,7 +175,7 @@ def oldest(database: Database, table: str) -> datetime | None:
     return found if isinstance(found, datetime) else None
 
 
-def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableSize:
+def _measure_postgresql(database: Database, name: str, *, count: bool, ages: bool) -> TableSize:
     heap, toast, index, estimate, dead, largest, many = database.rows(_POSTGRESQL_TABLE, t=name)[0]
     total = heap + toast + index
     exact = total < EXACT_BELOW_BYTES and (count or not estimate)
@@ -189,7 +197,8 @@ def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableS
         dead=dead,
         bloat_bytes=bloat,
         bloat_method=method,
-        oldest=oldest(database, name),
+        oldest=oldest(database, name) if ages else None,
+        ages=ages,
         loose_bytes=max(0, sum(loose(each, rows) for each in indexes) - of_bloat),
         least_bytes=_EMPTY * len(indexes) + (_EMPTY if toast else 0),
         largest_index_bytes=largest,
@@ -197,7 +206,9 @@ def _measure_postgresql(database: Database, name: str, *, count: bool) -> TableS
     )
 
 
-def _measure_sqlite(database: Database, names: Iterable[str]) -> tuple[TableSize, ...]:
+def _measure_sqlite(
+    database: Database, names: Iterable[str], *, ages: bool
+) -> tuple[TableSize, ...]:
     sizes_of = {}
     method = "exact, by dbstat"
     try:
@@ -227,7 +238,8 @@ def _measure_sqlite(database: Database, names: Iterable[str]) -> tuple[TableSize
                 dead=0,
                 bloat_bytes=free + room,
                 bloat_method=method,
-                oldest=oldest(database, name),
+                oldest=oldest(database, name) if ages else None,
+                ages=ages,
                 loose_bytes=max(0, free + room - natural),
                 least_bytes=page * (1 + len(indexes)),
             )

@@ -61,11 +61,14 @@ class Throttling:
         limits: the thresholds as they are now.
         look: at the server.
         latency: of the API; None without one.
+        touched: tables that the run has deleted from before this work, and the cause of what
+            autovacuum does there.
     """
 
     limits: Callable[[], Throttle]
     look: Reader
     latency: Probe | None = None
+    touched: frozenset[str] = frozenset()
     _first: Load | None = None
     _since: float | None = None
     _waiting: frozenset[WaitKind] = field(default_factory=frozenset)
@@ -96,7 +99,7 @@ class Throttling:
         """Return why the work should wait, by signal; what cannot be seen is no reason."""
         now = self.look()
         if now is not None:
-            self._first = self._first or now
+            self._first = self._first or now.without(self.touched)
             if limits.wal_bytes and now.wal is None:
                 self.look.warn_hidden_wal()
         now, first = (now, self._first or now) if now else (NOTHING, NOTHING)

@@ -34,6 +34,8 @@ _LESS_WANTED = {
     "repack": "a rewrite needs no extension",
     "compact": "it takes longer and writes more WAL",
 }
+# Seconds of a lock that nobody notices.
+UNNOTICED = 0.1
 # Bytes of a page of PostgreSQL.
 _PAGE = 8192
 # Free bytes that the maintenance itself and a live server leave between two runs.
@@ -125,10 +127,14 @@ def choose(
     back = size.bytes - kept
     gives = f"a rewrite gives back {units.size(back)}, {100 * back / size.bytes:.0f} % of it"
     may = [name for name in _OPEN[wanted.mode] if not against[name]]
+    told = _told(against, wanted)
     if not may:
         because = "; ".join(f"{name}: {against[name]}" for name in _OPEN[wanted.mode])
-        why = f"{gives}, but no way is open: {because}"
-        return Choice(size.name, "plain", 0, why, _refused(costs, _told(against, wanted)), back)
+        why = f"{gives}, but no way is open: {because}{_another(against)}"
+        return Choice(size.name, "plain", 0, why, _refused(costs, told), back)
+    if {"full", "compact"} <= set(may) and costs["full"].lock_seconds > full_at_most(wanted):
+        may = [*(name for name in may if name != "full"), "full"]
+        told["full"] = _noticed(costs["full"], wanted)
     taken = may[0]
     if taken == "compact":
         back = int(back * size.share_without_toast)
@@ -140,9 +146,18 @@ def choose(
         taken,
         back,
         gives + _named(costs[taken], wanted),
-        _refused(costs, {**_told(against, wanted), taken: ""}),
+        _refused(costs, {**told, taken: ""}),
         otherwise="compact" if "compact" in may[1:] else "plain",
     )
+
+
+def full_at_most(wanted: Reclaim) -> float:
+    """Return the seconds for which VACUUM FULL may lock a table that could be compacted instead.
+
+    Whoever allows more than the default wants the way that is done sooner.
+    """
+    raised = wanted.max_lock > Reclaim.max_lock
+    return wanted.max_lock if raised else min(UNNOTICED, wanted.max_lock)
 
 
 def cost_of(way: str, size: TableSize, kept_bytes: int) -> Cost:
@@ -180,6 +195,19 @@ def too_long(way: str, cost: Cost, wanted: Reclaim) -> str:
     return (
         f"its lock would last about {cost.lock_seconds:,.3g} s, max_lock is {wanted.max_lock:g} s"
     )
+
+
+def _noticed(cost: Cost, wanted: Reclaim) -> str:
+    return (
+        f"its lock would last about {cost.lock_seconds:,.3g} s, and a compaction is open: it is "
+        f"taken for up to {full_at_most(wanted):g} s, or longer where max_lock is raised"
+    )
+
+
+def _another(against: Mapping[str, str]) -> str:
+    """Name the way that would be open if it were asked for; empty without one."""
+    others = [name for name in ("rewrite", "compact") if not against[name]]
+    return f"; vacuum: {others[0]} would be open" if others else ""
 
 
 def _named(cost: Cost, wanted: Reclaim) -> str:

@@ -107,10 +107,6 @@ SELECT count(*) FROM log x
 WHERE x.timestamp < :orphans AND {stays} AND x.{column} IS NOT NULL {only}
   AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})
 """
-FEW_YOUNG_LOGS = """
-SELECT count(*) <= {few} FROM (
-    SELECT 1 FROM log x WHERE {within} LIMIT 1 + {few}) young
-"""
 
 # The same by the rule that decides, 0 being the general cutoff, and by what age alone would do;
 # each row is looked at once.

@@ -11,6 +11,7 @@ from ..database.connection import Database
 from ..measure.sizes import total_bytes
 from ..request.policy import Cutoffs
 from ..request.rules import Keep
+from .about import About
 from .counts import COUNT_BY_RULE, COUNT_RESOURCES, COUNT_ROWS, ENDS
 from .event_rules import goes_with_purge
 from .plan import Kept
@@ -54,22 +55,32 @@ class Decided:
 
 
 def count_aged(
-    database: Database, rules: Rules, table: Table, cutoffs: Cutoffs
+    database: Database, rules: Rules, table: Table, cutoffs: Cutoffs, about: About | None = None
 ) -> Mapping[int, Decided]:
     """Count the rows of a table that go by their age, and those that only their run keeps.
 
     Without rules both are cheap by themselves: the first reads in order, the second follows the
     few unfinished runs; asking every old row for its run would be neither. With rules each row
     is looked at once, and what unfinished runs keep is taken back.
+
+    Args:
+        database: where.
+        rules: the policy as SQL.
+        table: it is purged by age.
+        cutoffs: the instants to count from.
+        about: how many are old enough, where that need not be counted.
     """
     dated, values = rules.dated_by(table), rules.values(table, cutoffs)
     live = rules.keeps(table)[1:]
     if not dated:
-        old, *spared = (
-            database.scalar(COUNT_ROWS.format(table=table.name, condition=condition), **values)
-            for condition in (dated.goes("x"), *live)
-        )
-        return {0: Decided(goes=old - sum(spared), live=sum(spared))}
+
+        def count(condition: str) -> int:
+            sql = COUNT_ROWS.format(table=table.name, condition=condition)
+            return int(database.scalar(sql, **values))
+
+        old = about.old if about else count(dated.goes("x"))
+        spared = sum(count(condition) for condition in live)
+        return {0: Decided(goes=max(0, old - spared), live=spared)}
 
     def by_rule(goes: str, condition: str) -> list[Any]:
         sql = COUNT_BY_RULE.format(

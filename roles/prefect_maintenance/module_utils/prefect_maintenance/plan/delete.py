@@ -149,7 +149,7 @@ def with_estimates(database: Database, plan: Plan) -> Plan:
     if database.is_postgresql:
         for table, goes in plan.rows.items():
             if goes and table != LOG.name:
-                size = measure(database, only=table, count=False)[0]
+                size = measure(database, only=table, count=False, ages=False)[0]
                 touched = of_deletes(size, goes, ordered(database, table))
                 estimates = joined(estimates, {worked_on.name: touched})
     return replace(plan, estimates=estimates)

@@ -100,8 +100,9 @@ def estimates_of(choices: Iterable[IndexChoice]) -> dict[str | None, Estimate]:
 
 def _of_invalid(one: Found, *, fresh: bool) -> IndexChoice:
     do = f"DROP INDEX CONCURRENTLY {one.quoted}"
-    if one.of_toast:
+    if one.out_of_reach:
         action, why = "none", "an interrupted REINDEX CONCURRENTLY of the table's TOAST left it"
+        why += "; GRANT USAGE ON SCHEMA pg_toast to the role in db_url, and the next step drops it"
     elif one.left_over:
         action, why = "drop", "an interrupted REINDEX CONCURRENTLY left it"
     else:

@@ -69,6 +69,9 @@ class Plan:
         via: how flow runs are deleted; None where nothing of what it decides goes.
         indexes: those that are built anew because they are INVALID or bloated.
         rules: what each rule makes go and keeps; empty where there are none.
+        about: tables whose rows that go by their age are estimated from a sample, because only
+            the rewrite that removes them needs to count them; and about how many rows of each
+            stay. Empty where all was counted, if need be afterwards.
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -81,6 +84,7 @@ class Plan:
     via: Via | None = None
     indexes: tuple[IndexChoice, ...] = ()
     rules: tuple[RuleCount, ...] = ()
+    about: Mapping[str, int] = field(default_factory=dict)
 
     def joined(self, later: Plan) -> Plan:
         """Return the plan of this step and of a later one, which adds to it."""
@@ -95,7 +99,27 @@ class Plan:
             via=later.via or self.via,
             indexes=later.indexes or self.indexes,
             rules=tuple(dict.fromkeys((*self.rules, *later.rules))),
+            about={**self.about, **later.about},
         )
+
+    def counted(self, aged: Mapping[str, int]) -> Plan:
+        """Return the plan with the rows that went by their age where they had been estimated.
+
+        Args:
+            aged: rows by table; of a table that is not named the estimate stays.
+        """
+        known = {table: aged[table] for table in self.about if table in aged}
+        reasons = tuple(
+            replace(reason, rows=known[reason.what])
+            if reason.what in known and reason.why == OLD
+            else reason
+            for reason in self.reasons
+        )
+        rows = {
+            table: sum(reason.rows for reason in reasons if reason.what == table) for table in known
+        }
+        about = {table: stays for table, stays in self.about.items() if table not in known}
+        return replace(self, rows={**self.rows, **rows}, reasons=given(reasons), about=about)
 
     @property
     def estimate(self) -> Estimate:
@@ -156,6 +180,7 @@ class Plan:
             via=Via(**told["via"]) if told.get("via") else None,
             indexes=tuple(IndexChoice(**choice) for choice in told.get("indexes", ())),
             rules=tuple(RuleCount(**one) for one in told.get("rules", ())),
+            about=dict(told.get("about", {})),
         )
 
     def _contents(self) -> dict[str, Any]:
@@ -173,6 +198,7 @@ class Plan:
             "via": asdict(self.via) if self.via else None,
             "indexes": [asdict(choice) for choice in self.indexes],
             **rules,
+            **({"about": dict(self.about)} if self.about else {}),
         }
 
 

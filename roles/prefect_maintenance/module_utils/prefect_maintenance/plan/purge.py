@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..catalogue import (
     ARTIFACT_COLLECTION,
@@ -17,10 +18,12 @@ from ..catalogue import (
 )
 from ..database.connection import Database
 from ..events import Counting, Listener, silent
+from ..measure.expected import expected_rows
 from ..measure.room import Room
 from ..measure.sizes import TableSize, measure, ordered
 from ..request.policy import Cutoffs
 from ..request.settings import Reclaim
+from .about import About, about
 from .closed import closed_ways, given_back, in_order
 from .counts import (
     COUNT_EMPTY_COLLECTIONS,
@@ -28,14 +31,15 @@ from .counts import (
     COUNT_GONE_RESOURCES,
     COUNT_UNFORCED,
     COUNT_YOUNG_GONE_LOGS,
-    FEW_YOUNG_LOGS,
 )
 from .dated_counts import count_aged, count_resources, kept_by_rules, rule_counts
+from .dated_rules import DatedRules
 from .decisions import Decision, Situation, decide, deletes
 from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
 from .event_rules import make_ranks, rank
+from .gone_runs import gone_runs
 from .plan import KEY_GONE, OLD, PARENT_GONE, Kept, Plan, Reason, given
-from .rules import Rules, gone_runs, orphaned_rows
+from .rules import Rules, orphaned_rows
 
 # Tables whose rows go by their own age.
 AGED = tuple(table.name for table in TABLES if table.deleted_by == "sql")
@@ -50,6 +54,8 @@ def plan_purge(
     cutoffs: Cutoffs,
     unforced: Collection[str],
     tell: Listener = silent,
+    *,
+    roughly: bool = False,
 ) -> Plan:
     """Count what the purge by SQL removes: rows by age, and orphans.
 
@@ -59,23 +65,29 @@ def plan_purge(
         cutoffs: the instants to count from.
         unforced: tables whose foreign keys the database does not enforce.
         tell: is told how far the counts are.
+        roughly: estimate the rows of large tables from which most go; the plan says which.
     """
     counting = Counting(tell, len(AGED) + len(unforced) + 1)
     events = rules.dated_by(EVENTS)
     make_ranks(database, events)
     with database.snapshot():
         rank(database, events)
-        decided = {}
+        decided, sampled = {}, {}
         for name in AGED:
             counting(name)
-            if not (events and name == EVENT_RESOURCES.name):
-                decided[name] = count_aged(database, rules, BY_NAME[name], cutoffs)
+            if events and name == EVENT_RESOURCES.name:
+                continue
+            kind = BY_NAME[name]
+            some = about(database, rules, kind, cutoffs) if roughly else None
+            if some:
+                sampled[name] = some
+            decided[name] = count_aged(database, rules, kind, cutoffs, some)
         rows = {
             name: sum(one.goes for one in by_rule.values()) for name, by_rule in decided.items()
         }
         live = sum(one.live for by_rule in decided.values() for one in by_rule.values())
         counting(f"orphans of {LOG.name}")
-        gone = {LOG.name: _gone_logs(database, rules, cutoffs)}
+        gone = {LOG.name: _gone_logs(database, rules, cutoffs, sampled.get(LOG.name))}
         orphaned = {**gone, EVENT_RESOURCES.name: 0}
         if events:
             rows[EVENT_RESOURCES.name], with_events = count_resources(database, rules, cutoffs)
@@ -107,6 +119,7 @@ def plan_purge(
             *rule_counts(database, rules, "event", EVENTS, decided[EVENTS.name]),
             *rule_counts(database, rules, "log", LOG, decided[LOG.name]),
         ),
+        about={name: some.young + decided[name][0].live for name, some in sampled.items()},
     )
 
 
@@ -128,7 +141,7 @@ def with_decisions(
     decided: dict[str, Decision] = {}
     estimates = of_rows(database, plan.rows)
     aged = [table for table in AGED if plan.rows[table]] if database.is_postgresql else []
-    sizes = {table: measure(database, only=table, count=False)[0] for table in aged}
+    sizes = {name: measure(database, only=name, count=False, ages=False)[0] for name in aged}
     for table in in_order(_copies(sizes, plan.rows)):
         found = Situation(
             size=sizes[table],
@@ -170,25 +183,31 @@ def _estimated(found: Situation, decision: Decision, wanted: Reclaim) -> Estimat
     return deletes(found, wanted)[0]
 
 
-def _gone_logs(database: Database, rules: Rules, cutoffs: Cutoffs) -> int:
+def _gone_logs(database: Database, rules: Rules, cutoffs: Cutoffs, some: About | None) -> int:
     """Count the logs whose run is gone and whose age alone would keep them."""
     dated, values = rules.dated_by(LOG), rules.values(LOG, cutoffs)
-    within = dated.within("x")
-    few = FEW_YOUNG_LOGS.format(
-        few=f"{_LOGS_A_RUN} * (SELECT count(*) FROM {FLOW_RUN.name})", within=within
-    )
-    young = database.is_postgresql and within and database.scalar(few, **values)
-    rows = 0
+    few, rows = _few_young_logs(database, dated, values, some), 0
     for parent in LOG.parents:
         only = "AND x.flow_run_id IS NULL" if parent.table == TASK_RUN.name else ""
-        sql = f"WITH RECURSIVE {gone_runs(parent.column)} {COUNT_GONE_LOGS}"
-        if young:
-            sql = COUNT_YOUNG_GONE_LOGS
+        sql = COUNT_YOUNG_GONE_LOGS
+        if not few:
+            sql = f"WITH RECURSIVE {gone_runs(database, parent.column)} {COUNT_GONE_LOGS}"
         sql = sql.format(
             column=parent.column, parent=parent.table, only=only, stays=dated.stays("x")
         )
         rows += database.scalar(sql, orphans=cutoffs.orphans, **values)
     return rows
+
+
+def _few_young_logs(
+    database: Database, dated: DatedRules, values: Mapping[str, Any], some: About | None
+) -> bool:
+    """Tell whether asking each log that age may keep takes less than looking for gone runs."""
+    within = dated.within("x")
+    if not (database.is_postgresql and within):
+        return False
+    young = some.young if some else expected_rows(database, LOG.name, within, **values)
+    return young <= _LOGS_A_RUN * expected_rows(database, FLOW_RUN.name)
 
 
 def kept_live(table: str, rows: int) -> tuple[Kept, ...]:

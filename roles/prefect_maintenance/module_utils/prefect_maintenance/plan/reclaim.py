@@ -54,7 +54,7 @@ def plan_reclaim(
         return Plan()
     if not database.is_postgresql:
         return _of_file(database, wanted, deleted, before)
-    sizes = {size.name: size for size in measure(database)}
+    sizes = {size.name: size for size in measure(database, ages=False)}
     left = {name: _once_rewritten(size, rewritten.get(name, 0)) for name, size in sizes.items()}
     goes = {name: deleted.get(name, 0) - rewritten.get(name, 0) for name in sizes}
     for name in left:
@@ -113,7 +113,7 @@ def _once_rewritten(size: TableSize, rows: int) -> TableSize:
 
 def _of_file(database: Database, wanted: Reclaim, deleted: Mapping[str, int], before: int) -> Plan:
     """Decide about an SQLite file, which is rewritten as a whole or not at all."""
-    tables, free = measure(database), sqlite_free_bytes(database)
+    tables, free = measure(database, ages=False), sqlite_free_bytes(database)
     free += sum(int(table.bytes * table.share(deleted.get(table.name, 0))) for table in tables)
     # Room within pages: too little of it comes back to be a reason by itself.
     loose = {t.name: int((1 - t.share(deleted.get(t.name, 0))) * t.loose_bytes) for t in tables}

@@ -62,30 +62,6 @@ _NOT_LIVE = """
 """
 _NO_LIVE_RUN = "NOT EXISTS (SELECT 1 FROM flow_run f WHERE f.id = {id} AND {live_f})"
 
-# Hops from one distinct run to the next along the index instead of reading every log.
-_GONE_FLOW_RUNS = """
-hop(id) AS (
-    SELECT (SELECT l.flow_run_id FROM log l WHERE l.flow_run_id IS NOT NULL
-            ORDER BY l.flow_run_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT l.flow_run_id FROM log l WHERE l.flow_run_id > h.id
-            ORDER BY l.flow_run_id LIMIT 1)
-    FROM hop h WHERE h.id IS NOT NULL
-),
-gone_run(id) AS MATERIALIZED (
-    SELECT h.id FROM hop h
-    WHERE h.id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM flow_run p WHERE p.id = h.id)
-)
-"""
-# Logs of task runs that never had a flow run are few, and an index leads to them.
-_GONE_TASK_RUNS = """
-gone_run(id) AS MATERIALIZED (
-    SELECT DISTINCT l.task_run_id FROM log l
-    WHERE l.flow_run_id IS NULL AND l.task_run_id IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM task_run p WHERE p.id = l.task_run_id)
-)
-"""
-
 # Its parent is gone.
 _ORPHANED = "NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})"
 
@@ -287,11 +263,6 @@ class Rules:
         kind = BY_NAME[table]
         goes = self.dated_by(kind).goes("x")
         return f"{goes} AND {self.not_live('x')}" if kind.of_run else goes
-
-
-def gone_runs(column: str) -> str:
-    """CTEs that end in gone_run(id): runs that logs name in a column and that are not there."""
-    return _GONE_FLOW_RUNS if column == "flow_run_id" else _GONE_TASK_RUNS
 
 
 def orphaned_rows(table: Table) -> str:

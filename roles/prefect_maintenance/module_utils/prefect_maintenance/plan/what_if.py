@@ -29,6 +29,7 @@ from ..catalogue import (
 from ..database.connection import Database
 from ..errors import Cancelled
 from ..events import Counting, Listener, silent
+from ..measure.expected import expected_rows
 from ..measure.growth import sample_of, sampled_share
 from ..measure.sizes import TableSize, analysed
 from ..request.policy import Cutoffs, Policy
@@ -47,7 +48,6 @@ _BOUND = f"SET LOCAL statement_timeout = '{_SECONDS}s'"
 # Of pages that a sample reads, and that are asked for the run of each row.
 _PAGES, _PAGES_WITH_RUNS = 1000, 250
 
-_EXPLAIN = "EXPLAIN (FORMAT JSON) SELECT 1 FROM {table} x {where}"
 _SHARE = "SELECT count(*) FILTER (WHERE {goes}), count(*) FROM {sample}"
 _MAY_COUNT = (
     "SELECT NOT pg_is_in_recovery() AND has_database_privilege(current_database(), 'TEMPORARY')"
@@ -203,13 +203,8 @@ def _not_ranked(database: Database, size: TableSize, rules: Rules, cutoffs: Cuto
 
 def _older(database: Database, table: Table, cutoff: datetime) -> float:
     """Return the share of rows older than an instant, as the planner knows it."""
-    whole = _rows(database, table, "")
-    return min(1.0, _rows(database, table, f"WHERE x.{table.age} < :cutoff", cutoff=cutoff) / whole)
-
-
-def _rows(database: Database, table: Table, where: str, **values: Any) -> float:
-    told = database.scalar(_EXPLAIN.format(table=table.name, where=where), **values)
-    return max(1.0, float(told[0]["Plan"]["Plan Rows"]))
+    old = expected_rows(database, table.name, f"x.{table.age} < :cutoff", cutoff=cutoff)
+    return min(1.0, old / expected_rows(database, table.name))
 
 
 def _sampled(database: Database, size: TableSize, goes: str, values: Mapping[str, Any]) -> float:

@@ -7,7 +7,7 @@ the file has it: the last success through a failure, the last run through a meas
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +15,15 @@ from typing import Any, Literal, get_args
 
 from ..catalogue import TABLES
 from ..events import WaitKind
+from ..measure.blockers import KINDS
+from ..plan.stuck import LATE
 
 # What is known after a step: a measurement that is no part of a run, a run that is to go on, or
 # one that has ended.
 Stands = Literal["measured", "begun", "ended"]
 
 STATUSES = ("ok", "partial", "failed")
+_OUTCOMES = ("ended", "deleted", "waiting")
 # The label of what concerns an SQLite file as a whole.
 _FILE = "the whole file"
 _DAY = 86400
@@ -76,6 +79,8 @@ METRICS = (
            ("kind", "rule")),
     Metric("last_run_held_runs", "run",
            "Flow runs that tags held in the last run; one with two such tags counts twice."),
+    Metric("last_run_stuck_runs", "run",
+           "Stuck runs that the last run listed, by what became of them.", ("outcome",)),
     Metric("last_run_table_failed", "run", "1 where the work on the table failed in the last run.",
            ("table",)),
     Metric("last_run_longest_lock_seconds", "run",
@@ -94,6 +99,13 @@ METRICS = (
            ("table",)),
     Metric("table_growth_bytes_per_day", "database", "Bytes that a day brings to the table.",
            ("table",)),
+    Metric("vacuum_blockers", "database",
+           "What kept VACUUM from removing dead rows, or the server from dropping WAL, when it was "
+           "last looked for, by kind.", ("kind",)),
+    Metric("vacuum_blockers_oldest_seconds", "database",
+           "Age of the oldest of these that has one; 0 when there is none."),
+    Metric("vacuum_blockers_wal_bytes", "database",
+           "Bytes of WAL that the slot which held back the most kept; 0 when none did."),
     Metric("retention_working", "database",
            "1 when nothing is left that should have gone, 0 when something is."),
     Metric("forecast_settled_bytes", "database",
@@ -143,6 +155,7 @@ def exposition(report: Mapping[str, Any], stands: Stands, *, so_far: str, now: f
 def _samples(report: Mapping[str, Any], stands: Stands, now: float) -> Iterator[_Sample]:
     yield from _of_run(report, stands, now)
     yield from _of_database(report)
+    yield from _of_blockers(report)
     yield from _of_forecast(report)
     for table in report.get("tables", ()):
         yield from _of_table(table, report.get("cutoffs", {}))
@@ -163,6 +176,9 @@ def _of_run(report: Mapping[str, Any], stands: Stands, now: float) -> Iterator[_
     for labels, rows in kept.items():
         yield "last_run_kept_rows", labels, rows
     yield from _of_rules(report)
+    became = Counter(_outcome(run) for run in report.get("stuck") or ())
+    for outcome in _OUTCOMES:
+        yield "last_run_stuck_runs", (outcome,), became[outcome]
     for kind, seconds in (dict.fromkeys(get_args(WaitKind), 0) | report.get("waited", {})).items():
         yield "last_run_waited_seconds", (kind,), seconds
     parts = [*report.get("tables", ()), report.get("database", {})]
@@ -188,6 +204,24 @@ def _of_database(report: Mapping[str, Any]) -> Iterator[_Sample]:
     yield "last_run_database_returned_bytes", (), _back(database)
     if database.get("error"):
         yield "last_run_table_failed", (_FILE,), 1
+
+
+def _outcome(stuck: Mapping[str, Any]) -> str:
+    """Say what became of a stuck run: one that waits is looked at again by the next run."""
+    if not stuck["done"]:
+        return "waiting"
+    return "deleted" if stuck["state"] == LATE else "ended"
+
+
+def _of_blockers(report: Mapping[str, Any]) -> Iterator[_Sample]:
+    found = report.get("blockers")
+    if found is None:
+        return
+    kinds = Counter(one["kind"] for one in found)
+    for kind in KINDS:
+        yield "vacuum_blockers", (kind,), kinds[kind]
+    for name, key in (("oldest_seconds", "age_seconds"), ("wal_bytes", "bytes")):
+        yield f"vacuum_blockers_{name}", (), max((one[key] or 0 for one in found), default=0)
 
 
 def _of_table(table: Mapping[str, Any], cutoffs: Mapping[str, str]) -> Iterator[_Sample]:

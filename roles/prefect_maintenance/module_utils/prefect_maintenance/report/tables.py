@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -120,6 +121,7 @@ class TableReport:
             for when in _LATER[moment]
             for what, value in (("rows", size.rows), ("bytes", size.bytes), ("dead", size.dead))
         }
+        oldest = iso(size.oldest) if size.oldest else None
         return replace(
             self,
             **changes,
@@ -130,7 +132,7 @@ class TableReport:
             bloat_bytes=size.bloat_bytes,
             bloat_percent=round(100 * size.bloat_bytes / size.bytes, 1) if size.bytes else 0.0,
             bloat_method=size.bloat_method,
-            oldest_after=iso(size.oldest) if size.oldest else None,
+            oldest_after=oldest if size.ages else self.oldest_after,
         )
 
     def grown(self, growth: Growth) -> TableReport:
@@ -181,6 +183,6 @@ class TableReport:
         """Note for how long everybody was kept out, and the disk that was needed."""
         return replace(
             self,
-            lock_ms_max=max(self.lock_ms_max, int(1000 * lock_seconds)),
+            lock_ms_max=max(self.lock_ms_max, math.ceil(1000 * lock_seconds)),
             extra_bytes=max(self.extra_bytes, extra_bytes),
         )

@@ -22,8 +22,10 @@ def decides(step: str, settings: Settings) -> dict[str, Any]:
     """
     policy, archive = settings.policy, settings.archive
     folder = str(archive.folder) if archive else None
+    # A purge counts what the deletion after it takes.
+    to_come = {"stuck": settings.stuck} if "delete" in settings.before else {}
     own: dict[str, dict[str, Any]] = {
-        "purge": {"purge_strategy": settings.purge_strategy, "archive_dir": folder},
+        "purge": {"purge_strategy": settings.purge_strategy, "archive_dir": folder, **to_come},
         "delete": {
             "stuck": settings.stuck,
             "run_delete_via": settings.run_delete_via,

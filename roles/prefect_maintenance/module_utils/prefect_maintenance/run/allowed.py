@@ -14,6 +14,7 @@ from ..request.as_written import decides
 from ..request.instants import iso, now
 from ..request.saved_plan import MAKE_ANEW
 from .session import Session
+from .stuck import late_to_come
 
 _CAP = "look at the plan with --check, then raise prefect_maintenance_max_rows or keep more"
 
@@ -85,7 +86,8 @@ def _to_come(session: Session) -> Plan:
     """Plan what the deletion takes that follows a purge."""
     database, rules = session.database, session.staged_rules
     cutoffs, tell = session.settings.cutoffs, session.pace.events
-    return plan_delete(database, rules, cutoffs, purged=True, tell=tell)
+    plan = plan_delete(database, rules, cutoffs, purged=True, tell=tell)
+    return plan.joined(late_to_come(session))
 
 
 def _refuse(session: Session, told: str, remedy: str) -> None:

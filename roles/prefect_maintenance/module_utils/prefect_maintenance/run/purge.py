@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..catalogue import TABLES
 from ..execute.purge import Purge, purge
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan import rule_warnings
+from ..plan.plan import Plan
 from ..plan.purge import plan_purge, with_decisions
 from ..request.settings import Settings
 from .allowed import require_allowed
 from .outcome import Outcome, deleted
-from .session import begun
+from .session import Session, begun
 
 
 def purge_rows(settings: Settings, pace: Pace) -> Outcome:
@@ -26,15 +29,11 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
         require_writable(database, server, "purge", [*purged, *server.unforced])
         session.note_scarce_disk()
         with session.at_work():
-            plan = plan_purge(
-                database, session.staged_rules, settings.cutoffs, server.unforced, pace.events
-            )
+            plan = _planned(session)
             session.report = session.report.with_warnings(rule_warnings.of_rows(plan.rules))
             # Where nothing goes, it is enough that the step before has proved whose this is.
             if any(plan.rows.values()) or not session.proven:
                 session.prove()
-            room = session.disks.look()
-            plan = with_decisions(database, plan, settings.purge_strategy, session.wanted, room)
             plan = session.with_pages(plan)
             session.require_room(plan)
             require_allowed(session, plan)
@@ -62,7 +61,35 @@ def purge_rows(settings: Settings, pace: Pace) -> Outcome:
                     )
                 )
             )
+            plan = plan.counted(ledger.aged)
+            whole = session.report.plan.counted(ledger.aged)
+            session.report = replace(session.report, plan=whole)
             session.measure_left(error)
             report = session.report
             seconds, also = session.seconds, bool(session.removed)
             return deleted("purge", database, report, plan, ledger, seconds, error, also=also)
+
+
+def _planned(session: Session) -> Plan:
+    """Plan the purge; where nothing but a rewrite needs to know how many rows go, about."""
+    settings, archive = session.settings, session.archive
+    counted = settings.check or settings.max_rows or settings.saved_plan or archive is not None
+    plan = _decided(session, roughly=not counted and settings.purge_strategy != "delete")
+    rewritten = {one.table for one in plan.decisions.values() if one.strategy == "rewrite"}
+    if all(table in rewritten and plan.rows[table] > stays for table, stays in plan.about.items()):
+        return plan
+    return _decided(session, roughly=False)
+
+
+def _decided(session: Session, *, roughly: bool) -> Plan:
+    database, settings = session.database, session.settings
+    plan = plan_purge(
+        database,
+        session.staged_rules,
+        settings.cutoffs,
+        session.server.unforced,
+        session.pace.events,
+        roughly=roughly,
+    )
+    room = session.disks.look()
+    return with_decisions(database, plan, settings.purge_strategy, session.wanted, room)

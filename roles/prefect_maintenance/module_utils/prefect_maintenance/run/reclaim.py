@@ -43,7 +43,7 @@ def vacuum(settings: Settings, pace: Pace) -> Outcome:
         require_writable(database, session.server, "vacuum", [])
         with session.at_work():
             before, begun_before = database_bytes(database), transactions_begun(session)
-            session.note_sizes("after_delete")
+            session.note_sizes("after_delete", ages=False)
             _, error = session.carry_out(lambda ledger: _carried_out(session, ledger))
             given_back = 0
             if not isinstance(error, ConnectionFailed):

@@ -162,15 +162,15 @@ class Session:
             watch_api: wait for an API that has become slow; what calls it looks by itself.
         """
         ledger = Ledger(self.database.wal_bytes, self.pace.events)
+        before = self.report.deleted
         error: MaintenanceError | None = None
-        governors: tuple[SingleWriter, ...] = ()
-        if not self.database.is_postgresql:
-            governors = (SingleWriter(self.database),)
-            self.pace.batch = governors[0].batch
+        governors = () if self.database.is_postgresql else (SingleWriter(self.database),)
+        for writer in governors:
+            self.pace.batch = writer.batch
         api = self.settings.api if watch_api and self.proven else None
         try:
             with (
-                throttled(self.database, self.settings, self.pace, api),
+                throttled(self.database, self.settings, self.pace, api, self.disks, before),
                 self.pace.also(*governors),
             ):
                 work(ledger)
@@ -215,9 +215,9 @@ class Session:
             told = f"the sizes are those of before the step: {failed}"
             self.report = self.report.with_warnings([told])
 
-    def note_sizes(self, moment: str) -> tuple[TableSize, ...]:
+    def note_sizes(self, moment: str, *, ages: bool = True) -> tuple[TableSize, ...]:
         """Measure everything and note it for a moment: "before", "after_delete" or "after"."""
-        sizes = measure(self.database, tell=self.pace.events)
+        sizes = measure(self.database, ages=ages, tell=self.pace.events)
         self.report = self.report.with_sizes(moment, sizes)
         if not self.database.is_postgresql:
             self.report = self.report.with_database(free_bytes=sqlite_free_bytes(self.database))

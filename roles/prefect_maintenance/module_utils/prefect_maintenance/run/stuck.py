@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,18 +29,25 @@ def find_stuck(session: Session, api: PrefectApi | None) -> tuple[list[Overdue],
     Raises:
         ApiError: the server does not say who speaks for them.
     """
-    found: list[Overdue] = []
-    if api is not None and session.settings.stuck:
-        runs = _runs(session)
-        found = runs.spoken_for(api, runs.find())
+    found = _found(session, api, session.settings.stuck)
     report = replace(session.report, stuck=listed(one.run for one in found))
     if more := len(found) - len(report.stuck):
         told = f"{count(more)} more stuck runs are not listed; the first {count(LISTED)} are"
         report = report.with_warnings([told])
-    late = [one.run.id for one in found if one.run.state == LATE and one.run.due]
-    plan = _of_late(leaving(session.database, late))
+    plan = _of_late(session, found)
     session.report = report.with_plan(plan)
     return found, plan
+
+
+def late_to_come(session: Session) -> Plan:
+    """Plan what the deletion after this step takes with late runs.
+
+    Raises:
+        ApiError: the server does not say whether something holds them back.
+    """
+    days = {state: days for state, days in session.settings.stuck.items() if state == LATE}
+    with session.opened_api() as api:
+        return _of_late(session, _found(session, api, days))
 
 
 def end_stuck(
@@ -57,19 +65,28 @@ def end_stuck(
     """
     if api is None or not any(one.run.due for one in found):
         return session.staged_rules
-    end = EndStuck(api, _runs(session), found, session.pace, ledger)
+    end = EndStuck(api, _runs(session, session.settings.stuck), found, session.pace, ledger)
     with ledger.working_on(FLOW_RUN.name):
         end()
     return replace(session.staged_rules, ended=tuple(end.ended))
 
 
-def _runs(session: Session) -> StuckRuns:
-    settings = session.settings
-    return StuckRuns(session.database, session.rules, settings.stuck, settings.cutoffs.reference)
+def _runs(session: Session, days: Mapping[str, int]) -> StuckRuns:
+    reference = session.settings.cutoffs.reference
+    return StuckRuns(session.database, session.rules, days, reference)
 
 
-def _of_late(rows: dict[str, int]) -> Plan:
-    """Return the plan of what goes with late runs."""
+def _found(session: Session, api: PrefectApi | None, days: Mapping[str, int]) -> list[Overdue]:
+    if api is None or not days:
+        return []
+    runs = _runs(session, days)
+    return runs.spoken_for(api, runs.find())
+
+
+def _of_late(session: Session, found: Iterable[Overdue]) -> Plan:
+    """Return the plan of what goes with the late runs among those that were found."""
+    late = [one.run.id for one in found if one.run.state == LATE and one.run.due]
+    rows = leaving(session.database, late)
     reasons = (
         Reason(table, gone, NEVER_STARTED if table == FLOW_RUN.name else WITH_RUN)
         for table, gone in rows.items()

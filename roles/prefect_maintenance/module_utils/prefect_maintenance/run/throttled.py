@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..database.connection import Database
 from ..events import Warned
-from ..measure.load import LoadReader
+from ..measure.disk_space import Disks
+from ..measure.load_reader import LoadReader
 from ..pace.governors import Governor
 from ..pace.limits_file import Limits
 from ..pace.nice import Nice
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def throttled(
-    database: Database, settings: Settings, pace: Pace, api: Api | None
+    database: Database,
+    settings: Settings,
+    pace: Pace,
+    api: Api | None,
+    disks: Disks,
+    deleted: Mapping[str, int],
 ) -> Iterator[None]:
     """Let the pace wait for the server until the end of the block; the work may begin in it.
 
@@ -32,6 +38,8 @@ def throttled(
         settings: of the request.
         pace: waits.
         api: is looked at as well, where it is known to speak for this database.
+        disks: where is looked for what is free.
+        deleted: rows that the run has deleted from each table before.
 
     Raises:
         Stopped: the server had too much to bear before the work began, and for too long.
@@ -42,12 +50,13 @@ def throttled(
 
     limits = Limits(settings.limits.throttle, settings.limits.limits_file, warn)
     governors: list[Governor] = [Nice(limits)]
-    reader = LoadReader(database, warn) if database.is_postgresql else None
+    reader = LoadReader(database, warn, disks) if database.is_postgresql else None
     if reader:
         latency = _latency(api) if limits().api_latency else None
         if latency and latency.idle is None:
             warn("the Prefect API does not say how quick it is, so the work does not wait for it")
-        governors.append(Throttling(limits, reader, latency))
+        touched = frozenset(table for table, rows in deleted.items() if rows)
+        governors.append(Throttling(limits, reader, latency, touched))
     most = float("inf") if database.is_postgresql else LONGEST_BATCH
 
     def target() -> float:

@@ -131,10 +131,14 @@ RETENTION = Group(
                 "never started.",
                 "Without it nothing is ended. It needs O(api_url).",
             ),
+            (
+                "C(prefect_db_purge) ends none; it counts late runs where C(before) says that a "
+                "deletion follows.",
+            ),
             default={},
             known=("RUNNING", "PENDING", "PAUSED", "CANCELLING", "LATE"),
             bounds=DAYS,
-            modules=(DELETE,),
+            modules=(PURGE, DELETE),
             entries=WHOLE,
             flow=True,
             common=True,
