@@ -122,8 +122,9 @@ def _play_shard(asked: argparse.Namespace, played: set[tuple[str, str, str]]) ->
         mine = [case for case in cases if case[0] % asked.processes == asked.shard]
         if asked.shard == 0:
             sent = sum(len(stage.sent) for stage in here.stages.values())
+            parties = len({party.name for _, _, party, _ in cases})
             print(
-                f"{len(PARTIES)} parties, {sent} statements that the engine sends: "
+                f"{parties} parties, {sent} statements that the engine sends: "
                 f"{len(cases)} cases to tell apart, {len(played)} of them played before",
                 flush=True,
             )

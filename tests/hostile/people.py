@@ -1,27 +1,14 @@
-"""Those who read and write rows, in every way that a database allows."""
+"""Those who write rows, in every way that a database allows, and all who read them."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import threading
 import uuid
 
-from maintenance import wait_until
-from psycopg2.extensions import connection as Connection
-
-from lab.postgres import PASSWORD
-
 from .parties import RUNS, Party
-from .scene import LIMIT, LOG, OTHERS, Scene, new_log, run
+from .readers import STABLE, one_string, pg_dump, prepared_reader, snapshot_reader, stable_function
+from .scene import LOG, Scene, new_log, run
 
 _OLD = "2025-01-01 00:00:00+00"
-
-
-def _expect(scene: Scene, seen: set[str], who: str) -> None:
-    lost = scene.survivors - scene.gone - scene.free - seen
-    if lost:
-        scene.errors.append(f"{who} did not see {len(lost)} of {len(scene.survivors)} kept logs")
 
 
 def truncate(scene: Scene) -> None:
@@ -57,8 +44,12 @@ def _past_triggers(scene: Scene, how: str) -> None:
     for _ in range(5):
         new_log(scene, opened, "written past all triggers")
     victims = "SELECT id FROM log WHERE name = 'spare' ORDER BY ctid LIMIT 3 OFFSET %s"
-    change = "UPDATE log SET message = 'changed past all triggers'"
-    for changed in run(opened, f"{change} WHERE id IN ({victims}) RETURNING {LOG}", [0]):
+    for changed in run(
+        opened,
+        f"UPDATE log SET message = 'changed past all triggers' WHERE id IN ({victims}) "
+        f"RETURNING {LOG}",
+        [0],
+    ):
         scene.wrote(changed, new=False)
     for (row,) in run(opened, f"DELETE FROM log WHERE id IN ({victims}) RETURNING id::text", [3]):
         scene.took(row)
@@ -76,12 +67,13 @@ def retry(state: str) -> Party:
         )
         waited = scene.waited.is_set()
         for (flow_run,) in found:
-            of_run = "FROM log WHERE flow_run_id = %s FOR SHARE"
-            logs = run(opened, f"SELECT id::text {of_run}", [flow_run])
+            logs = run(
+                opened, "SELECT id::text FROM log WHERE flow_run_id = %s FOR SHARE", [flow_run]
+            )
             tasks = run(opened, "SELECT id::text FROM task_run WHERE flow_run_id = %s", [flow_run])
             scene.free |= scene.retried
-            # Nothing ran between the retry and the look: all this is of an unfinished run.
             if not (waited or scene.waited.is_set()):
+                # Nothing ran between the retry and the look: all this is of an unfinished run.
                 scene.kept["flow_run"] = {flow_run}
                 scene.kept["log"] = {row for (row,) in logs}
                 scene.kept["task_run"] = {row for (row,) in tasks}
@@ -124,93 +116,6 @@ def infinite(scene: Scene) -> None:
     opened.close()
 
 
-def prepared_reader(scene: Scene) -> None:
-    opened = scene.connect()
-    run(opened, "PREPARE theirs AS SELECT id::text FROM log")
-    run(opened, "EXECUTE theirs")
-
-    def read_again() -> None:
-        _expect(scene, {row for (row,) in run(opened, "EXECUTE theirs")}, "a prepared statement")
-        opened.close()
-
-    scene.ending.append(read_again)
-
-
-def snapshot_reader(scene: Scene) -> None:
-    opened = scene.connect()
-    opened.autocommit = False
-    run(opened, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    run(opened, "SELECT count(*) FROM flow")
-
-    def read() -> None:
-        seen = {row for (row,) in run(opened, "SELECT id::text FROM log")}
-        _expect(scene, seen, "a REPEATABLE READ reader")
-        opened.close()
-
-    scene.ending.append(read)
-
-
-_GATE = 4711
-
-
-def _behind_the_gate(scene: Scene, sql: str, who: str) -> None:
-    """Begin a statement whose snapshot is taken now and that reads the logs after the step."""
-    gate = scene.connect("hostile-observer")
-    run(gate, "SELECT pg_advisory_lock(%s)", [_GATE])
-    opened = scene.connect("hostile-reader")
-    seen: list[set[str]] = []
-    failed: list[Exception] = []
-
-    def read() -> None:
-        try:
-            seen.append({row for (row,) in run(opened, sql)})
-        except Exception as error:  # Handed on at the end.
-            failed.append(error)
-
-    reading = threading.Thread(target=read, daemon=True)
-    reading.start()
-    wait_until(lambda: bool(failed or _at_the_gate(gate)), LIMIT, f"{who} did not come to its gate")
-
-    def open_gate() -> None:
-        run(gate, "SELECT pg_advisory_unlock(%s)", [_GATE])
-        reading.join(30)
-        gate.close()
-        opened.close()
-        if failed:
-            raise failed[0]
-        _expect(scene, seen[0], who)
-
-    scene.ending.append(open_gate)
-
-
-def _at_the_gate(gate: Connection) -> bool:
-    waiting = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name = 'hostile-reader' AND wait_event = 'advisory'"
-    )
-    return bool(run(gate, waiting))
-
-
-def one_string(scene: Scene) -> None:
-    _behind_the_gate(
-        scene,
-        "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM flow; "
-        f"SELECT pg_advisory_lock_shared({_GATE}); SELECT id::text FROM log",
-        "a REPEATABLE READ reader that sent one string",
-    )
-
-
-STABLE = (
-    "CREATE FUNCTION theirs() RETURNS SETOF text LANGUAGE plpgsql STABLE AS $$ BEGIN "
-    f"PERFORM pg_advisory_lock_shared({_GATE}); RETURN QUERY SELECT id::text FROM log; END $$"
-)
-
-
-def stable_function(scene: Scene) -> None:
-    scene.do(STABLE)
-    _behind_the_gate(scene, "SELECT * FROM theirs()", "a STABLE function")
-
-
 def two_phase(scene: Scene) -> None:
     opened = scene.connect()
     name = f"theirs-{scene.name}"
@@ -230,37 +135,6 @@ def two_phase(scene: Scene) -> None:
             scene.wrote(row, new=True)
 
     scene.ending.append(commit)
-
-
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def pg_dump(scene: Scene) -> None:
-    """Begin a dump that has its snapshot and locks and reads the rows when the step has ended."""
-    process = subprocess.Popen(
-        [scene.cluster.program("pg_dump"), "-h", "127.0.0.1", "-p", str(scene.cluster.port),
-         "-U", "postgres", scene.name],
-        env={"PGPASSWORD": PASSWORD, "PGAPPNAME": OTHERS}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    stream, complaints = process.stdout, process.stderr
-    assert stream
-    assert complaints
-    first = stream.readline()
-
-    def read_on() -> None:
-        written = first + stream.read()
-        said = complaints.read()
-        stream.close()
-        complaints.close()
-        if process.wait(30):
-            # It listed its tables before the swap, locks them after it, and says so.
-            if '__maintenance_new" does not exist' not in said:
-                scene.errors.append(f"a dump failed: {said}")
-            return
-        _expect(scene, set(_ID.findall(written)), "a dump")
-
-    scene.ending.append(read_on)
 
 
 def holding(mode: str) -> Party:

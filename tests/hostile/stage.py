@@ -249,11 +249,8 @@ class Theatre:
             logs = scene.logs()
             engine.dispose()
         # The oracle shares no code with the engine: nothing that it keeps may be gone.
-        policy = replace(
-            POLICY,
-            days=request.get("retention", SAME),
-            rules=tuple(request.get("rules", ())),
-        )
+        days, rules = request.get("retention", SAME), tuple(request.get("rules", ()))
+        policy = replace(POLICY, days=days, rules=rules)
         promised = survivors(whole, policy)
         for table in ("flow_run", "task_run", "log", "artifact", "events", "event_resources"):
             wrong = set(promised[table]) - left[table]

@@ -34,15 +34,17 @@ def turns(
                 if matters(party, place):
                     act(stage, party, place)
     for kind, sent in _alike(stages, tense=False).items():
-        every = [(stage, place) for stage, places in sent for place in places]
         for number, party in enumerate(parties.values(), _number(*kind)):
-            stage, place = every[number % len(every)]
-            if not place.concerns(party.tables):
-                if number % _OTHERS:
-                    continue
-                stage, place = every[number // _OTHERS % len(every)]
-            if loud(party, place):
-                act(stage, party, place)
+            heard = [
+                (stage, place) for stage, places in sent for place in places if loud(party, place)
+            ]
+            own = [(stage, place) for stage, place in heard if place.concerns(party.tables)]
+            if own:
+                where = own[number % len(own)]
+                act(where[0], party, where[1])
+            elif heard and not number % _OTHERS:
+                where = heard[number // _OTHERS % len(heard)]
+                act(where[0], party, where[1])
     return list(found.values())
 
 

@@ -80,9 +80,16 @@ def test_where_a_step_only_looks_each_acts_once_and_they_take_turns() -> None:
 
 
 def test_where_nothing_can_be_seen_or_held_only_those_act_who_end_sessions() -> None:
-    cases = met(stage("purge", "SET LOCAL lock_timeout = '50ms'", COPY, "SAVEPOINT attempt", COPY))
+    own = "ANALYZE prefect_maintenance_worklist"
+    cases = met(stage("purge", "SET LOCAL lock_timeout = '50ms'", COPY, "SAVEPOINT a", COPY, own))
     quiet = [party for party, text, _ in cases if text != COPY]
-    assert quiet == [ENDS.name] * 2
+    assert quiet == [ENDS.name] * 3
+
+
+def test_a_temporary_table_made_of_logs_is_met_by_everybody() -> None:
+    filled = "CREATE TEMPORARY TABLE prefect_maintenance_worklist AS SELECT x.id FROM log x"
+    cases = met(stage("purge", COPY, filled, COPY))
+    assert {party for party, text, _ in cases if text == filled} == set(PARTIES)
 
 
 def test_at_a_statement_about_another_table_one_party_in_eight_acts() -> None:
