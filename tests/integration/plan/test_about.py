@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from maintenance import clear, engine_for, name_of, run_step, table
 from prefect_maintenance.plan import about
+from prefect_maintenance.plan.purge import plan_purge
 from prefect_maintenance.run import purge
 
 from lab.postgres import Postgres
@@ -82,7 +83,7 @@ def test_what_depends_on_the_number_of_rows_has_them_counted(
 def test_a_table_that_is_not_rewritten_after_all_is_counted(
     cluster: Postgres, large: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, roughly = purge.plan_purge, list[bool]()
+    really, roughly = plan_purge, list[bool]()
 
     def noting(*given: Any, **how: Any) -> Any:
         roughly.append(how["roughly"])
