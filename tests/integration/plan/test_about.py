@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from maintenance import clear, engine_for, name_of, run_step, table
 from prefect_maintenance.plan import about
+from prefect_maintenance.plan.purge import plan_purge
+from prefect_maintenance.run import purge
 
 from lab.postgres import Postgres
 
@@ -78,9 +80,19 @@ def test_what_depends_on_the_number_of_rows_has_them_counted(
     assert done.report.plan.rows["log"] == done.report.deleted["log"] == ROWS - YOUNG
 
 
-def test_a_table_that_is_not_rewritten_after_all_is_counted(cluster: Postgres, large: str) -> None:
+def test_a_table_that_is_not_rewritten_after_all_is_counted(
+    cluster: Postgres, large: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, roughly = plan_purge, list[bool]()
+
+    def noting(*given: Any, **how: Any) -> Any:
+        roughly.append(how["roughly"])
+        return really(*given, **how)
+
+    monkeypatch.setattr(purge, "plan_purge", noting)
     cluster.execute("CREATE VIEW seen AS SELECT id FROM log", name_of(large))
     done = run_step("purge", asked(large))
+    assert roughly == [True, False]
     assert table(done, "log").strategy.startswith("delete")
     assert (done.report.plan.rows["log"], done.report.plan.about) == (ROWS - YOUNG, {})
 
