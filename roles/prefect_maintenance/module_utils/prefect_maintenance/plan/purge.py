@@ -30,10 +30,11 @@ from .counts import (
     COUNT_YOUNG_GONE_LOGS,
     FEW_YOUNG_LOGS,
 )
-from .dated_counts import count_aged, count_resources, kept_by_rules, rule_counts
+from .dated_counts import Decided, count_aged, count_resources, kept_by_rules, rule_counts
 from .decisions import Decision, Situation, decide, deletes
 from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
 from .event_rules import make_ranks, rank
+from .log_counts import count_logs
 from .plan import KEY_GONE, OLD, PARENT_GONE, Kept, Plan, Reason, given
 from .rules import Rules, gone_runs, orphaned_rows
 
@@ -65,24 +66,16 @@ def plan_purge(
     make_ranks(database, events)
     with database.snapshot():
         rank(database, events)
-        decided = {}
-        for name in AGED:
-            counting(name)
-            if not (events and name == EVENT_RESOURCES.name):
-                decided[name] = count_aged(database, rules, BY_NAME[name], cutoffs)
+        decided, gone = _decided(database, rules, cutoffs, counting)
         rows = {
             name: sum(one.goes for one in by_rule.values()) for name, by_rule in decided.items()
         }
         live = sum(one.live for by_rule in decided.values() for one in by_rule.values())
-        counting(f"orphans of {LOG.name}")
-        gone = {LOG.name: _gone_logs(database, rules, cutoffs)}
-        orphaned = {**gone, EVENT_RESOURCES.name: 0}
+        orphaned = dict(gone)
         if events:
-            rows[EVENT_RESOURCES.name], with_events = count_resources(database, rules, cutoffs)
-            gone[EVENT_RESOURCES.name] = with_events
-        else:
-            count = database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events)
-            gone[EVENT_RESOURCES.name] = orphaned[EVENT_RESOURCES.name] = count
+            # They go with their events, whatever way that is.
+            orphaned[EVENT_RESOURCES.name] = 0
+            rows[EVENT_RESOURCES.name] -= gone[EVENT_RESOURCES.name]
         reasons = [
             *(Reason(table, rows[table], OLD) for table in AGED),
             *(Reason(table, count, PARENT_GONE) for table, count in gone.items()),
@@ -103,11 +96,35 @@ def plan_purge(
         reasons=given(reasons),
         kept=(*kept_live(LOG.name, live), *(kept for of_table in by_rules for kept in of_table)),
         orphaned=orphaned,
-        rules=(
-            *rule_counts(database, rules, "event", EVENTS, decided[EVENTS.name]),
-            *rule_counts(database, rules, "log", LOG, decided[LOG.name]),
+        rules=tuple(
+            counted
+            for kind, table in (("event", EVENTS), ("resource", EVENT_RESOURCES), ("log", LOG))
+            for counted in rule_counts(database, rules, kind, table, decided[table.name])
         ),
     )
+
+
+def _decided(
+    database: Database, rules: Rules, cutoffs: Cutoffs, counting: Counting
+) -> tuple[dict[str, Mapping[int, Decided]], dict[str, int]]:
+    """Count what goes of each table by its rules, and what its gone parents take along."""
+    decided: dict[str, Mapping[int, Decided]] = {}
+    gone: dict[str, int] = {}
+    for name in AGED:
+        counting(name)
+        if name == LOG.name and rules.dated_by(LOG):
+            decided[name], gone[name] = count_logs(database, rules, cutoffs)
+        elif name == EVENT_RESOURCES.name and rules.dated_by(EVENTS):
+            decided[name], gone[name] = count_resources(database, rules, cutoffs)
+        else:
+            decided[name] = count_aged(database, rules, BY_NAME[name], cutoffs)
+    counting(f"orphans of {LOG.name}")
+    if LOG.name not in gone:
+        gone[LOG.name] = _gone_logs(database, rules, cutoffs)
+    if EVENT_RESOURCES.name not in gone:
+        count = database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events)
+        gone[EVENT_RESOURCES.name] = count
+    return decided, {name: gone[name] for name in (LOG.name, EVENT_RESOURCES.name)}
 
 
 def with_decisions(
@@ -171,7 +188,7 @@ def _estimated(found: Situation, decision: Decision, wanted: Reclaim) -> Estimat
 
 
 def _gone_logs(database: Database, rules: Rules, cutoffs: Cutoffs) -> int:
-    """Count the logs whose run is gone and whose age alone would keep them."""
+    """Count the logs whose run is gone and whose age alone would keep them, without rules."""
     dated, values = rules.dated_by(LOG), rules.values(LOG, cutoffs)
     within = dated.within("x")
     few = FEW_YOUNG_LOGS.format(
