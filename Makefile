@@ -131,7 +131,7 @@ bench-idle: venv  ## a run that finds nothing to do beside another revision's: B
 bench-progress: venv  ## what it costs a purge to say how far it is
 	PYTHONPATH=roles/prefect_maintenance/module_utils $(BIN)/python -m benchmarks.progress
 
-bench-plan: venv  ## the plan of a deletion among 1 000 000 runs with 100 000 subflows
+bench-plan: venv  ## the plan with rules beside that without: 1 000 000 runs, 4 000 000 logs
 	$(BIN)/python -m benchmarks.plan
 
 bench-compact: venv  ## compaction beside VACUUM FULL on the tables that others refer to

@@ -33,13 +33,17 @@ def counted(before: Dump, policy: Policy) -> dict[tuple[str, int], tuple[int, in
     ruled = oracle._ruled
     finished = [run for run, row in oracle._runs.items() if row["state_type"] in TERMINAL]
     of_runs = [(ruled.rule_of.get(run, -1) + 1, run in oracle._going) for run in finished]
-    left = oracle.left()["events"]
-    of_events = [(ruled.event_rule_of.get(event, -1) + 1, event not in left)
+    left = oracle.left()
+    of_events = [(ruled.event_rule_of.get(event, -1) + 1, event not in left["events"])
                  for event in before["events"]]  # fmt: skip
+    of_resources = [(ruled.event_rule_of.get(row["event_id"], -1) + 1,
+                     resource not in left["event_resources"])
+                    for resource, row in before["event_resources"].items()]  # fmt: skip
     found = {}
     for kind, rules, decided in (
         ("run", policy.rules, of_runs),
         ("event", policy.event_rules, of_events),
+        ("resource", policy.event_rules, of_resources),
     ):
         for number in range(len(rules) + 1) if rules else ():
             own = [goes for rule, goes in decided if rule == number]

@@ -133,11 +133,11 @@ def test_the_plan_says_what_each_rule_makes_go_and_why_old_events_stay(
 ) -> None:
     rows = Bulk()
     for number, days in enumerate((100, 95, 80, 3)):
-        rows.event(f"f{number}", days, "lab.run.Failed")
+        rows.event(f"f{number}", days, "lab.run.Failed", resources=[days] if days != 95 else [])
     for number in range(5):
-        rows.event(f"s{number}", 100 - number, "lab.state")
+        rows.event(f"s{number}", 100 - number, "lab.state", resources=[] if number else [3])
     for number, days in enumerate((20, 18, 1)):
-        rows.event(f"o{number}", days)
+        rows.event(f"o{number}", days, resources=[days] if days != 18 else [])
     fill_by_hand(purged, rows)
     strategy = "rewrite" if way == "rewrite" else "delete"
     asked = asked_of(purged, event_rules=[FAILURES, LAST, HEARTBEATS], purge_strategy=strategy)
@@ -150,9 +150,15 @@ def test_the_plan_says_what_each_rule_makes_go_and_why_old_events_stay(
         ("event", 2, "rule 2", 2, 3, instant(100), instant(99)),
         ("event", 3, "rule 3", 0, 0, None, None),
         ("event", 0, "the general policy", 2, 1, instant(20), instant(18)),
+        ("resource", 1, "failures", 1, 2, instant(100), instant(100)),
+        ("resource", 2, "rule 2", 1, 0, instant(3), instant(3)),
+        ("resource", 3, "rule 3", 0, 0, None, None),
+        ("resource", 0, "the general policy", 1, 1, instant(20), instant(20)),
     ]
     assert {one.bytes is None for one in plan.rules} == {way == "sqlite"}
-    assert [(kept.rows, kept.why) for kept in plan.kept if kept.reason == "rule"] == [
-        (1, "kept by rule 'failures', for 90 days"),
-        (3, "kept by rule 'rule 2', among the last 3"),
+    kept = [(kept.what, kept.rows, kept.why) for kept in plan.kept if kept.reason == "rule"]
+    assert sorted(kept) == [
+        ("event_resources", 1, "kept by rule 'failures', for 90 days"),
+        ("events", 1, "kept by rule 'failures', for 90 days"),
+        ("events", 3, "kept by rule 'rule 2', among the last 3"),
     ]

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from ..database.connection import Database
 from . import ranks
+from .joins import without
 from .rules import Rules
 from .words import age
 
@@ -149,7 +150,7 @@ def _decide(database: Database, rules: Rules, cutoff: datetime) -> None:
         newest = ranks.newest(rules.runs, "prefect_maintenance_decided")
         database.run(_AMONG_THE_NEWEST.format(newest=newest), **bound)
         _analyse(database, "prefect_maintenance_ranked")
-    sql = _THAT_GO_BY_RULES.format(age=age("r"), goes=rules.decided_run_goes)
+    sql = _THAT_GO_BY_RULES.format(age=age("r"), goes=rules.decided_run_goes("COALESCE(c.rule, 0)"))
     database.run(sql, flow_runs=cutoff, **bound)
 
 
@@ -166,14 +167,8 @@ def _follow(database: Database, sql: str) -> None:
     How many runs a step of it finds is known to nobody beforehand, so a long chain must not read
     all relatives at each step.
     """
-    if not database.is_postgresql:
+    with without(database, "hashjoin", "mergejoin"):
         database.run(sql)
-        return
-    for join in ("hashjoin", "mergejoin"):
-        database.run(f"SET LOCAL enable_{join} = off")
-    database.run(sql)
-    for join in ("hashjoin", "mergejoin"):
-        database.run(f"SET LOCAL enable_{join} = on")
 
 
 def _analyse(database: Database, table: str) -> None:

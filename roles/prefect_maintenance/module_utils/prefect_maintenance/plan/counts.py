@@ -52,18 +52,22 @@ WHERE NOT (:purged AND {aged})
 
 # Logs of task runs that go by themselves.
 COUNT_TASK_LOGS = """
-SELECT count(*) FROM task_run t JOIN log x ON x.task_run_id = t.id
+SELECT count(*) FROM task_run t JOIN log x ON x.task_run_id = t.id {decided}
 WHERE {goes} AND NOT (:purged AND {aged})
   AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = x.flow_run_id)
 """
 
 # Logs that name no flow run, once their task run has gone with its own.
 COUNT_STRAY_LOGS = """
-SELECT count(*) FROM log x LEFT JOIN task_run t ON t.id = x.task_run_id
+SELECT count(*) FROM log x LEFT JOIN task_run t ON t.id = x.task_run_id {decided}
 WHERE x.flow_run_id IS NULL AND x.task_run_id IS NOT NULL AND x.timestamp < :orphans AND (
     (t.id IS NULL AND NOT :purged) OR (NOT (:purged AND {aged})
         AND EXISTS (SELECT 1 FROM prefect_maintenance_candidate d WHERE d.id = t.flow_run_id)))
 """
+
+# The rule that decides about the flow run of log `x` or of its task run `t`.
+DECIDED = """LEFT JOIN prefect_maintenance_decided c
+    ON c.id = COALESCE(x.flow_run_id, t.flow_run_id)"""
 
 # Task runs that go by themselves, and what foreign keys take along with them.
 _OF_TASK_RUNS = (
@@ -112,8 +116,7 @@ WHERE x.timestamp < :orphans AND {stays} AND x.{column} IS NOT NULL {only}
 # each row is looked at once.
 COUNT_BY_RULE = """
 SELECT n.rule, n.goes, n.old, count(*), min(n.at), max(n.at) FROM (
-    SELECT {number} AS rule, {goes} AS goes, x.{age} < :{general} AS old, {finite} AS at
-    FROM {table} x WHERE {condition}) n
+    SELECT {number} AS rule, {goes} AS goes, {old} AS old, {finite} AS at FROM {rows}) n
 GROUP BY n.rule, n.goes, n.old
 """
 
@@ -121,18 +124,6 @@ COUNT_GONE_RESOURCES = """
 SELECT count(*) FROM event_resources x
 WHERE x.occurred >= :events AND NOT EXISTS (
     SELECT 1 FROM events e WHERE e.id = x.event_id AND e.occurred >= :events)
-"""
-
-# The oldest or newest of the rows that go, in the order of an index.
-ENDS = """
-SELECT x.{age} FROM {table} x WHERE {goes} AND {finite} IS NOT NULL ORDER BY x.{age} {order} LIMIT 1
-"""
-
-# The same where rules decide about events: by their own age, and for their event.
-COUNT_RESOURCES = """
-SELECT count(*) FILTER (WHERE x.occurred < :event_cutoff_0),
-       count(*) FILTER (WHERE x.occurred >= :event_cutoff_0)
-FROM event_resources x WHERE {goes}
 """
 
 # Children whose parent is gone, where no foreign key saw to it.

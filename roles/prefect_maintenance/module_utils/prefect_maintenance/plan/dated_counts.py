@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue import EVENTS, Table
+from ..catalogue import EVENT_RESOURCES, EVENTS, Table
 from ..database.connection import Database
 from ..measure.sizes import total_bytes
 from ..request.policy import Cutoffs
 from ..request.rules import Keep
 from .about import About
-from .counts import COUNT_BY_RULE, COUNT_RESOURCES, COUNT_ROWS, ENDS
-from .event_rules import goes_with_purge
+from .counts import COUNT_BY_RULE, COUNT_ROWS
+from .dated_rules import Case, DatedRules
+from .event_rules import resources
 from .plan import Kept
 from .rule_counts import CLAUSES, RuleCount, told
 from .rule_names import GENERAL
@@ -30,6 +31,7 @@ class Decided:
         live: rows that would, were their flow run finished.
         stays: all that it decides about and that stay; counted where there are rules.
         old: those of them that are older than the general cutoff.
+        young: of what goes, those that are not.
         oldest: of what goes.
         newest: of what goes.
     """
@@ -38,19 +40,31 @@ class Decided:
     live: int = 0
     stays: int = 0
     old: int = 0
+    young: int = 0
     oldest: str | None = None
     newest: str | None = None
 
-    def note(self, rows: int, oldest: Any, newest: Any) -> None:
-        """Note more rows that go."""
+    def note(self, rows: int, *, goes: bool, old: bool, ends: tuple[Any, Any]) -> None:
+        """Note more rows that go, or that stay by a rule.
+
+        Args:
+            rows: their number.
+            goes: whether they go.
+            old: whether they are older than the general cutoff.
+            ends: instants of the oldest and the newest.
+        """
+        if not goes:
+            self.stays += rows
+            self.old += rows if old else 0
+            return
         self.goes += rows
-        noted = (told(oldest), told(newest), self.oldest, self.newest)
+        self.young += 0 if old else rows
+        noted = (*map(told, ends), self.oldest, self.newest)
         instants = [instant for instant in noted if instant]
         self.oldest, self.newest = min(instants, default=None), max(instants, default=None)
 
     def spare(self, rows: int) -> None:
-        """Take back rows that only their flow run keeps."""
-        self.goes -= rows
+        """Note rows that go by their age and that only their flow run keeps."""
         self.live += rows
         self.stays += rows
 
@@ -62,7 +76,7 @@ def count_aged(
 
     Without rules both are cheap by themselves: the first reads in order, the second follows the
     few unfinished runs; asking every old row for its run would be neither. With rules each row
-    is looked at once, and what unfinished runs keep is taken back.
+    is looked at once.
 
     Args:
         database: where.
@@ -72,70 +86,59 @@ def count_aged(
         about: how many are old enough, where that need not be counted.
     """
     dated, values = rules.dated_by(table), rules.values(table, cutoffs)
-    live = rules.keeps(table)[1:]
-    if not dated:
-
-        def count(condition: str) -> int:
-            sql = COUNT_ROWS.format(table=table.name, condition=condition)
-            return int(database.scalar(sql, **values))
-
-        old = about.old if about else count(dated.goes("x"))
-        spared = sum(count(condition) for condition in live)
-        return {0: Decided(goes=max(0, old - spared), live=spared)}
-
-    def by_rule(goes: str, condition: str) -> list[Any]:
+    if dated:
         sql = COUNT_BY_RULE.format(
             number=dated.number("x"),
-            goes=goes,
-            general=dated.general,
-            **_named(table),
-            condition=condition,
+            goes=f"({dated.goes('x')}) IS TRUE",
+            old=f"x.{table.age} < :{dated.general}",
+            finite=finite(f"x.{table.age}"),
+            rows=f"{table.name} x",
         )
-        return database.rows(sql, **values)
+        return _by_rule(database, dated, sql, values)
 
-    found = {number: Decided() for number in (0, *(case.number for case in dated.cases))}
-    for rule, goes, old, rows, oldest, newest in by_rule(f"({dated.goes('x')}) IS TRUE", "TRUE"):
-        if goes:
-            found[rule].note(rows, oldest, newest)
-        else:
-            found[rule].stays += rows
-            found[rule].old += rows if old else 0
-    for keep in live:
-        for rule, _, _, rows, _, _ in by_rule("TRUE", keep):
-            found[rule].spare(rows)
-    for rule, decided in found.items():
-        if decided.live and dated.cases:
-            goes = f"{dated.number('x')} = {rule} AND {rules.aged(table.name)}"
-            decided.oldest, decided.newest = (
-                told(
-                    database.scalar(ENDS.format(**_named(table), goes=goes, order=order), **values)
-                )
-                for order in ("ASC", "DESC")
-            )
+    def count(condition: str) -> int:
+        sql = COUNT_ROWS.format(table=table.name, condition=condition)
+        return int(database.scalar(sql, **values))
+
+    old = about.old if about else count(dated.goes("x"))
+    spared = sum(count(condition) for condition in rules.keeps(table)[1:])
+    return {0: Decided(goes=max(0, old - spared), live=spared)}
+
+
+def count_resources(
+    database: Database, rules: Rules, cutoffs: Cutoffs
+) -> tuple[Mapping[int, Decided], int]:
+    """Count the resources that go once the events are purged by rules, by the rule of their event.
+
+    Returns:
+        What each rule does, and how many go that only their event takes along: they are younger
+        than the general cutoff.
+    """
+    events = rules.dated_by(EVENTS)
+    sql = COUNT_BY_RULE.format(finite=finite(f"x.{EVENT_RESOURCES.age}"), **resources(events))
+    found = _by_rule(database, events, sql, rules.values(EVENTS, cutoffs))
+    return found, sum(one.young for one in found.values())
+
+
+def _by_rule(
+    database: Database, dated: DatedRules, sql: str, values: Mapping[str, Any]
+) -> dict[int, Decided]:
+    found = nothing_yet(dated)
+    for rule, goes, old, rows, oldest, newest in database.rows(sql, **values):
+        found[rule].note(rows, goes=goes, old=old, ends=(oldest, newest))
     return found
 
 
-def _named(table: Table) -> dict[str, str]:
-    return {"table": table.name, "age": str(table.age), "finite": finite(f"x.{table.age}")}
-
-
-def count_resources(database: Database, rules: Rules, cutoffs: Cutoffs) -> tuple[int, int]:
-    """Count the resources that go once the events are purged by rules.
-
-    Returns:
-        Those that are older than the general cutoff, and those that only go with their event.
-    """
-    events = rules.dated_by(EVENTS)
-    sql = COUNT_RESOURCES.format(goes=goes_with_purge(events))
-    old, young = database.rows(sql, **rules.values(EVENTS, cutoffs))[0]
-    return old, young
+def nothing_yet(dated: DatedRules) -> dict[int, Decided]:
+    """Return the rules for a table, and the general cutoff, before anything is counted."""
+    return {number: Decided() for number in (0, *(case.number for case in dated.cases))}
 
 
 def rule_counts(
     database: Database, rules: Rules, kind: str, table: Table, decided: Mapping[int, Decided]
 ) -> tuple[RuleCount, ...]:
     """Say what each rule for a table makes go and keeps, the general cutoff last."""
-    cases = rules.dated_by(table).cases
+    cases = _cases(rules, table)
     if not cases:
         return ()
     rows = sum(one.goes + one.stays for one in decided.values())
@@ -159,13 +162,18 @@ def rule_counts(
 def kept_by_rules(rules: Rules, table: Table, decided: Mapping[int, Decided]) -> tuple[Kept, ...]:
     """Say which rows stay by a rule although they are older than the general cutoff."""
     why = {case.number: f"kept by rule '{case.name}', {_clauses(case.keep)}"
-           for case in rules.dated_by(table).cases}  # fmt: skip
+           for case in _cases(rules, table)}  # fmt: skip
     why[0] = "kept by the rule of their flow run"
     return tuple(
         Kept(table.name, decided[number].old, because, "rule")
         for number, because in sorted(why.items())
         if decided[number].old
     )
+
+
+def _cases(rules: Rules, table: Table) -> tuple[Case, ...]:
+    """Return the rules that decide about the rows of a table: of a resource those of its event."""
+    return rules.dated_by(EVENTS if table == EVENT_RESOURCES else table).cases
 
 
 def _clauses(keep: Keep) -> str:

@@ -45,8 +45,10 @@ class DatedRules:
         age: the column that dates the rows.
         general: names the bound value that is the general cutoff.
         cases: the rules in their order.
-        otherwise: condition on row `{x}`, which no rule matches, that it goes.
-        now: the same, asked of other tables as they are now instead of what a plan laid down.
+        otherwise: condition on row `{x}`, which no rule matches, that it goes; `{run}` is the
+            number of the rule that decides about its flow run.
+        run: tells that number, of what was laid down.
+        run_now: the same, asked of other tables as they are now.
         of_run: names the run rule whose retention of logs decides about row `{x}`; empty where
             there is none.
         staying: condition on row `{x}` that it stays, where that is asked otherwise than by age.
@@ -59,7 +61,8 @@ class DatedRules:
     general: str = "cutoff"
     cases: tuple[Case, ...] = ()
     otherwise: str = ""
-    now: str = ""
+    run: str = ""
+    run_now: str = ""
     of_run: str = ""
     staying: str = ""
     bound: Mapping[str, object] = field(default_factory=dict)
@@ -76,7 +79,11 @@ class DatedRules:
     @property
     def as_now(self) -> DatedRules:
         """The same rules, asked of other tables as they are now."""
-        return replace(self, otherwise=self.now or self.otherwise)
+        return self.asking(self.run_now)
+
+    def asking(self, run: str) -> DatedRules:
+        """The same rules, told otherwise which rule decides about the flow run of row `{x}`."""
+        return replace(self, run=run)
 
     def number(self, alias: str) -> str:
         """Write the number of the rule that decides about a row; 0 is the general cutoff."""
@@ -92,7 +99,7 @@ class DatedRules:
             return before
         whens = " ".join(f"WHEN {case.fits} THEN {case.goes}" for case in self.cases)
         decided = f"CASE {whens} ELSE {self.otherwise} END" if whens else self.otherwise
-        return f"{before} AND {decided.format(x=alias)}"
+        return f"{before} AND {decided.format(x=alias, run=self.run.format(x=alias))}"
 
     def stays(self, alias: str) -> str:
         """Row `alias` stays by its age and by the rules."""

@@ -20,6 +20,7 @@ from .counts import (
     COUNT_STRAY_LOGS,
     COUNT_TASK_LOGS,
     COUNT_TASK_RUNS,
+    DECIDED,
     RUN_TABLES,
     count_singles,
     kept_runs,
@@ -59,14 +60,19 @@ def plan_delete(
         counted = database.rows(COUNT_RUNS)[0]
         with_runs = dict(zip(RUN_TABLES, counted, strict=True))
         counting(LOG.name)
-        aged = rules.dated_by(LOG).goes("x")
+        dated = rules.dated_by(LOG)
+        aged = dated.asking("c.rule").goes("x")
+        decided = DECIDED if dated.run else ""
         logs = {**rules.values(LOG, cutoffs), "purged": purged}
-        with_runs[LOG.name] = database.scalar(COUNT_RUN_LOGS.format(aged=aged), **logs)
-        with_tasks = database.scalar(
-            COUNT_TASK_LOGS.format(goes=goes, aged=aged), task_runs=bound["task_runs"], **logs
+        with_runs[LOG.name] = database.scalar(
+            COUNT_RUN_LOGS.format(aged=dated.asking("d.rule").goes("x")), **logs
         )
+        with_tasks = database.scalar(
+            COUNT_TASK_LOGS.format(goes=goes, aged=aged, decided=decided),
+            task_runs=bound["task_runs"], **logs,
+        )  # fmt: skip
         with_tasks += database.scalar(
-            COUNT_STRAY_LOGS.format(aged=aged), orphans=bound["orphans"], **logs
+            COUNT_STRAY_LOGS.format(aged=aged, decided=decided), orphans=bound["orphans"], **logs
         )
         counting(TASK_RUN.name)
         by_themselves = database.rows(

@@ -7,6 +7,7 @@ what a monitor may watch, because it is none after each run that did all its wor
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,8 @@ from ..database.connection import Database
 from ..request.policy import Cutoffs
 from . import ranks
 from .event_due import oldest_events
+from .joins import without
+from .log_rules import RUN
 from .rules import Rules
 from .words import age as run_age
 
@@ -23,7 +26,7 @@ _NOT_AMONG_THE_NEWEST = " AND r.id NOT IN (SELECT n.id FROM ({newest}) n)"
 _IN_PYTHON = "{age} >= '0001-01-02'"
 _OLDEST = "SELECT {age} FROM {table} {r} WHERE {goes} AND {in_python} ORDER BY {age} LIMIT :n"
 _OLDEST_RUNS = (
-    "SELECT CAST(r.id AS VARCHAR), {age} FROM flow_run r WHERE {goes} AND {in_python} "
+    "SELECT CAST(r.id AS VARCHAR), {age} FROM {runs} WHERE {goes} AND {in_python} "
     "ORDER BY {age} LIMIT :n"
 )
 _LINKS = """
@@ -31,7 +34,7 @@ SELECT CAST(t.flow_run_id AS VARCHAR), CAST(c.id AS VARCHAR)
 FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id WHERE t.flow_run_id IS NOT NULL
 """
 _GO_BY_THEMSELVES = """
-SELECT CAST(r.id AS VARCHAR) FROM flow_run r
+SELECT CAST(r.id AS VARCHAR) FROM {runs}
 WHERE {goes} AND (r.parent_task_run_id IS NOT NULL OR r.id IN (
     SELECT t.flow_run_id FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id))
 """
@@ -47,7 +50,9 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
     """
     found: dict[str, datetime | None] = {}
     rules = rules.for_reading
-    with database.snapshot():
+    # How many kinds of runs there are is known to nobody beforehand, and sorting takes longer.
+    hashed = ("mergejoin",) if rules.runs else ()
+    with database.snapshot(), without(database, *hashed):
         by_rules = oldest_events(database, rules, cutoffs, _IN_PYTHON)
         for table in TABLES:
             if table.entity is None:
@@ -64,9 +69,10 @@ def oldest_due(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, 
             elif table.name in by_rules:
                 found[table.name] = _instant(by_rules[table.name])
             else:
-                age = f"x.{table.age}"
-                goes, values = rules.aged(table.name), rules.values(table, cutoffs)
-                found[table.name] = _oldest(database, table, "x", age, goes, **values)
+                age, values = f"x.{table.age}", rules.values(table, cutoffs)
+                x, of_table = _with_its_run(rules, table)
+                goes = of_table.aged(table.name)
+                found[table.name] = _oldest(database, table, x, age, goes, **values)
     return found
 
 
@@ -83,7 +89,7 @@ def _oldest_run(database: Database, rules: Rules, cutoff: datetime) -> datetime 
     """Return the oldest run whose whole tree of subflows goes."""
     kept = _kept_trees(database, rules, cutoff)
     age = run_age("r")
-    sql = _OLDEST_RUNS.format(age=age, goes=_run_goes(rules), in_python=_IN_PYTHON.format(age=age))
+    sql = _OLDEST_RUNS.format(age=age, **_of_runs(rules), in_python=_IN_PYTHON.format(age=age))
     # Among so many at least one is not kept, when there is one.
     for run, at in database.rows(sql, n=len(kept) + 1, flow_runs=cutoff, **rules.bound):
         if run not in kept:
@@ -101,7 +107,7 @@ def _kept_trees(database: Database, rules: Rules, cutoff: datetime) -> set[str]:
     for parent, child in database.rows(_LINKS):
         relatives[parent].append(child)
         relatives[child].append(parent)
-    sql = _GO_BY_THEMSELVES.format(goes=_run_goes(rules))
+    sql = _GO_BY_THEMSELVES.format(**_of_runs(rules))
     goes = {str(row[0]) for row in database.rows(sql, flow_runs=cutoff, **rules.bound)}
     spared = set(relatives) - goes
     left = list(spared)
@@ -113,12 +119,25 @@ def _kept_trees(database: Database, rules: Rules, cutoff: datetime) -> set[str]:
     return spared & goes
 
 
-def _run_goes(rules: Rules) -> str:
-    """Flow run `r` goes by itself, and is not among the newest that its rule keeps."""
-    if not rules.runs.ranked:
-        return rules.run_goes
-    newest = ranks.newest(rules.runs, f"({rules.runs.every_rule})")
-    return rules.run_goes + _NOT_AMONG_THE_NEWEST.format(newest=newest)
+def _with_its_run(rules: Rules, table: Table) -> tuple[str, Rules]:
+    """Write rows `x`, with the rule of their flow run where rules for the table ask for that."""
+    dated = rules.dated_by(table)
+    if not dated.run:
+        return "x", rules
+    known = rules.runs.with_kinds("r.id AS id, k.rule AS rule")
+    joined = f"x LEFT JOIN ({known}) r ON r.id = {RUN.format(x='x')}"
+    return joined, replace(rules, dated={**rules.dated, table.name: dated.asking("r.rule")})
+
+
+def _of_runs(rules: Rules) -> dict[str, str]:
+    """Write flow runs `r`, and that one goes by itself and is not among the newest of its rule."""
+    if not rules.runs:
+        return {"runs": f"{FLOW_RUN.name} r", "goes": rules.run_goes}
+    goes = rules.decided_run_goes("COALESCE(r.rule, 0)")
+    if rules.runs.ranked:
+        newest = ranks.newest(rules.runs, f"({rules.runs.every_rule})")
+        goes += _NOT_AMONG_THE_NEWEST.format(newest=newest)
+    return {"runs": f"({rules.runs.with_kinds('r.*, k.rule AS rule')}) r", "goes": goes}
 
 
 def _instant(value: Any) -> datetime | None:

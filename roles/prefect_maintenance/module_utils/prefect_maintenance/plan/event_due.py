@@ -13,7 +13,7 @@ from ..catalogue import EVENT_RESOURCES, EVENTS
 from ..database.connection import Database
 from ..request.policy import Cutoffs
 from .dated_rules import DatedRules
-from .event_rules import ranked, ranks
+from .event_rules import GENERAL, cutoff_name, ranked, ranks
 from .rules import Rules
 
 _GOING = "SELECT x.id, x.occurred FROM events x WHERE {goes}"
@@ -22,18 +22,18 @@ _OLDEST_EVENT = """
 SELECT g.occurred FROM ({going}) g WHERE {in_python} ORDER BY g.occurred LIMIT 1
 """
 # Of an event that goes, or of none that a rule decides about and old enough by itself.
-_OLDEST_RESOURCE = """
+_OLDEST_RESOURCE = f"""
 SELECT x.occurred FROM event_resources x
-LEFT JOIN events e ON e.id = x.event_id LEFT JOIN ({going}) g ON g.id = x.event_id
-WHERE {in_python} AND (g.id IS NOT NULL OR (
-    x.occurred < :event_cutoff_0 AND (e.id IS NULL OR {number} = 0)))
+LEFT JOIN events e ON e.id = x.event_id LEFT JOIN ({{going}}) g ON g.id = x.event_id
+WHERE {{in_python}} AND (g.id IS NOT NULL OR (
+    x.occurred < :{GENERAL} AND (e.id IS NULL OR {{number}} = 0)))
 ORDER BY x.occurred LIMIT 1
 """
 # The same where no event goes, in the order of an index.
-_OLDEST_LEFT = """
+_OLDEST_LEFT = f"""
 SELECT x.occurred FROM event_resources x
-WHERE x.occurred < :event_cutoff_0 AND {in_python}
-  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = x.event_id AND {number} > 0)
+WHERE x.occurred < :{GENERAL} AND {{in_python}}
+  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = x.event_id AND {{number}} > 0)
 ORDER BY x.occurred LIMIT 1
 """
 
@@ -72,9 +72,9 @@ def _going(events: DatedRules) -> str:
     if not lasts:
         return going
     days = " ".join(
-        f"WHEN {case.number} THEN r.occurred < :event_cutoff_{case.number}"
+        f"WHEN {case.number} THEN r.occurred < :{cutoff_name(case.number)}"
         for case in lasts
-        if f"event_cutoff_{case.number}" in events.bound
+        if cutoff_name(case.number) in events.bound
     )
     after = f"CASE r.rule {days} ELSE TRUE END" if days else "TRUE"
     return f"{going} {_GOING_BEYOND.format(ranked=ranked(events, '>'), after=after)}"

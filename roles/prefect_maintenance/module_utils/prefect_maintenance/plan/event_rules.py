@@ -11,8 +11,13 @@ from ..request.rules import EventRule
 from .dated_rules import NEVER, Case, DatedRules, bounds, cutoff_of
 from .patterns import Patterns
 
-# Names the bound value that is the general cutoff.
-GENERAL = "event_cutoff_0"
+
+def cutoff_name(number: int) -> str:
+    """Return the name that the cutoff of a rule is bound to; 0 is the general one."""
+    return f"event_cutoff_{number}"
+
+
+GENERAL = cutoff_name(0)
 # Of each resource that has so many events as its rule keeps: the oldest that is kept. An event
 # that comes later moves none of them, so it never makes another go that the plan keeps.
 LAST = "prefect_maintenance_event_last"
@@ -28,7 +33,8 @@ _RANKED = """
 SELECT r.rule, r.resource_id, r.occurred, r.id FROM (
     SELECT d.rule, d.resource_id, d.occurred, d.id, row_number() OVER (
         PARTITION BY d.rule, d.resource_id ORDER BY d.occurred DESC, d.id DESC) AS place
-    FROM (SELECT {number} AS rule, x.resource_id, x.occurred, x.id FROM events x) d
+    FROM (SELECT {number} AS rule, x.resource_id, x.occurred, x.id
+          FROM events x WHERE {fits}) d
     WHERE d.rule IN ({numbers})) r
 WHERE r.place {which} CASE r.rule {lasts} END
 """
@@ -38,6 +44,10 @@ _BEYOND = f"""EXISTS (SELECT 1 FROM {LAST} l
       AND ({{x}}.occurred, {{x}}.id) < (l.occurred, l.id))"""
 
 _BY_KEY = f"SELECT {{kept}} FROM {EVENTS.name} e WHERE e.id = {{{{x}}}}.event_id"
+
+_WITH_EVENT = f"""{EVENT_RESOURCES.name} x LEFT JOIN (
+    SELECT e.id, {{number}} AS rule, ({{goes}}) IS NOT TRUE AS stays FROM {EVENTS.name} e
+) e ON e.id = x.event_id"""
 
 # Instants as text, because Python has none for infinity.
 _ROWS_A_PAGE = 10_000
@@ -78,8 +88,9 @@ def _case(
             bound.update(values)
     goes = []
     if cutoff := cutoff_of(rule.keep, reference):
-        bound[f"event_cutoff_{rule.number}"] = cutoff
-        goes.append(f"{{x}}.{EVENTS.age} < :event_cutoff_{rule.number}")
+        name = cutoff_name(rule.number)
+        bound[name] = cutoff
+        goes.append(f"{{x}}.{EVENTS.age} < :{name}")
     if rule.keep.last:
         goes.append(_BEYOND.format(x="{x}", number=rule.number))
     if rule.keep.forever:
@@ -112,6 +123,20 @@ def stays_with_event(events: DatedRules, among: str = "") -> str:
         f"EXISTS (SELECT 1 FROM {EVENTS.name} e "
         f"WHERE e.id = {{x}}.event_id {among} AND {_kept_with(events)})"
     )
+
+
+def resources(events: DatedRules) -> dict[str, str]:
+    """Write how resources `x` are counted before the events are purged; each event is read once.
+
+    Returns:
+        What `counts.COUNT_BY_RULE` is filled with.
+    """
+    return {
+        "number": "COALESCE(e.rule, 0)",
+        "goes": f"(e.stays AND (x.{EVENT_RESOURCES.age} >= :{GENERAL} OR e.rule > 0)) IS NOT TRUE",
+        "old": f"x.{EVENT_RESOURCES.age} < :{GENERAL}",
+        "rows": _WITH_EVENT.format(number=events.number("e"), goes=events.goes("e")),
+    }
 
 
 def goes_with_purge(events: DatedRules) -> str:
@@ -153,6 +178,7 @@ def ranked(events: DatedRules, which: str) -> str:
     lasts = ranks(events)
     return _RANKED.format(
         number=events.number("x"),
+        fits=" OR ".join(f"({case.fits})" for case in lasts).format(x="x"),
         numbers=", ".join(str(case.number) for case in lasts),
         which=which,
         lasts=" ".join(f"WHEN {case.number} THEN {case.keep.last}" for case in lasts),

@@ -26,48 +26,39 @@ SELECT d.id, d.rule FROM ({{decided}}) d WHERE d.rule IN ({{rules}})
 _INDEX = f"CREATE UNIQUE INDEX {_LIST}_at ON {_LIST} (id)"
 
 # The run of log `{x}`, by itself or by its task run.
-_RUN = """COALESCE({x}.flow_run_id,
+RUN = """COALESCE({x}.flow_run_id,
     (SELECT t.flow_run_id FROM task_run t WHERE t.id = {x}.task_run_id))"""
-_LISTED = f"(SELECT l.rule FROM {_LIST} l WHERE l.id = {_RUN})"
+_LISTED = f"(SELECT l.rule FROM {_LIST} l WHERE l.id = {RUN})"
 _NOW = f"""(SELECT {{rule}} FROM flow_run r
-    WHERE r.id = {_RUN} AND r.state_type IN ({{terminal}}))"""
+    WHERE r.id = {RUN} AND r.state_type IN ({{terminal}}))"""
 
 
 def log_rules(
     rules: tuple[LogRule, ...], runs: RunRules, cutoffs: Cutoffs, patterns: Patterns
 ) -> DatedRules:
     """Write rules for logs, and those for the logs of runs, as conditions."""
-    of_runs = _with_logs(runs)
+    of_runs = decide_logs(runs)
     if not rules and not of_runs:
         return DatedRules(LOG.age)
     bound: dict[str, object] = {_GENERAL: cutoffs.logs}
     cases = tuple(_case(rule, cutoffs, patterns, bound) for rule in rules)
     keeps = [rule.keep for rule in rules] + [rule.logs for rule in of_runs if rule.logs]
     until, since = bounds(keeps, cutoffs.logs, cutoffs.reference)
-    of_run = ""
-    listed = now = f"{{x}}.{LOG.age} < :{_GENERAL}"
+    otherwise = f"{{x}}.{LOG.age} < :{_GENERAL}"
+    now = of_run = ""
     if of_runs:
-        terminal = words(TERMINAL_STATES)
-        asked = _NOW.format(rule=runs.rule_of("r"), terminal=terminal, x="{x}")
-        of_run = _named(asked, of_runs)
-        now = _by_run(of_runs, asked, cutoffs, bound, now)
-        listed = _by_run(of_runs, _LISTED, cutoffs, bound, listed)
+        now = _NOW.format(rule=runs.rule_of("r"), terminal=words(TERMINAL_STATES), x="{x}")
+        of_run = by_number(now, [rule.number for rule in of_runs])
+        otherwise = _by_run(of_runs, cutoffs, bound, otherwise)
     return DatedRules(
-        LOG.age,
-        _GENERAL,
-        cases,
-        listed,
-        now=now,
-        of_run=of_run,
-        bound=bound,
-        until=until,
-        since=since,
-    )
+        LOG.age, _GENERAL, cases, otherwise, _LISTED if of_runs else "", now, of_run,
+        bound=bound, until=until, since=since,
+    )  # fmt: skip
 
 
 def stage(database: Database, runs: RunRules) -> None:
     """Lay down for this session which runs have rules with a retention of their own for logs."""
-    of_runs = _with_logs(runs)
+    of_runs = decide_logs(runs)
     if not of_runs:
         return
     database.run(f"DROP TABLE IF EXISTS {_LIST}")
@@ -80,13 +71,9 @@ def stage(database: Database, runs: RunRules) -> None:
         database.run(f"ANALYZE {_LIST}")
 
 
-def _with_logs(runs: RunRules) -> list[RunRule]:
+def decide_logs(runs: RunRules) -> list[RunRule]:
+    """Return the rules for flow runs that have a retention of their own for the runs' logs."""
     return [rule for rule in runs.rules if rule.logs]
-
-
-def _named(number: str, of_runs: list[RunRule]) -> str:
-    """Write the name of the run rule with that number, if it says anything of logs."""
-    return by_number(number, [rule.number for rule in of_runs])
 
 
 def _case(rule: LogRule, cutoffs: Cutoffs, patterns: Patterns, bound: dict[str, object]) -> Case:
@@ -102,7 +89,7 @@ def _case(rule: LogRule, cutoffs: Cutoffs, patterns: Patterns, bound: dict[str, 
 
 
 def _by_run(
-    of_runs: list[RunRule], rule: str, cutoffs: Cutoffs, bound: dict[str, object], general: str
+    of_runs: list[RunRule], cutoffs: Cutoffs, bound: dict[str, object], general: str
 ) -> str:
     """Write that a log goes which no rule for logs fits; the run is asked where that matters."""
     keeps = [one.logs for one in of_runs if one.logs]
@@ -116,7 +103,7 @@ def _by_run(
         for one in of_runs
         if one.logs
     )
-    return f"CASE {' '.join(whens)} ELSE CASE {rule} {of_rules} ELSE {general} END END"
+    return f"CASE {' '.join(whens)} ELSE CASE {{run}} {of_rules} ELSE {general} END END"
 
 
 def _older(keep: Keep, name: str, cutoffs: Cutoffs, bound: dict[str, object]) -> str:

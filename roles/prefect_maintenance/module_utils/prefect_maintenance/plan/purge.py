@@ -32,12 +32,13 @@ from .counts import (
     COUNT_UNFORCED,
     COUNT_YOUNG_GONE_LOGS,
 )
-from .dated_counts import count_aged, count_resources, kept_by_rules, rule_counts
+from .dated_counts import Decided, count_aged, count_resources, kept_by_rules, rule_counts
 from .dated_rules import DatedRules
 from .decisions import Decision, Situation, decide, deletes
 from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
 from .event_rules import make_ranks, rank
 from .gone_runs import gone_runs
+from .log_counts import count_logs
 from .plan import KEY_GONE, OLD, PARENT_GONE, Kept, Plan, Reason, given
 from .rules import Rules, orphaned_rows
 
@@ -72,29 +73,17 @@ def plan_purge(
     make_ranks(database, events)
     with database.snapshot():
         rank(database, events)
-        decided, sampled = {}, {}
-        for name in AGED:
-            counting(name)
-            if events and name == EVENT_RESOURCES.name:
-                continue
-            kind = BY_NAME[name]
-            some = about(database, rules, kind, cutoffs) if roughly else None
-            if some:
-                sampled[name] = some
-            decided[name] = count_aged(database, rules, kind, cutoffs, some)
+        sampled = _sampled(database, rules, cutoffs) if roughly else {}
+        decided, gone = _decided(database, rules, cutoffs, counting, sampled)
         rows = {
             name: sum(one.goes for one in by_rule.values()) for name, by_rule in decided.items()
         }
         live = sum(one.live for by_rule in decided.values() for one in by_rule.values())
-        counting(f"orphans of {LOG.name}")
-        gone = {LOG.name: _gone_logs(database, rules, cutoffs, sampled.get(LOG.name))}
-        orphaned = {**gone, EVENT_RESOURCES.name: 0}
+        orphaned = dict(gone)
         if events:
-            rows[EVENT_RESOURCES.name], with_events = count_resources(database, rules, cutoffs)
-            gone[EVENT_RESOURCES.name] = with_events
-        else:
-            count = database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events)
-            gone[EVENT_RESOURCES.name] = orphaned[EVENT_RESOURCES.name] = count
+            # They go with their events, whatever way that is.
+            orphaned[EVENT_RESOURCES.name] = 0
+            rows[EVENT_RESOURCES.name] -= gone[EVENT_RESOURCES.name]
         reasons = [
             *(Reason(table, rows[table], OLD) for table in AGED),
             *(Reason(table, count, PARENT_GONE) for table, count in gone.items()),
@@ -115,12 +104,46 @@ def plan_purge(
         reasons=given(reasons),
         kept=(*kept_live(LOG.name, live), *(kept for of_table in by_rules for kept in of_table)),
         orphaned=orphaned,
-        rules=(
-            *rule_counts(database, rules, "event", EVENTS, decided[EVENTS.name]),
-            *rule_counts(database, rules, "log", LOG, decided[LOG.name]),
+        rules=tuple(
+            counted
+            for kind, table in (("event", EVENTS), ("resource", EVENT_RESOURCES), ("log", LOG))
+            for counted in rule_counts(database, rules, kind, table, decided[table.name])
         ),
         about={name: some.young + decided[name][0].live for name, some in sampled.items()},
     )
+
+
+def _sampled(database: Database, rules: Rules, cutoffs: Cutoffs) -> dict[str, About]:
+    """Estimate what goes of each table by its age, where that is enough."""
+    some = {name: about(database, rules, BY_NAME[name], cutoffs) for name in AGED}
+    return {name: one for name, one in some.items() if one}
+
+
+def _decided(
+    database: Database,
+    rules: Rules,
+    cutoffs: Cutoffs,
+    counting: Counting,
+    sampled: Mapping[str, About],
+) -> tuple[dict[str, Mapping[int, Decided]], dict[str, int]]:
+    """Count what goes of each table by its rules, and what its gone parents take along."""
+    decided: dict[str, Mapping[int, Decided]] = {}
+    gone: dict[str, int] = {}
+    for name in AGED:
+        counting(name)
+        if name == LOG.name and rules.dated_by(LOG):
+            decided[name], gone[name] = count_logs(database, rules, cutoffs)
+        elif name == EVENT_RESOURCES.name and rules.dated_by(EVENTS):
+            decided[name], gone[name] = count_resources(database, rules, cutoffs)
+        else:
+            decided[name] = count_aged(database, rules, BY_NAME[name], cutoffs, sampled.get(name))
+    counting(f"orphans of {LOG.name}")
+    if LOG.name not in gone:
+        gone[LOG.name] = _gone_logs(database, rules, cutoffs, sampled.get(LOG.name))
+    if EVENT_RESOURCES.name not in gone:
+        count = database.scalar(COUNT_GONE_RESOURCES, events=cutoffs.events)
+        gone[EVENT_RESOURCES.name] = count
+    return decided, {name: gone[name] for name in (LOG.name, EVENT_RESOURCES.name)}
 
 
 def with_decisions(
@@ -184,7 +207,7 @@ def _estimated(found: Situation, decision: Decision, wanted: Reclaim) -> Estimat
 
 
 def _gone_logs(database: Database, rules: Rules, cutoffs: Cutoffs, some: About | None) -> int:
-    """Count the logs whose run is gone and whose age alone would keep them."""
+    """Count the logs whose run is gone and whose age alone would keep them, without rules."""
     dated, values = rules.dated_by(LOG), rules.values(LOG, cutoffs)
     few, rows = _few_young_logs(database, dated, values, some), 0
     for parent in LOG.parents:

@@ -27,7 +27,8 @@ class RuleCount:
     """What one rule decides.
 
     Attributes:
-        kind: "run", "event" or "log".
+        kind: "run", "event", "resource" (what rules for events do to the rows of
+            event_resources) or "log".
         number: its place in its list; 0 is the general policy.
         name: what it is called.
         rows: that go by it; of runs those of flow_run.

@@ -95,7 +95,7 @@ def of_rows(counts: Sequence[RuleCount]) -> list[str]:
         f"{_called(one.kind, one.number, one.name)} decides about no {_RUNS[one.kind]}: "
         f"it matches none, or {_NOTHING_LEFT}"
         for one in counts
-        if one.kind != "run" and one.number and not one.rows + one.kept
+        if one.kind in ("event", "log") and one.number and not one.rows + one.kept
     ]
 
 

@@ -126,10 +126,9 @@ class Rules:
         """Flow run `r` goes, ranks aside; its relatives are not asked. Binds :flow_runs."""
         return self._run_goes(self.runs.goes("r", self._of_policy))
 
-    @property
-    def decided_run_goes(self) -> str:
-        """The same where `c` has the rule that decides, or nothing."""
-        return self._run_goes(self.runs.not_kept("COALESCE(c.rule, 0)", age("r"), self._of_policy))
+    def decided_run_goes(self, rule: str) -> str:
+        """The same where it is known which rule decides, 0 where none does."""
+        return self._run_goes(self.runs.not_kept(rule, age("r"), self._of_policy))
 
     @property
     def _of_policy(self) -> str:

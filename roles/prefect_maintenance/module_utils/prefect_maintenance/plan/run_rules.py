@@ -25,18 +25,17 @@ _WORK_POOLS = """{r}.work_queue_id IN (
 # Many runs are of few kinds, and what a rule asks for is asked once a kind. Columns that may be
 # NULL are compared by what stands for that.
 _KINDS = """
-INSERT INTO prefect_maintenance_kind ({names}, rule)
-SELECT {kinds}, {rule} FROM (
+SELECT {kinds}, {rule} AS rule FROM (
     SELECT DISTINCT {columns} FROM flow_run r WHERE r.state_type IN ({terminal})) s {all}
 """
+_LAY_DOWN_KINDS = "INSERT INTO prefect_maintenance_kind ({names}, rule) {kinds}"
 _DECIDED = """
 INSERT INTO prefect_maintenance_decided (id, rule)
 SELECT r.id, k.rule FROM flow_run r JOIN prefect_maintenance_kind k ON {same} WHERE k.rule > 0
 """
-# The same for each run, where nothing may be laid down.
-_EVERY_RULE = """
-SELECT r.id AS id, {rule} AS rule FROM flow_run r WHERE r.state_type IN ({terminal}) {all}
-"""
+# The same where nothing is laid down. Apart, so that what the kinds cost does not hide from the
+# planner what a join with them does.
+_WITH_KINDS = "WITH k AS MATERIALIZED ({kinds}) SELECT {told} FROM flow_run r LEFT JOIN k ON {same}"
 _NONE = "'00000000-0000-0000-0000-000000000000'"
 _COLUMNS = {"deployments": "deployment_id", "flows": "flow_id", "work_pools": "work_queue_id",
             "tags": "tags"}  # fmt: skip
@@ -96,12 +95,17 @@ class RunRules:
             return "TRUE"
         return f"({general} OR {old(alias, 'rules_until')})" if keeps else general
 
+    def with_kinds(self, told: str) -> str:
+        """Select of each run `r` what is told; `k.rule` is the number of its rule, 0 where none is.
+
+        It is nothing of an unfinished run.
+        """
+        return _WITH_KINDS.format(kinds=self._kinds, told=told, same=self._of_kind)
+
     @property
-    def lay_down_kinds(self) -> str:
-        """The statement that decides about each kind of runs."""
+    def _kinds(self) -> str:
         columns = self._columns
         return _KINDS.format(
-            names=", ".join(columns),
             kinds=", ".join(f"s.{column}" for column in columns),
             rule=self.rule_of("s"),
             columns=", ".join(f"r.{column}" for column in columns),
@@ -110,10 +114,19 @@ class RunRules:
         )
 
     @property
+    def _of_kind(self) -> str:
+        """Run `r` is of kind `k`."""
+        return " AND ".join(f"{_comparable('k', c)} = {_comparable('r', c)}" for c in self._columns)
+
+    @property
+    def lay_down_kinds(self) -> str:
+        """The statement that decides about each kind of runs."""
+        return _LAY_DOWN_KINDS.format(names=", ".join(self._columns), kinds=self._kinds)
+
+    @property
     def lay_down_decided(self) -> str:
         """The statement that lays down the rule of each run that a rule decides about."""
-        same = (f"{_comparable('k', c)} = {_comparable('r', c)}" for c in self._columns)
-        return _DECIDED.format(same=" AND ".join(same))
+        return _DECIDED.format(same=self._of_kind)
 
     @property
     def _columns(self) -> list[str]:
@@ -124,9 +137,8 @@ class RunRules:
 
     @property
     def every_rule(self) -> str:
-        """The finished runs, with the number of the rule, which is 0 where none decides."""
-        terminal = words(TERMINAL_STATES)
-        return _EVERY_RULE.format(rule=self.rule_of("r"), terminal=terminal, all=ALL)
+        """The runs that rules decide about, with the number of the rule."""
+        return f"{self.with_kinds('r.id AS id, k.rule AS rule')} WHERE k.rule > 0"
 
     def not_kept(self, rule: str, age: str, general: str) -> str:
         """The same where it is known which rule decides, and from when the age counts."""

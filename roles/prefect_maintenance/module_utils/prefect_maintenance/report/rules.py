@@ -16,7 +16,12 @@ from ..units import count, size
 _SELDOM = (
     "rules", "holds", "what_if", "stuck", "archive", "asked", "refused", "saved_plan",
 )  # fmt: skip
-_KINDS = {"run": "Rules for flow runs", "event": "Rules for events", "log": "Rules for logs"}
+_KINDS = {
+    "run": "Rules for flow runs",
+    "event": "Rules for events",
+    "resource": "Rules for events, the rows of event_resources",
+    "log": "Rules for logs",
+}
 _MOST, _NAME = 6, 38
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..database.connection import Database
 from ..measure.examine import Server
-from ..plan import holds, log_rules
+from ..plan import holds
 from ..plan.bulk_rules import bulk_rules
 from ..plan.patterns import Patterns
 from ..plan.rules import Rules
@@ -32,5 +32,4 @@ def rules_of(settings: Settings, database: Database, server: Server) -> Rules:
 
 def laid_down(database: Database, rules: Rules) -> Rules:
     """Return the same rules, with what they look up about flow runs laid down in the session."""
-    log_rules.stage(database, rules.runs)
     return replace(rules, holds=holds.stage(database, rules.holds))

@@ -1,0 +1,75 @@
+"""How often a purge with rules for events reads the rows of that table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from maintenance import request as asked_of
+from maintenance import run_step
+
+from benchmarks.plan_backlog import fill_events, rows_read
+from lab.postgres import Postgres
+
+ROWS = 40_000
+RULES = [
+    *({"events": [f"lab.type-{n}"], "keep": {"days": 10 * n + 5}} for n in range(7)),
+    {"events": ["lab.type-7"], "keep": {"last": 3}},
+    {"events": ["lab.type-1?"], "resources": ["lab.flow-run.1*"], "keep": {"days": 50}},
+    {"resources": ["lab.flow-run.2*"], "keep": "forever"},
+]
+
+
+@pytest.fixture(scope="module")
+def filled(cluster: Postgres, template: str) -> str:
+    cluster.create_database("one_pass", template)
+    fill_events(cluster, "one_pass", ROWS)
+    cluster.execute("VACUUM ANALYZE", "one_pass")
+    return "one_pass"
+
+
+def read(cluster: Postgres, filled: str, strategy: str, *, check: bool) -> float:
+    """Purge a copy by deletes, or only plan that; returns how often each event was read."""
+    url = cluster.create_database("read", filled)
+    before = rows_read(cluster, "read", "events")
+    outcome = run_step("purge", purged(url, strategy), check=check)
+    times = (rows_read(cluster, "read", "events") - before) / ROWS
+    cluster.drop_database("read")
+    assert outcome.report.plan.rows["events"] > ROWS / 50
+    return times
+
+
+def purged(url: str, strategy: str) -> dict[str, Any]:
+    return asked_of(url, event_rules=RULES, purge_strategy=strategy, hold_tags=[])
+
+
+def test_each_event_is_read_once_for_each_thing_that_is_asked_of_it(
+    cluster: Postgres, filled: str
+) -> None:
+    # To count the events, to count their resources, and those of one type for the last of each.
+    planned = read(cluster, filled, "delete", check=True)
+    done = read(cluster, filled, "delete", check=False)
+    assert planned < 2.2
+    # By the deletes, for the rows of resources that are left, and by the sample of pages that a
+    # small table fits into.
+    assert done - planned < 3
+
+
+def test_a_rewrite_copies_the_events_in_one_pass(cluster: Postgres, filled: str) -> None:
+    url = cluster.create_database("read", filled)
+    told: list[str] = []
+
+    def note(*executed: Any) -> None:
+        told.append(" ".join(executed[2].split()))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        run_step("purge", purged(url, "rewrite"))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    cluster.drop_database("read")
+    copies = [sql for sql in told if sql.startswith("INSERT INTO events__maintenance_new")]
+    assert len(copies) == 1
+    rest = told[told.index(copies[0]) + 1 :]
+    assert [sql for sql in rest if "FROM events x" in sql] == []
