@@ -81,13 +81,15 @@ TASKS: list[tuple[str, dict[str, Any]]] = [
         **POLICY, **API, **WORK, "report": "{{ prefect_db_bloat_info.report }}",
         "purge_strategy": "delete", "batch_size": 500, "vacuum": "plain",
         "vacuum_min_bytes": 1, "vacuum_min_percent": 1, "max_lock": 2.5,
-        "db_free_bytes": 10**12, "max_rows": 10**9, "before": ["delete"], **PLAN, **ARCHIVE}),
+        "db_free_bytes": 10**12, "max_rows": 10**9, "before": ["delete"],
+        "stuck": {"RUNNING": 300}, **PLAN, **ARCHIVE}),
     ("prefect_api_delete", {
         **POLICY, **API, **WORK, "report": "{{ prefect_db_purge.report }}",
         "run_delete_via": "api", "batch_size": 20, "concurrency": 2, "api_budget": 60,
         "db_free_bytes": 10**12, "max_rows": 10**9, "stuck": {"RUNNING": 300},
         **PLAN, **ARCHIVE}),
     ("prefect_db_restore", {**RESTORE, "flow_run": "55555555-5555-4555-8555-555555555555"}),
+    ("prefect_db_restore", {**RESTORE, "rule": "r"}),
     ("prefect_db_restore", {**RESTORE, "begin": "1999-01-01", "until": "1999-02-01T00:00:00Z"}),
     ("prefect_db_vacuum", {
         **POLICY, **WORK, "report": "{{ prefect_api_delete.report }}", "vacuum": "full",
