@@ -71,7 +71,7 @@ def test_what_would_take_too_long_is_left_out_and_said(
 ) -> None:
     monkeypatch.setattr(what_if, "_BOUND", "SET LOCAL statement_timeout = '1ms'")
     slow = "SELECT CAST(CAST(pg_sleep(0.3) AS text) = '' AS int), 1"
-    monkeypatch.setattr(what_if, "_SHARE", slow)
+    monkeypatch.setattr(what_if, "SHARE", slow)
     told = asked(filled, check=False).report
     [warning] = told.warnings
     assert warning.startswith("what would go of ")

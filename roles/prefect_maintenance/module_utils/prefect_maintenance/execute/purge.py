@@ -229,14 +229,13 @@ def _logs(job: Purge) -> None:
         if not rewritten:
             _aged(job, LOG.name)
         return
+    goes = logs_of_gone(job.database, "flow_run_id")
     with worklist(job.database, _gone_runs(job.database, "flow_run_id")):
         if not rewritten:
             _aged(job, LOG.name)
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-            _parts(
-                job, LOG.name, "delete by run", logs_of_gone(job.database, "flow_run_id"), **bound
-            )
+            _parts(job, LOG.name, "delete by run", goes, **bound)
     purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _rows(job))
 
 

@@ -84,13 +84,23 @@ def scaled_to(database: Database, size: TableSize) -> tuple[str, float]:
 
 def sample_of(size: TableSize, alias: str = "", pages: int = _PAGES) -> str:
     """Write what to select from instead of a table on PostgreSQL: about so many of its pages."""
-    percent = 100 * sampled_share(size, pages)
-    return _PAGES_OF.format(table=size.name, alias=alias, percent=percent)
+    return pages_of(size.name, size.heap_bytes, alias, pages)
 
 
 def sampled_share(size: TableSize, pages: int = _PAGES) -> float:
     """Return the share of a table's rows that so many of its pages have."""
-    return min(1.0, pages * _PAGE / max(1, size.heap_bytes))
+    return share_of(size.heap_bytes, pages)
+
+
+def pages_of(table: str, heap_bytes: int, alias: str = "", pages: int = _PAGES) -> str:
+    """Write what to select from instead of a table with such a heap: about so many of its pages."""
+    percent = 100 * share_of(heap_bytes, pages)
+    return _PAGES_OF.format(table=table, alias=alias, percent=percent)
+
+
+def share_of(heap_bytes: int, pages: int = _PAGES) -> float:
+    """Return the share of a heap of so many bytes that so many pages are."""
+    return min(1.0, pages * _PAGE / max(1, heap_bytes))
 
 
 def _counted(database: Database, size: TableSize, days: float, until: datetime) -> Growth:

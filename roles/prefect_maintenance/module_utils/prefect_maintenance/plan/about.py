@@ -10,21 +10,19 @@ from dataclasses import dataclass
 
 from ..catalogue import Table
 from ..database.connection import Database
+from ..measure.growth import pages_of, share_of
 from ..request.policy import Cutoffs
 from .rules import Rules
 
 # A smaller table is counted in a moment.
 _LARGE = 64 * 2**20
 # So many pages tell the rows to a few percent, however large the table is.
-_PAGES, _PAGE = 1000, 8192
+_PAGES = 1000
 # What is far from where deletes take less than a rewrite, so that a few percent decide nothing.
 _MOST = 0.75
 
 _HEAP = "SELECT pg_relation_size(to_regclass(:t))"
-_SAMPLE = """
-SELECT count(*) FILTER (WHERE {goes}), count(*)
-FROM {table} x TABLESAMPLE SYSTEM (:percent) REPEATABLE (0)
-"""
+SHARE = "SELECT count(*) FILTER (WHERE {goes}), count(*) FROM {sample}"
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,9 @@ def about(database: Database, rules: Rules, table: Table, cutoffs: Cutoffs) -> A
     heap = database.scalar(_HEAP, t=table.name) if database.is_postgresql and not dated else 0
     if heap < _LARGE:
         return None
-    percent = min(100.0, 100.0 * _PAGES * _PAGE / heap)
-    sql = _SAMPLE.format(goes=dated.goes("x"), table=table.name)
-    values = {**rules.values(table, cutoffs), "percent": percent}
-    old, seen = database.rows(sql, **values)[0]
+    sample = pages_of(table.name, heap, "x", _PAGES)
+    sql = SHARE.format(goes=dated.goes("x"), sample=sample)
+    old, seen = database.rows(sql, **rules.values(table, cutoffs))[0]
     if not seen or old < _MOST * seen:
         return None
-    return About(*(round(rows * 100 / percent) for rows in (old, seen - old)))
+    return About(*(round(rows / share_of(heap, _PAGES)) for rows in (old, seen - old)))

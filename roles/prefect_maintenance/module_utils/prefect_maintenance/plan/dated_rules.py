@@ -49,8 +49,6 @@ class DatedRules:
             number of the rule that decides about its flow run.
         run: tells that number, of what was laid down.
         run_now: the same, asked of other tables as they are now.
-        of_run: names the run rule whose retention of logs decides about row `{x}`; empty where
-            there is none.
         staying: condition on row `{x}` that it stays, where that is asked otherwise than by age.
         bound: what the conditions bind beside :cutoff and :since.
         until: rows from then on stay, whatever fits them; None is the general cutoff.
@@ -63,7 +61,6 @@ class DatedRules:
     otherwise: str = ""
     run: str = ""
     run_now: str = ""
-    of_run: str = ""
     staying: str = ""
     bound: Mapping[str, object] = field(default_factory=dict)
     until: datetime | None = None

@@ -8,7 +8,6 @@ from ..request.policy import Cutoffs
 from ..request.rules import TERMINAL_STATES, Keep, LogRule, RunRule
 from .dated_rules import Case, DatedRules, bounds, cutoff_of
 from .patterns import Patterns
-from .rule_names import by_number
 from .run_rules import RunRules
 from .words import words
 
@@ -45,13 +44,12 @@ def log_rules(
     keeps = [rule.keep for rule in rules] + [rule.logs for rule in of_runs if rule.logs]
     until, since = bounds(keeps, cutoffs.logs, cutoffs.reference)
     otherwise = f"{{x}}.{LOG.age} < :{_GENERAL}"
-    now = of_run = ""
+    now = ""
     if of_runs:
         now = _NOW.format(rule=runs.rule_of("r"), terminal=words(TERMINAL_STATES), x="{x}")
-        of_run = by_number(now, [rule.number for rule in of_runs])
         otherwise = _by_run(of_runs, cutoffs, bound, otherwise)
     return DatedRules(
-        LOG.age, _GENERAL, cases, otherwise, _LISTED if of_runs else "", now, of_run,
+        LOG.age, _GENERAL, cases, otherwise, _LISTED if of_runs else "", now,
         bound=bound, until=until, since=since,
     )  # fmt: skip
 

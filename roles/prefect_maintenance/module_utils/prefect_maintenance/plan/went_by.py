@@ -10,6 +10,7 @@ from ..catalogue import BY_NAME, EVENTS, FLOW_RUN, LOG
 from ..request.policy import Cutoffs
 from ..request.rules import TERMINAL_STATES
 from .dated_rules import DatedRules
+from .log_rules import decide_logs
 from .rule_names import EVENT_RULE, GENERAL, LOG_RULE, by_number
 from .rules import Rules
 from .run_rules import RunRules
@@ -41,15 +42,17 @@ def went_by(step: str, cutoffs: Cutoffs, rules: Rules) -> dict[str, WentBy]:
         dated = rules.watched.dated_by(BY_NAME[table])
         if dated:
             values = rules.watched.values(BY_NAME[table], cutoffs)
-            found[table] = WentBy(_of_dated(dated, kind), values)
+            found[table] = WentBy(_of_dated(dated, kind, rules.runs), values)
     if step == "delete" and rules.runs:
         found[FLOW_RUN.name] = WentBy(_of_runs(rules.runs), rules.runs.bound)
     return found
 
 
-def _of_dated(dated: DatedRules, kind: str) -> str:
+def _of_dated(dated: DatedRules, kind: str, runs: RunRules) -> str:
     whens = " ".join(f"WHEN {case.fits} THEN '{kind} {case.number}'" for case in dated.cases)
-    otherwise = dated.of_run or f"'{GENERAL}'"
+    otherwise = f"'{GENERAL}'"
+    if dated.run_now:
+        otherwise = by_number(dated.run_now, [rule.number for rule in decide_logs(runs)])
     decided = f"CASE {whens} ELSE {otherwise} END" if whens else otherwise
     return f"CASE WHEN {dated.goes('{x}')} THEN {decided} END"
 

@@ -33,6 +33,7 @@ from ..measure.expected import expected_rows
 from ..measure.growth import sample_of, sampled_share
 from ..measure.sizes import TableSize, analysed
 from ..request.policy import Cutoffs, Policy
+from .about import SHARE
 from .bulk_rules import bulk_rules
 from .delete import plan_delete
 from .event_rules import goes_with_purge
@@ -48,7 +49,6 @@ _BOUND = f"SET LOCAL statement_timeout = '{_SECONDS}s'"
 # Of pages that a sample reads, and that are asked for the run of each row.
 _PAGES, _PAGES_WITH_RUNS = 1000, 250
 
-_SHARE = "SELECT count(*) FILTER (WHERE {goes}), count(*) FROM {sample}"
 _MAY_COUNT = (
     "SELECT NOT pg_is_in_recovery() AND has_database_privilege(current_database(), 'TEMPORARY')"
 )
@@ -210,7 +210,7 @@ def _older(database: Database, table: Table, cutoff: datetime) -> float:
 def _sampled(database: Database, size: TableSize, goes: str, values: Mapping[str, Any]) -> float:
     alias = {FLOW_RUN.name: "r", TASK_RUN.name: "t"}.get(size.name, "x")
     sample = sample_of(size, alias, _PAGES if size.name == FLOW_RUN.name else _PAGES_WITH_RUNS)
-    gone, seen = database.rows(_SHARE.format(goes=goes, sample=sample), **values)[0]
+    gone, seen = database.rows(SHARE.format(goes=goes, sample=sample), **values)[0]
     return gone / seen if seen else 0.0
 
 
