@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from prefect_maintenance.database.connection import Database, connect
-from prefect_maintenance.measure import obstacles
+from prefect_maintenance.measure import obstacles, relations
 from rewriting import (
     fill_logs,
 )
@@ -45,6 +45,21 @@ def test_a_standby_that_is_behind_keeps_a_table_from_being_rewritten(
             fill_logs(primary, url, 10_000)
             monkeypatch.setattr(obstacles, "LAG", 2**20)
             assert "behind" in _in_the_way(database, 2**20)[0]
+
+
+def test_an_index_that_is_replaced_while_one_looks_is_no_crash(
+    cluster: Postgres, database: str
+) -> None:
+    with connect(database, 5.0) as looking, looking.snapshot():
+        before = relations.shape(looking, "log")
+        # PostgreSQL drops and makes the index again; only the snapshot still lists the old one.
+        with connect(database, 5.0) as other:
+            other.ddl("ALTER TABLE log ALTER COLUMN level TYPE bigint")
+        listed = {index.name for index in relations.indexes(looking, "log")}
+        assert "(level" in before["indexes"]
+        assert not any("level" in name for name in listed)
+        assert relations.shape(looking, "log") != before
+        assert obstacles.refusals(looking, "log") == []
 
 
 def _in_the_way(database: Database, kept: int) -> list[str]:

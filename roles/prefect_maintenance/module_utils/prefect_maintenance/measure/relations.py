@@ -219,7 +219,9 @@ def shape(database: Database, table: str) -> dict[str, str]:
 
 def index_rows(database: Database, table: str) -> list[Any]:
     """Return what PostgreSQL's catalogs say of a table's indexes, the primary key's first."""
-    return database.rows(_INDEXES, t=table)
+    # A definition is asked of the catalogs as they are now: who replaced an index meanwhile has
+    # left none of the old one, and one that is missing changes the table's shape.
+    return [row for row in database.rows(_INDEXES, t=table) if row[3] is not None]
 
 
 def _identifier(name: str) -> str:

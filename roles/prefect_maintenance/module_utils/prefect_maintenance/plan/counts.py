@@ -112,14 +112,6 @@ WHERE x.timestamp < :orphans AND {stays} AND x.{column} IS NOT NULL {only}
   AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE p.id = x.{column})
 """
 
-# The same by the rule that decides, 0 being the general cutoff, and by what age alone would do;
-# each row is looked at once.
-COUNT_BY_RULE = """
-SELECT n.rule, n.goes, n.old, count(*), min(n.at), max(n.at) FROM (
-    SELECT {number} AS rule, {goes} AS goes, {old} AS old, {finite} AS at FROM {rows}) n
-GROUP BY n.rule, n.goes, n.old
-"""
-
 COUNT_GONE_RESOURCES = """
 SELECT count(*) FROM event_resources x
 WHERE x.occurred >= :events AND NOT EXISTS (

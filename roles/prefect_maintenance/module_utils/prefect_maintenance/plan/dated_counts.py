@@ -12,14 +12,12 @@ from ..measure.sizes import total_bytes
 from ..request.policy import Cutoffs
 from ..request.rules import Keep
 from .about import About
-from .counts import COUNT_BY_RULE, COUNT_ROWS
+from .counts import COUNT_ROWS
 from .dated_rules import Case, DatedRules
-from .event_rules import resources
 from .plan import Kept
 from .rule_counts import CLAUSES, RuleCount, told
 from .rule_names import GENERAL
 from .rules import Rules
-from .words import finite
 
 
 @dataclass
@@ -72,11 +70,10 @@ class Decided:
 def count_aged(
     database: Database, rules: Rules, table: Table, cutoffs: Cutoffs, about: About | None = None
 ) -> Mapping[int, Decided]:
-    """Count the rows of a table that go by their age, and those that only their run keeps.
+    """Count the rows of a table without rules that go by their age, and those that their run keeps.
 
-    Without rules both are cheap by themselves: the first reads in order, the second follows the
-    few unfinished runs; asking every old row for its run would be neither. With rules each row
-    is looked at once.
+    Both are cheap by themselves: the first reads in order, the second follows the few unfinished
+    runs; asking every old row for its run would be neither.
 
     Args:
         database: where.
@@ -86,15 +83,6 @@ def count_aged(
         about: how many are old enough, where that need not be counted.
     """
     dated, values = rules.dated_by(table), rules.values(table, cutoffs)
-    if dated:
-        sql = COUNT_BY_RULE.format(
-            number=dated.number("x"),
-            goes=f"({dated.goes('x')}) IS TRUE",
-            old=f"x.{table.age} < :{dated.general}",
-            finite=finite(f"x.{table.age}"),
-            rows=f"{table.name} x",
-        )
-        return _by_rule(database, dated, sql, values)
 
     def count(condition: str) -> int:
         sql = COUNT_ROWS.format(table=table.name, condition=condition)
@@ -103,30 +91,6 @@ def count_aged(
     old = about.old if about else count(dated.goes("x"))
     spared = sum(count(condition) for condition in rules.keeps(table)[1:])
     return {0: Decided(goes=max(0, old - spared), live=spared)}
-
-
-def count_resources(
-    database: Database, rules: Rules, cutoffs: Cutoffs
-) -> tuple[Mapping[int, Decided], int]:
-    """Count the resources that go once the events are purged by rules, by the rule of their event.
-
-    Returns:
-        What each rule does, and how many go that only their event takes along: they are younger
-        than the general cutoff.
-    """
-    events = rules.dated_by(EVENTS)
-    sql = COUNT_BY_RULE.format(finite=finite(f"x.{EVENT_RESOURCES.age}"), **resources(events))
-    found = _by_rule(database, events, sql, rules.values(EVENTS, cutoffs))
-    return found, sum(one.young for one in found.values())
-
-
-def _by_rule(
-    database: Database, dated: DatedRules, sql: str, values: Mapping[str, Any]
-) -> dict[int, Decided]:
-    found = nothing_yet(dated)
-    for rule, goes, old, rows, oldest, newest in database.rows(sql, **values):
-        found[rule].note(rows, goes=goes, old=old, ends=(oldest, newest))
-    return found
 
 
 def nothing_yet(dated: DatedRules) -> dict[int, Decided]:

@@ -91,11 +91,18 @@ class DatedRules:
 
     def goes(self, alias: str) -> str:
         """Row `alias` goes by its age and by the rules."""
+        return self._goes(alias, "", [(case.fits, case.goes) for case in self.cases])
+
+    def goes_by(self, alias: str, rule: str) -> str:
+        """The same where the number of the rule that decides is known, 0 where none does."""
+        return self._goes(alias, rule, [(f"{case.number}", case.goes) for case in self.cases])
+
+    def _goes(self, alias: str, rule: str, cases: Iterable[tuple[str, str]]) -> str:
         before = f"{alias}.{self.age} < :cutoff"
         if not self:
             return before
-        whens = " ".join(f"WHEN {case.fits} THEN {case.goes}" for case in self.cases)
-        decided = f"CASE {whens} ELSE {self.otherwise} END" if whens else self.otherwise
+        whens = " ".join(f"WHEN {case} THEN {goes}" for case, goes in cases)
+        decided = f"CASE {rule} {whens} ELSE {self.otherwise} END" if whens else self.otherwise
         return f"{before} AND {decided.format(x=alias, run=self.run.format(x=alias))}"
 
     def stays(self, alias: str) -> str:

@@ -45,10 +45,6 @@ _BEYOND = f"""EXISTS (SELECT 1 FROM {LAST} l
 
 _BY_KEY = f"SELECT {{kept}} FROM {EVENTS.name} e WHERE e.id = {{{{x}}}}.event_id"
 
-_WITH_EVENT = f"""{EVENT_RESOURCES.name} x LEFT JOIN (
-    SELECT e.id, {{number}} AS rule, ({{goes}}) IS NOT TRUE AS stays FROM {EVENTS.name} e
-) e ON e.id = x.event_id"""
-
 # Instants as text, because Python has none for infinity.
 _ROWS_A_PAGE = 10_000
 _PAGE = f"""
@@ -123,20 +119,6 @@ def stays_with_event(events: DatedRules, among: str = "") -> str:
         f"EXISTS (SELECT 1 FROM {EVENTS.name} e "
         f"WHERE e.id = {{x}}.event_id {among} AND {_kept_with(events)})"
     )
-
-
-def resources(events: DatedRules) -> dict[str, str]:
-    """Write how resources `x` are counted before the events are purged; each event is read once.
-
-    Returns:
-        What `counts.COUNT_BY_RULE` is filled with.
-    """
-    return {
-        "number": "COALESCE(e.rule, 0)",
-        "goes": f"(e.stays AND (x.{EVENT_RESOURCES.age} >= :{GENERAL} OR e.rule > 0)) IS NOT TRUE",
-        "old": f"x.{EVENT_RESOURCES.age} < :{GENERAL}",
-        "rows": _WITH_EVENT.format(number=events.number("e"), goes=events.goes("e")),
-    }
 
 
 def goes_with_purge(events: DatedRules) -> str:

@@ -1,4 +1,4 @@
-"""How PostgreSQL joins where it cannot know how many rows it will find."""
+"""How PostgreSQL joins and groups where it cannot know how many rows or groups it will find."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..database.connection import Database
 
 
 @contextmanager
-def without(database: Database, *joins: str) -> Iterator[None]:
-    """Keep the planner from ways to join, "hashjoin" or "mergejoin"; within a transaction."""
-    told = joins if database.is_postgresql else ()
-    for join in told:
-        database.run(f"SET LOCAL enable_{join} = off")
+def without(database: Database, *ways: str) -> Iterator[None]:
+    """Keep the planner from "hashjoin", "mergejoin" or "sort"; within a transaction."""
+    told = ways if database.is_postgresql else ()
+    for way in told:
+        database.run(f"SET LOCAL enable_{way} = off")
     yield
-    for join in told:
-        database.run(f"SET LOCAL enable_{join} = on")
+    for way in told:
+        database.run(f"SET LOCAL enable_{way} = on")

@@ -32,10 +32,11 @@ from .counts import (
     COUNT_UNFORCED,
     COUNT_YOUNG_GONE_LOGS,
 )
-from .dated_counts import Decided, count_aged, count_resources, kept_by_rules, rule_counts
+from .dated_counts import Decided, count_aged, kept_by_rules, rule_counts
 from .dated_rules import DatedRules
 from .decisions import Decision, Situation, decide, deletes
 from .estimate import Estimate, of_deletes, of_deletes_by_id, of_deletes_on_sqlite, of_rewrite
+from .event_counts import count_events
 from .event_rules import make_ranks, rank
 from .gone_runs import gone_runs
 from .log_counts import count_logs
@@ -133,9 +134,10 @@ def _decided(
         counting(name)
         if name == LOG.name and rules.dated_by(LOG):
             decided[name], gone[name] = count_logs(database, rules, cutoffs)
-        elif name == EVENT_RESOURCES.name and rules.dated_by(EVENTS):
-            decided[name], gone[name] = count_resources(database, rules, cutoffs)
-        else:
+        elif name == EVENTS.name and rules.dated_by(EVENTS):
+            of_events, gone[EVENT_RESOURCES.name] = count_events(database, rules, cutoffs)
+            decided |= of_events
+        elif name not in decided:
             decided[name] = count_aged(database, rules, BY_NAME[name], cutoffs, sampled.get(name))
     counting(f"orphans of {LOG.name}")
     if LOG.name not in gone:
