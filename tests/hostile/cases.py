@@ -266,6 +266,8 @@ def _objects(scene: Scene) -> list[str]:
         WHERE relname LIKE '%\_\_maintenance\_%' AND relpersistence <> 't'
         UNION SELECT proname FROM pg_proc WHERE proname LIKE '%\_\_maintenance\_%'
         UNION SELECT tgname FROM pg_trigger WHERE tgname LIKE '%\_\_maintenance\_%'
+        UNION SELECT 'INVALID ' || indexrelid::regclass FROM pg_index
+              WHERE NOT indisvalid OR NOT indisready
         """
     )
     return sorted(name for (name,) in found)
@@ -275,10 +277,6 @@ def _left_over(scene: Scene) -> list[str]:
     failures = []
     if found := _objects(scene):
         failures.append(f"left over for good: {', '.join(found)}")
-    if invalid := scene.ask(
-        "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid OR NOT indisready"
-    ):
-        failures.append(f"invalid: {', '.join(name for (name,) in invalid)}")
     ours = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         f"AND application_name LIKE '{OURS}'"

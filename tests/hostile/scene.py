@@ -20,6 +20,9 @@ OTHERS = "hostile-party"
 OURS = "prefect-maint%"
 # No wait of the harness lasts longer than so many seconds.
 LIMIT = 60.0
+# GRANT takes no lock on the table. Beside any other DDL it may be refused like this, and is said
+# again by whoever meant it.
+_CHANGED = "tuple concurrently updated"
 # The same by bytes, whatever a party made of the columns' types.
 LOG = "id::text, level::text, message, timestamp::text, flow_run_id::text"
 COUNTED = ("flow_run", "task_run", "artifact", "log", "events", "event_resources")
@@ -106,7 +109,12 @@ class Scene:
         opened = self.connect()
         try:
             for sql in statements:
-                run(opened, sql)
+                try:
+                    run(opened, sql)
+                except psycopg2.errors.InternalError_ as refused:
+                    if _CHANGED not in str(refused):
+                        raise
+                    run(opened, sql)
         finally:
             opened.close()
 
