@@ -99,6 +99,40 @@ def test_rows_stay_whose_archive_is_read_back_otherwise_than_it_was_written(
     assert dump(engine) == before
 
 
+def removed(folder: Path) -> None:
+    (folder / "log.jsonl.gz").unlink()
+
+
+def replaced(folder: Path) -> None:
+    file = folder / "log.jsonl.gz"
+    shutil.copy(file, folder / "copy")
+    (folder / "copy").rename(file)
+
+
+def moved_away(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("others", [removed, replaced, moved_away])
+def test_nothing_more_is_deleted_once_others_have_taken_the_file_of_the_archive(
+    database: str, tmp_path: Path, others: Callable[[Path], None]
+) -> None:
+    there: list[set[str]] = []
+    with world_in(database) as engine:
+        add_logs(engine, 500)
+
+        def act() -> None:
+            there.append(set(dump(engine)["log"]))
+            (home,) = tmp_path.iterdir()
+            (folder,) = home.iterdir()
+            others(folder)
+
+        asked = request(engine, archive_dir=str(tmp_path), purge_strategy="delete", batch_size=100)
+        with pytest.raises(StepFailed, match="log: rows could not be archived in"):
+            run_step("purge", asked, pace=at("rows", act))
+        assert [set(dump(engine)["log"])] == there
+
+
 def test_nothing_is_deleted_where_no_archive_can_be_made(database: str, tmp_path: Path) -> None:
     with world_in(database) as engine:
         before = dump(engine)

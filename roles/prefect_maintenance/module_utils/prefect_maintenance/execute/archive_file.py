@@ -80,13 +80,14 @@ class ArchiveFile:
 
         Raises:
             OSError: they cannot be written.
-            Unreadable: something else is there than was written.
+            Unreadable: something else is there than was written, or nothing.
         """
         while self._waiting:
             self._write_next()
         if not self._length:
             return
         os.fsync(self._descriptor)
+        self._require_there()
         self._read_back(rows)
         self.rows += rows
         if self.by_rule is not None:
@@ -123,6 +124,15 @@ class ArchiveFile:
             done = os.pwrite(self._descriptor, compressed, self.bytes + self._length)
             self._length += done
             compressed = compressed[done:]
+
+    def _require_there(self) -> None:
+        """Make sure that the name leads to the file; an open file outlives its name."""
+        try:
+            found = self.path.lstat()
+        except FileNotFoundError:
+            raise Unreadable(f"somebody removed {self.path}") from None
+        if not os.path.samestat(found, os.fstat(self._descriptor)):
+            raise Unreadable(f"somebody put another file in the place of {self.path}")
 
     def _read_back(self, rows: int) -> None:
         """Compare what lies on the disk with what was written."""
