@@ -11,7 +11,9 @@ import psycopg2
 import pytest
 from maintenance import name_of, run_step, table, wait_until
 from old_logs import reclaiming, with_old_logs
+from paces import paced
 from prefect_maintenance.database.connection import connect
+from prefect_maintenance.execute.reindex import rebuild
 from prefect_maintenance.measure.indexes import invalid
 from prefect_maintenance.measure.leftovers import remove
 from prefect_maintenance.plan.indexes import plan_indexes
@@ -182,6 +184,24 @@ def test_an_index_that_cannot_be_had_is_told_and_nothing_is_left_beside_it(
     assert cluster.execute(UNSOUND, logs) == [("no_two",)]
     [need] = [n for n in outcome.report.as_json()["verdict"]["needs"] if "INVALID" in n["text"]]
     assert need["do"] == "REINDEX INDEX CONCURRENTLY public.no_two"
+
+
+def test_an_index_that_somebody_drops_meanwhile_keeps_none_of_the_others_from_being_built(
+    database: str, logs: str, cluster: Postgres
+) -> None:
+    dropped = 'DROP INDEX IF EXISTS ix_log__timestamp, "ix_log__level"'
+    with connect(database, 5.0) as ours:
+        before = dict(cluster.execute(FILES, logs))
+        pace = paced(lambda progress: cluster.execute(dropped, logs))
+        done = rebuild(ours, "log", 5.0, pace)
+    after = dict(cluster.execute(FILES, logs))
+    assert set(before) - set(after) == {"ix_log__timestamp", "ix_log__level"}
+    assert set(done.indexes) == {name for name in after if after[name] != before[name]}
+    assert len(done.indexes) == len(after)
+    assert sorted(done.warnings) == [
+        f"index {name} of log was not built anew: somebody dropped it meanwhile"
+        for name in ("ix_log__level", "ix_log__timestamp")
+    ]
 
 
 def test_whoever_holds_a_snapshot_keeps_indexes_as_they_are_and_waits_for_nothing(

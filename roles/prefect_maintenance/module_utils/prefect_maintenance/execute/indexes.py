@@ -10,7 +10,7 @@ from ..measure import leftovers
 from ..measure.disk_space import NoRoom, require_for_index
 from ..plan.indexes import IndexChoice
 from .reclaim import Reclaim
-from .reindex import outlive_others, rebuild
+from .reindex import DROPPED, outlive_others, rebuild
 
 _INDEX = """
 SELECT format('%I.%I', n.nspname, i.relname), pg_relation_size(i.oid)
@@ -60,14 +60,18 @@ def _rebuild(job: Reclaim, table: str, chosen: Mapping[str, IndexChoice]) -> Non
     for warning in done.warnings:
         job.ledger.warn(warning)
     for index in done.indexes:
-        _, size = job.database.rows(_INDEX, t=table, i=index)[0]
-        job.ledger.events(IndexRebuilt(table, index, chosen[index].bytes - size))
+        for _, size in job.database.rows(_INDEX, t=table, i=index):
+            job.ledger.events(IndexRebuilt(table, index, chosen[index].bytes - (size or 0)))
 
 
 def _make_valid(job: Reclaim, one: IndexChoice) -> None:
     database, table = job.database, one.table
     job.pace(Progress(table, 0, 1, "indexes"))
-    quoted, _ = database.rows(_INDEX, t=table, i=one.index)[0]
+    found = database.rows(_INDEX, t=table, i=one.index)
+    if not found:
+        job.ledger.warn(_not_built(one, MaintenanceError(DROPPED)))
+        return
+    quoted, _ = found[0]
     try:
         outlive_others(database, table, job.lock_timeout)
         database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..database.connection import Database
 from ..database.set_for import NOT_ON_DISK, set_for
-from ..errors import DiskFull, LockTimeout
+from ..errors import DiskFull, LockTimeout, MaintenanceError
 from ..events import Progress, Waiting
 from ..measure import leftovers
 from ..pace.pace import Pace
@@ -38,8 +38,10 @@ WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
        OR (l.locktype = 'virtualxid' AND a.datname = current_database()
            AND a.backend_xmin IS NOT NULL))
 """
+DROPPED = "somebody dropped it meanwhile"
 # Between two looks who is still there; each pause is twice as long as the one before.
 _FIRST_PAUSE, _LAST_PAUSE = 0.002, 0.05
+# Nothing of an index that is not there.
 _BYTES = "SELECT pg_relation_size(to_regclass(:i))"
 
 
@@ -112,9 +114,15 @@ def _rebuilt(
             warnings.append(f"of {table} were not built anew: {left}: {error}")
             warnings += _removed(database, table, lock_timeout)
             break
-        after = int(database.scalar(_BYTES, i=quoted))
+        except MaintenanceError:
+            if database.scalar(_BYTES, i=quoted) is not None:
+                raise
+        after = database.scalar(_BYTES, i=quoted)
+        if after is None:
+            warnings.append(f"index {name} of {table} was not built anew: {DROPPED}")
+            continue
         done.append(name)
-        back, copied = back + before - after, max(copied, after)
+        back, copied = back + before - int(after), max(copied, int(after))
     return Rebuilt(tuple(done), back, copied, tuple(warnings))
 
 
