@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from types import ModuleType
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, run_step, table
+from maintenance import clear, engine_for, name_of, run_step, table, wait_until
 from prefect_maintenance.errors import StepFailed
-from rewriting import reader, readers_pass
+from prefect_maintenance.execute import compact_rows, rewrite
+from rewriting import reader, readers_pass, session
 
 from lab.postgres import Postgres
 
@@ -18,6 +22,14 @@ BLOATED = (
     "SELECT gen_random_uuid(), 'l', 20, repeat('m', 200), now() FROM generate_series(1, 20000) n",
     "DELETE FROM log WHERE id > '10000000-0000-4000-8000-000000000000'",
 )
+
+
+# One transaction of ours each that asks to hold the logs still.
+ASKING = """
+SELECT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE NOT l.granted AND l.relation = 'log'::regclass AND l.mode = 'ShareUpdateExclusiveLock'
+  AND a.application_name LIKE 'prefect-maintenance%'
+"""
 
 
 def full(url: str, **more: Any) -> dict[str, Any]:
@@ -60,3 +72,45 @@ def test_a_vacuum_full_that_gets_no_lock_says_who_holds_it_and_keeps_its_patienc
         run_step("vacuum", full(bloated, lock_timeout=0.3))
     assert "log could not be had in 0.3 s: held by a long report as postgres" in str(failed.value)
     assert run_step("vacuum", full(bloated)).changed
+
+
+@pytest.mark.parametrize(
+    ("way", "module", "name"),
+    [("rewrite", rewrite, "_replaced"), ("compact", compact_rows, "_emptied")],
+    ids=["rewrite", "compact"],
+)
+def test_whoever_builds_an_index_need_not_wait_for_us_to_wait_for_him(
+    cluster: Postgres,
+    bloated: str,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    module: ModuleType,
+    name: str,
+) -> None:
+    # He has such a lock, and waits for every transaction that he finds with a snapshot.
+    work = getattr(module, name)
+    seen: set[str] = set()
+
+    def often() -> bool:
+        seen.update(asking(cluster, bloated))
+        return len(seen) > 2
+
+    with ThreadPoolExecutor(1) as pool, ExitStack() as building:
+
+        def after_him(*arguments: Any) -> Any:
+            if not begun:
+                begun.append(building.enter_context(session(cluster, bloated)))
+                begun[0].execute("LOCK TABLE log IN SHARE UPDATE EXCLUSIVE MODE")
+            return work(*arguments)
+
+        begun: list[Any] = []
+        monkeypatch.setattr(module, name, after_him)
+        asked = {**full(bloated, lock_timeout=60), "vacuum": way}
+        job = pool.submit(run_step, "vacuum", asked)
+        wait_until(often, 30)
+        building.close()
+        assert table(job.result()).reclaim == way
+
+
+def asking(cluster: Postgres, url: str) -> set[str]:
+    return {row[0] for row in cluster.execute(ASKING, name_of(url))}

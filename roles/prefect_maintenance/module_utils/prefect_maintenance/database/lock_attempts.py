@@ -16,6 +16,14 @@ from .connection import Database
 # The longest that others stand behind an attempt. It is shorter than deadlock_timeout (1 s), so in
 # a deadlock it is always the asker who gives way.
 ATTEMPT_MS = 50
+# Autovacuum ends itself for somebody who has waited longer than deadlock_timeout.
+_AUTOVACUUM_MS = 2000
+# It shows no user.
+_AUTOVACUUM = """
+SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.relation = to_regclass(:t) AND l.granted AND l.mode = 'ShareUpdateExclusiveLock'
+  AND a.usesysid IS NULL
+"""
 # Between two attempts whoever came meanwhile goes first.
 _PAUSE = 0.2
 # An attempt that lasted longer had its lock and was at work: again it would cost as much again.
@@ -52,7 +60,7 @@ def in_attempts(database: Database, table: str, lock_timeout: float, work: Calla
     """
     before = str(database.scalar("SHOW lock_timeout"))
     try:
-        _send_autovacuum_away(database, table)
+        _send_autovacuum_away(database, table, lock_timeout)
     except LockTimeout:
         raise _not_had(database, table, lock_timeout) from None
     database.run(f"SET lock_timeout = '{ATTEMPT_MS}ms'")
@@ -99,14 +107,30 @@ def repeat(
         time.sleep(_PAUSE)
 
 
-def _send_autovacuum_away(database: Database, table: str) -> None:
-    """Wait for a lock that lets readers and writers pass: autovacuum gives way to none briefer.
+def attempt_ms(database: Database, table: str, lock_timeout: float) -> int:
+    """Return for how long to ask for a lock that lets readers and writers pass, in milliseconds.
 
-    It ends itself for somebody who has waited longer than deadlock_timeout.
+    Autovacuum gives way to nobody who asks briefly. Anybody else may build an index concurrently:
+    he waits for each transaction with a snapshot, and one that waits for a lock may have one, so
+    that a longer wait for him is a deadlock.
+
+    Args:
+        database: outside of a transaction whose snapshot is to come after the lock.
+        table: its name.
+        lock_timeout: seconds in which the lock must be had.
     """
+    if not database.scalar(_AUTOVACUUM, t=table):
+        return ATTEMPT_MS
+    return max(int(lock_timeout * 1000), _AUTOVACUUM_MS)
+
+
+def _send_autovacuum_away(database: Database, table: str, lock_timeout: float) -> None:
+    """Wait for a lock that lets readers and writers pass, if autovacuum has it."""
+    asked = attempt_ms(database, table, lock_timeout)
     # Whoever may VACUUM as owner of the database alone may not LOCK.
-    if database.scalar(_MAY_LOCK, t=table):
+    if asked > ATTEMPT_MS and database.scalar(_MAY_LOCK, t=table):
         with database.transaction():
+            database.run(f"SET LOCAL lock_timeout = '{asked}ms'")
             database.run(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
 
 

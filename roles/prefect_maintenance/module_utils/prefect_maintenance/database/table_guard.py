@@ -9,15 +9,16 @@ rewrite ends at once, as autovacuum would.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg2
 
 from ..errors import GaveWay, LockTimeout, MaintenanceError
 from .connection import Database
-from .lock_attempts import ATTEMPT_MS, repeat
+from .lock_attempts import ATTEMPT_MS, attempt_ms, repeat
 
 # Between two looks at who waits.
 _PAUSE = 0.2
@@ -138,8 +139,7 @@ def guarded(
         GaveWay: somebody waited for the table; what the sessions were at has ended.
         LockTimeout: the table could not be held in the time allowed.
     """
-    with database.transaction():
-        hold(database, table, lock_timeout)
+    with _holding(database, table, lock_timeout):
         guard = Guard(database, table, lock_timeout)
         for session in sessions:
             guard.add(session)
@@ -153,16 +153,34 @@ def guarded(
             guard.rest()
 
 
-def hold(database: Database, table: str, lock_timeout: float) -> None:
+def _holding(database: Database, table: str, lock_timeout: float) -> ExitStack:
+    """Begin a transaction that holds a table still; each attempt is a transaction of its own."""
+
+    def attempt() -> ExitStack:
+        asked = attempt_ms(database, table, lock_timeout)
+        with ExitStack() as opened:
+            opened.enter_context(database.transaction())
+            hold(database, table, asked)
+            return opened.pop_all()
+
+    return repeat(database, table, lock_timeout, attempt)
+
+
+def hold(database: Database, table: str, asked: int) -> None:
     """Take SHARE UPDATE EXCLUSIVE for the rest of the transaction.
 
-    Autovacuum gives way only to somebody who waits longer than deadlock_timeout.
+    Args:
+        database: in a transaction.
+        table: its name.
+        asked: milliseconds, see `attempt_ms`.
 
     Raises:
-        LockTimeout: it could not be had in the time allowed.
+        LockTimeout: it could not be had in that time.
     """
-    database.run(f"SET LOCAL lock_timeout = '{int(max(lock_timeout, 2.0) * 1000)}ms'")
+    before = str(database.scalar("SHOW lock_timeout"))
+    database.run(f"SET LOCAL lock_timeout = '{asked}ms'")
     database.ddl(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+    database.run(f"SET LOCAL lock_timeout = '{before}'")
 
 
 def take(
@@ -181,23 +199,29 @@ def take(
         GaveWay: somebody else waits for what this transaction holds.
         LockTimeout: it could not be had in the time allowed.
     """
-    hold(database, table, lock_timeout)
-    database.run(f"SET LOCAL lock_timeout = '{ATTEMPT_MS}ms'")
     pids = ours or [backend(database)]
 
-    def attempt() -> None:
+    def attempt(work: Callable[[], None]) -> None:
         database.run("SAVEPOINT attempt")
         try:
-            database.ddl(f"LOCK TABLE {table} IN {mode} MODE")
+            work()
         except LockTimeout:
             database.run("ROLLBACK TO SAVEPOINT attempt")
             raise
+
+    def still() -> None:
+        hold(database, table, attempt_ms(database, table, lock_timeout))
+
+    def strong() -> None:
+        database.ddl(f"LOCK TABLE {table} IN {mode} MODE")
 
     def give_way() -> None:
         if waiter := waiting(database, pids):
             raise GaveWay(waiter)
 
-    repeat(database, table, lock_timeout, attempt, between=give_way)
+    repeat(database, table, lock_timeout, partial(attempt, still), between=give_way)
+    database.run(f"SET LOCAL lock_timeout = '{ATTEMPT_MS}ms'")
+    repeat(database, table, lock_timeout, partial(attempt, strong), between=give_way)
 
 
 def waiting(database: Database, ours: list[int]) -> str | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..database.connection import Database
-from ..database.lock_attempts import ATTEMPT_MS, repeat
+from ..database.lock_attempts import ATTEMPT_MS, attempt_ms, repeat
 from ..database.set_for import NOT_ON_DISK, set_for
 from ..database.table_guard import hold
 from ..errors import MaintenanceError
@@ -133,8 +133,9 @@ def _chunks(mover: Mover, pages: int, target: int) -> Iterator[tuple[int, int]]:
 def _emptied(mover: Mover, low: int, high: int) -> tuple[int, int]:
     """Move what can be moved out of some pages; returns the rows, and how many went behind them."""
     table = mover.table
+    asked = attempt_ms(mover.guard, table, mover.lock_timeout)
     with mover.guard.snapshot():
-        hold(mover.guard, table, mover.lock_timeout)
+        hold(mover.guard, table, asked)
         if reasons := compactable.noticed(mover.guard, table):
             raise NotCompacted(f"{table} cannot be compacted any more: {', '.join(reasons)}")
         move_all = _MOVE.format(table=table, column=mover.column)
