@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect_maintenance.database.connection import Database, connect
-from prefect_maintenance.database.table_guard import driver_of
 from prefect_maintenance.execute import archive, archive_gzip
 from prefect_maintenance.execute.archive_file import ArchiveFile
 from prefect_maintenance.execute.archive_gzip import LIBRARY
@@ -54,7 +53,7 @@ def speed(database: Database, name: str, folder: Path, times: int) -> list[Trial
     listed = ", ".join(f'x."{column}"' for column in columns)
     found: list[Trial] = []
     for number in range(times):
-        with measured(database, COPY, found), driver_of(database).cursor() as cursor:
+        with measured(database, COPY, found), database.driver.cursor() as cursor:
             cursor.copy_expert(f"COPY {name} TO STDOUT", _Nothing())
         for contender, library in LIBRARIES.items():
             archive_gzip.LIBRARY = library
@@ -81,7 +80,7 @@ def measured(database: Database, contender: str, found: list[Trial]) -> Iterator
 
 def _server_seconds(database: Database) -> float:
     """Return how long the server's process of this session has computed."""
-    pid = driver_of(database).get_backend_pid()
+    pid = database.driver.get_backend_pid()
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 

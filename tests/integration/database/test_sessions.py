@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from maintenance import clear, engine_for, name_of, run_step
 from prefect_maintenance.database.connection import connect
-from prefect_maintenance.errors import MaintenanceError
+from prefect_maintenance.errors import ConnectionFailed, MaintenanceError
 from world import dump
 
 from lab.postgres import Postgres
@@ -130,3 +130,18 @@ def test_no_session_limit_of_a_database_ends_a_session_of_ours(
             assert idle_for_long(cluster, database) == "idle in transaction"
             opened.scalar("SELECT pg_sleep(0.3)")
         assert opened.scalar("SELECT 1") == 1
+
+
+def test_a_session_that_is_lost_is_told_as_that_whatever_is_asked_of_it(
+    cluster: Postgres, database: str
+) -> None:
+    with connect(database, 5.0) as lost:
+        pid = lost.scalar("SELECT pg_backend_pid()")
+        cluster.execute("SELECT pg_terminate_backend(%s)", values=(pid,))
+        for ask in (
+            lambda: lost.run("SELECT 1"),
+            lambda: lost.run("SELECT 1"),
+            lambda: lost.driver,
+        ):
+            with pytest.raises(ConnectionFailed):
+                ask()

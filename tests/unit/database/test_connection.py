@@ -17,7 +17,7 @@ from prefect_maintenance.server.api import PrefectApi
 from lab.environments import ROOT
 
 ENGINE = ROOT / "roles" / "prefect_maintenance" / "module_utils"
-ASK = "from prefect_maintenance.database.connection import default_url; print(default_url())"
+ASK = "from prefect_maintenance.request.database_url import default_url; print(default_url())"
 
 
 def chosen(**environment: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from ..errors import ConnectionFailed, LockTimeout, SettingsError, Unsupported
 from ..events import Events, Waiting
-from ..request.database_url import parse_url
+from ..request.database_url import default_url, parse_url
 from .driver_errors import told, unreachable
 from .held import Held
 from .pooler import require_own_session
@@ -79,6 +78,16 @@ class Database:
         return self.dialect == "postgresql"
 
     @property
+    def driver(self) -> Any:
+        """The driver's own connection, which may be cancelled from another thread.
+
+        Raises:
+            ConnectionFailed: it is lost.
+        """
+        with told():
+            return self.connection.connection.driver_connection
+
+    @property
     def file(self) -> Path:
         """The file of an SQLite database."""
         return Path(str(self.url.database))
@@ -133,9 +142,8 @@ class Database:
         are all that they do.
         """
         with told(), self.held.counted():
-            driver: Any = self.connection.connection.driver_connection
             try:
-                driver.executescript(sql)
+                self.driver.executescript(sql)
             except sqlite3.Error as error:
                 raise DBAPIError(sql, None, error) from None
 
@@ -220,20 +228,6 @@ class Database:
             self.connection.exec_driver_sql("ROLLBACK")
         except SQLAlchemyError:
             self.connection.invalidate()
-
-
-def default_url() -> str:
-    """Return the target's own database URL: PREFECT_DB_URL_SYNC, else Prefect's setting."""
-    if url := os.environ.get("PREFECT_DB_URL_SYNC"):
-        return url
-    # Prefect takes longer to import than most steps do without it.
-    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
-
-    value = PREFECT_API_DATABASE_CONNECTION_URL.value()
-    url = value.get_secret_value() if hasattr(value, "get_secret_value") else value
-    if not url:
-        raise SettingsError("no db_url: set it, or PREFECT_DB_URL_SYNC on the target")
-    return str(url)
 
 
 @contextmanager

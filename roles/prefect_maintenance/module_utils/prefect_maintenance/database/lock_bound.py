@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from ..errors import Cancelled, HeldTooLong
 from .connection import Database
-from .table_guard import cancel, driver_of
+from .table_guard import cancel
 
 # A cancellation that comes between two statements is lost, so it is sent again.
 _AGAIN = 0.02
@@ -54,7 +54,7 @@ def transaction_at_most(database: Database, what: str, seconds: float) -> Iterat
     Raises:
         HeldTooLong: it took longer.
     """
-    over, late, driver = threading.Event(), threading.Event(), driver_of(database)
+    over, late, driver = threading.Event(), threading.Event(), database.driver
 
     def watch() -> None:
         if over.wait(seconds):

@@ -144,5 +144,4 @@ def _require_possible(role: str) -> None:
 
 def _verifier(database: Database, role: str, password: str) -> str:
     """Return what PostgreSQL stores of a password (RFC 5803), made on this side."""
-    raw = database.connection.connection.driver_connection
-    return str(encrypt_password(password, role, raw, "scram-sha-256"))
+    return str(encrypt_password(password, role, database.driver, "scram-sha-256"))

@@ -64,7 +64,7 @@ class Guard:
             Its process, for `release`.
         """
         pid = backend(session)
-        self._at_work = {**self._at_work, pid: driver_of(session)}
+        self._at_work = {**self._at_work, pid: session.driver}
         return pid
 
     def release(self, pid: int) -> None:
@@ -246,8 +246,3 @@ def cancel(driver: Any) -> None:
 def backend(database: Database) -> int:
     """Return the process of a session in the server; to the driver a pooler names another."""
     return int(database.scalar("SELECT pg_backend_pid()"))
-
-
-def driver_of(database: Database) -> Any:
-    """Return the driver's own connection, which may be cancelled from another thread."""
-    return database.connection.connection.driver_connection

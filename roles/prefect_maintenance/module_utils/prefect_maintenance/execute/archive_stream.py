@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ..database.connection import Database
 from ..database.driver_errors import told
-from ..database.table_guard import cancel, driver_of
+from ..database.table_guard import cancel
 from .archive_lines import CSV, of_csv, of_rows
 
 # Bytes of rows that are handed on at a time: few enough for the allocator to reuse its memory.
@@ -41,12 +41,12 @@ def bound(database: Database, sql: str, values: Mapping[str, Any]) -> str:
     written = str(sa.text(sql).compile(dialect=database.connection.dialect))
     if not values:
         return written % ()
-    with driver_of(database).cursor() as cursor:
+    with database.driver.cursor() as cursor:
         return str(cursor.mogrify(written, dict(values)).decode())
 
 
 def _copied(database: Database, sql: str, values: Mapping[str, Any], take: Take) -> int:
-    driver = driver_of(database)
+    driver = database.driver
     pieces = _Pieces(take, lambda: cancel(driver))
     copy = f"COPY ({bound(database, sql, values)}) TO STDOUT ({CSV})"
     try:

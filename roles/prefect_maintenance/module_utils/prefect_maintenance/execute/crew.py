@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from ..database.connection import Database
-from ..database.table_guard import cancel, driver_of
+from ..database.table_guard import cancel
 from ..errors import ConnectionFailed
 from .rewrite_job import Work, one_more_session
 
@@ -70,7 +70,7 @@ def counted(work: Work, at_work: Crew) -> Iterator[Callable[[], int]]:
         yield lambda: rows
         return
     session = at_work.free.get()
-    count = _count_of(work, session)
+    driver, count = session.driver, _count_of(work, session)
 
     def beside() -> int:
         try:
@@ -84,7 +84,7 @@ def counted(work: Work, at_work: Crew) -> Iterator[Callable[[], int]]:
             yield counting.result
         except BaseException:
             while not counting.done():
-                cancel(driver_of(session))
+                cancel(driver)
                 wait([counting], _AGAIN)
             raise
 

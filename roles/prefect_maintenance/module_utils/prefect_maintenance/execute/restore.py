@@ -32,7 +32,6 @@ from ..catalogue import (
 )
 from ..database.connection import Database
 from ..database.driver_errors import told
-from ..database.table_guard import driver_of
 from ..events import Progress
 from ..pace.pace import Pace
 from . import restore_sql as sql
@@ -188,7 +187,7 @@ def _lay_down(database: Database, statements: sql.Statements, rows: Rows) -> Non
         return
     text = io.StringIO("".join(map(to_copy, rows)))
     copy = f"COPY {sql.LAID_DOWN} ({listed}) FROM STDIN"
-    with told(), driver_of(database).cursor() as cursor:
+    with told(), database.driver.cursor() as cursor:
         try:
             cursor.copy_expert(copy, text)
         except psycopg2.Error as error:

@@ -35,9 +35,7 @@ def unskipped(database: Database, sql: str) -> float:
         PrivilegeError: the role may not, which PostgreSQL only warns of.
     """
     heard = _Heard()
-    driver = database.connection.connection.driver_connection
-    if driver is not None:
-        driver.notices = heard
+    database.driver.notices = heard
     started = time.monotonic()
     database.run(sql)
     seconds = time.monotonic() - started

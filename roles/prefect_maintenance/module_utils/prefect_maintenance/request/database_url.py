@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import quote, unquote
 
@@ -138,3 +139,17 @@ def _check_options(url: sa.URL) -> None:
             "db_url names hosts and ports that do not fit together; write one host, or "
             "?host=a:5432&host=b:5432"
         ) from None
+
+
+def default_url() -> str:
+    """Return the target's own database URL: PREFECT_DB_URL_SYNC, else Prefect's setting."""
+    if url := os.environ.get("PREFECT_DB_URL_SYNC"):
+        return url
+    # Prefect takes longer to import than most steps do without it.
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+
+    value = PREFECT_API_DATABASE_CONNECTION_URL.value()
+    url = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+    if not url:
+        raise SettingsError("no db_url: set it, or PREFECT_DB_URL_SYNC on the target")
+    return str(url)
