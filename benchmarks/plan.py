@@ -56,7 +56,10 @@ _EVENTS: list[dict[str, Any]] = [
 ]  # fmt: skip
 _ASKED = {"run_delete_via": "sql", "retention_days": 85}
 _WITHOUT = {**_ASKED, "hold_tags": []}
-_WITH = {**_ASKED, "rules": _RUNS, "log_rules": _LOGS, "event_rules": _EVENTS}
+_OF_RUNS = {**_ASKED, "rules": _RUNS, "log_rules": _LOGS}
+_WITH = {**_OF_RUNS, "event_rules": _EVENTS}
+# What is asked for is about runs and logs; events come on top.
+_WAYS = {"without rules": _WITHOUT, "for runs and logs": _OF_RUNS, "for events too": _WITH}
 _TIMED = ROOT / "benchmarks" / "plan_timed.py"
 _MOST = 3.0
 _PURGE = """
@@ -101,29 +104,32 @@ def _plans(cluster: Postgres, ways: Mapping[str, Path], asked: argparse.Namespac
     fill_events(cluster, "filled", asked.events)
     for sql in ("VACUUM ANALYZE", "CHECKPOINT"):
         cluster.execute(sql, "filled")
-    took: dict[tuple[str, bool], list[tuple[float, float]]] = {}
+    took: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(asked.times):
         for name, place in ways.items():
-            for ruled in (False, True):
-                told = _carried_out(place, [str(_TIMED)], url, _WITH if ruled else _WITHOUT)
+            for ruled, rules in _WAYS.items():
+                told = _carried_out(place, [str(_TIMED)], url, rules)
                 parts = told["parts"]
                 whole = sum(seconds for part, seconds in parts.items() if part != "due")
                 took.setdefault((name, ruled), []).append((whole, parts["due"]))
                 each = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in parts.items())
                 print(
-                    f"{name}, {'with rules' if ruled else 'without'}: {whole:.2f} s ({each}); "
+                    f"{name}, {ruled}: {whole:.2f} s ({each}); "
                     f"{told['memory']} MiB, {sum(told['rows'].values()):,} rows would go",
                     flush=True,
                 )
+    first, *others = _WAYS
     for name in ways:
-        pairs = list(zip(took[name, True], took[name, False], strict=True))
-        for what, at in (("the whole plan", 0), ("what is due", 1)):
-            ratios = [ruled[at] / without[at] for ruled, without in pairs]
-            asked_of = f"; at most {_MOST:g} asked, {_met(median(ratios) <= _MOST)}"
-            print(
-                f"{name}: {what} takes {median(ratios):.2f} times as long with rules "
-                f"({min(ratios):.2f} to {max(ratios):.2f}){'' if at else asked_of}"
-            )
+        for ruled in others:
+            pairs = list(zip(took[name, ruled], took[name, first], strict=True))
+            for what, at in (("the whole plan", 0), ("what is due", 1)):
+                ratios = [more[at] / less[at] for more, less in pairs]
+                asked_of = f"; at most {_MOST:g} asked, {_met(median(ratios) <= _MOST)}"
+                print(
+                    f"{name}: {what} takes {median(ratios):.2f} times as long with rules {ruled} "
+                    f"({min(ratios):.2f} to {max(ratios):.2f})"
+                    f"{asked_of if (what, ruled) == ('the whole plan', others[0]) else ''}"
+                )
 
 
 def _passes(cluster: Postgres, events: int) -> None:
