@@ -95,7 +95,8 @@ INSERT INTO prefect_maintenance_tree (id, top)
 WITH RECURSIVE tree(id, top) AS (
     SELECT d.id, d.id FROM prefect_maintenance_candidate d
     WHERE d.id IN (SELECT p.run FROM prefect_maintenance_relative p WHERE p.above = 0)
-      AND d.id NOT IN (SELECT p.run FROM prefect_maintenance_relative p WHERE p.above = 1)
+      AND NOT EXISTS (
+          SELECT 1 FROM prefect_maintenance_relative p WHERE p.run = d.id AND p.above = 1)
     UNION
     SELECT p.relative, o.top
     FROM tree o JOIN prefect_maintenance_relative p ON p.run = o.id AND p.above = 0

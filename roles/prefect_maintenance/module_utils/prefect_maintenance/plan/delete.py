@@ -91,7 +91,10 @@ def plan_delete(
             Reason(ARTIFACT_COLLECTION.name, keys, KEY_GONE),
         )
         kept, of_rules = _kept_runs(database, rules, cutoffs.flow_runs)
-        live = database.scalar(COUNT_ARTIFACTS.format(not_live=rules.live("x")), **artifacts)
+        live = sum(
+            database.scalar(COUNT_ARTIFACTS.format(not_live=one), **artifacts)
+            for one in rules.live("x")
+        )
     rows: dict[str, int] = {}
     for reason in reasons:
         rows[reason.what] = rows.get(reason.what, 0) + reason.rows

@@ -21,7 +21,7 @@ from .log_rules import RUN
 from .rules import Rules
 from .words import age as run_age
 
-_NOT_AMONG_THE_NEWEST = " AND r.id NOT IN (SELECT n.id FROM ({newest}) n)"
+_NOT_AMONG_THE_NEWEST = " AND NOT EXISTS (SELECT 1 FROM ({newest}) n WHERE n.id = r.id)"
 # Infinity and the years before Christ are no dates in Python.
 _IN_PYTHON = "{age} >= '0001-01-02'"
 _OLDEST = "SELECT {age} FROM {table} {r} WHERE {goes} AND {in_python} ORDER BY {age} LIMIT :n"
@@ -33,10 +33,14 @@ _LINKS = """
 SELECT CAST(t.flow_run_id AS VARCHAR), CAST(c.id AS VARCHAR)
 FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id WHERE t.flow_run_id IS NOT NULL
 """
+# Apart, because a list of parents beside OR is gone through again for every run once it is long.
 _GO_BY_THEMSELVES = """
-SELECT CAST(r.id AS VARCHAR) FROM {runs}
-WHERE {goes} AND (r.parent_task_run_id IS NOT NULL OR r.id IN (
-    SELECT t.flow_run_id FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id))
+WITH g AS MATERIALIZED (
+    SELECT r.id AS id, r.parent_task_run_id AS parent FROM {runs} WHERE {goes})
+SELECT CAST(g.id AS VARCHAR) FROM g WHERE g.parent IS NOT NULL
+UNION ALL
+SELECT CAST(g.id AS VARCHAR) FROM g WHERE g.parent IS NULL AND g.id IN (
+    SELECT t.flow_run_id FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id)
 """
 
 

@@ -32,9 +32,12 @@ SELECT n.rule, n.goes, n.live, n.gone, n.old, count(*), min(n.at), max(n.at) FRO
     ) x LEFT JOIN ({{runs}}) r ON r.id = x.run) n
 GROUP BY n.rule, n.goes, n.live, n.gone, n.old
 """
-_RUN = "r.id AS id, {rule} AS rule, {live} AS live"
-# Of all runs at once: the planner thinks more of a list than of a question for each of them.
-_LIVE = "({unfinished} OR r.id IN (SELECT h.id FROM prefect_maintenance_held h))"
+_RUN = "r.id AS id, {rule} AS rule, {unfinished} AS live"
+# A list beside OR is gone through again for every run once it is long; a join is not.
+_OR_HELD = """
+SELECT r.id, r.rule, r.live OR h.id IS NOT NULL AS live FROM ({runs}) r
+LEFT JOIN (SELECT DISTINCT m.id FROM prefect_maintenance_held m) h ON h.id = r.id
+"""
 
 
 def count_logs(
@@ -70,9 +73,9 @@ def count_logs(
 
 def _runs(rules: Rules) -> str:
     """Select the flow runs with the rule that decides about their logs, and whether these stay."""
-    live = rules.is_live("r")
-    if rules.holds.listed:
-        live = _LIVE.format(unfinished=rules.is_unfinished("r"))
+    rule = "k.rule" if decide_logs(rules.runs) else "NULL"
+    told = _RUN.format(rule=rule, unfinished=rules.is_unfinished("r"))
+    runs = f"SELECT {told} FROM flow_run r"
     if decide_logs(rules.runs):
-        return rules.runs.with_kinds(_RUN.format(rule="k.rule", live=live))
-    return f"SELECT {_RUN.format(rule='NULL', live=live)} FROM flow_run r"
+        runs = rules.runs.with_kinds(told)
+    return _OR_HELD.format(runs=runs) if rules.holds.listed else runs

@@ -189,10 +189,6 @@ class Rules:
         gained = self.holds.gained
         return f"{unfinished} UNION ALL {gained}" if gained else unfinished
 
-    def live(self, alias: str) -> str:
-        """Row `alias` (a log or an artifact) belongs to a flow run that is unfinished or held."""
-        return f"({' OR '.join(self._live(alias))})"
-
     def dated_by(self, table: Table) -> DatedRules:
         """Return the rules for a table that is purged by age."""
         return self.dated.get(table.name) or DatedRules(str(table.age))
@@ -214,7 +210,7 @@ class Rules:
         young = dated.stays("x")
         if not table.of_run:
             return (young,)
-        return (young, *(f"{dated.goes('x')} AND {one}" for one in self._live("x")))
+        return (young, *(f"{dated.goes('x')} AND {one}" for one in self.live("x")))
 
     def of_runs(self, table: Table, runs: str) -> tuple[str, ...]:
         """Conditions on `x`, exclusive of each other: old rows of runs, as their task runs too.
@@ -229,7 +225,12 @@ class Rules:
         parts = (part.format(x="x", runs=ids) for part in _LIVE_AMONG)
         return tuple(f"x.{table.age} < :cutoff AND {part}" for part in parts)
 
-    def _live(self, alias: str) -> tuple[str, ...]:
+    def live(self, alias: str) -> tuple[str, ...]:
+        """Conditions, exclusive of each other, that an unfinished or held run has row `alias`.
+
+        The row is a log or an artifact. A list of runs beside OR would be gone through again for
+        every row once it is long.
+        """
         if self.holds.listed:
             runs = f"SELECT f.id FROM flow_run f WHERE {self.is_unfinished('f')}"
             runs += " UNION SELECT h.id FROM prefect_maintenance_held h"
