@@ -57,9 +57,12 @@ _EVENTS: list[dict[str, Any]] = [
 _ASKED = {"run_delete_via": "sql", "retention_days": 85}
 _WITHOUT = {**_ASKED, "hold_tags": []}
 _OF_RUNS = {**_ASKED, "rules": _RUNS, "log_rules": _LOGS}
-_WITH = {**_OF_RUNS, "event_rules": _EVENTS}
 # What is asked for is about runs and logs; events come on top.
-_WAYS = {"without rules": _WITHOUT, "for runs and logs": _OF_RUNS, "for events too": _WITH}
+_WAYS = {
+    "without rules": _WITHOUT,
+    "for runs and logs": _OF_RUNS,
+    "for events too": {**_OF_RUNS, "event_rules": _EVENTS},
+}
 _TIMED = ROOT / "benchmarks" / "plan_timed.py"
 _MOST = 3.0
 _PURGE = """

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from maintenance import clear, engine_for, name_of, run_step, table, wait_until
+from maintenance import clear, engine_for, run_step, table
 from prefect_maintenance.errors import StepFailed
 from prefect_maintenance.execute import compact_rows, rewrite
 from rewriting import reader, readers_pass, session
+from statements import heard
 
 from lab.postgres import Postgres
 
@@ -22,14 +22,6 @@ BLOATED = (
     "SELECT gen_random_uuid(), 'l', 20, repeat('m', 200), now() FROM generate_series(1, 20000) n",
     "DELETE FROM log WHERE id > '10000000-0000-4000-8000-000000000000'",
 )
-
-
-# One transaction of ours each that asks to hold the logs still.
-ASKING = """
-SELECT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE NOT l.granted AND l.relation = 'log'::regclass AND l.mode = 'ShareUpdateExclusiveLock'
-  AND a.application_name LIKE 'prefect-maintenance%'
-"""
 
 
 def full(url: str, **more: Any) -> dict[str, Any]:
@@ -89,28 +81,24 @@ def test_whoever_builds_an_index_need_not_wait_for_us_to_wait_for_him(
 ) -> None:
     # He has such a lock, and waits for every transaction that he finds with a snapshot.
     work = getattr(module, name)
-    seen: set[str] = set()
-
-    def often() -> bool:
-        seen.update(asking(cluster, bloated))
-        return len(seen) > 2
-
-    with ThreadPoolExecutor(1) as pool, ExitStack() as building:
+    told: list[str] = []
+    with ExitStack() as building:
 
         def after_him(*arguments: Any) -> Any:
-            if not begun:
-                begun.append(building.enter_context(session(cluster, bloated)))
-                begun[0].execute("LOCK TABLE log IN SHARE UPDATE EXCLUSIVE MODE")
+            if not told:
+                begun = building.enter_context(session(cluster, bloated))
+                begun.execute("LOCK TABLE log IN SHARE UPDATE EXCLUSIVE MODE")
+                told.append("he began")
             return work(*arguments)
 
-        begun: list[Any] = []
+        def note(_: object, statement: str, __: object) -> None:
+            if told and statement.startswith(("BEGIN", "LOCK TABLE")) and told.count("LOCK") < 2:
+                told.append(statement.split()[0])
+                if told.count("LOCK") == 2:
+                    building.close()
+
         monkeypatch.setattr(module, name, after_him)
-        asked = {**full(bloated, lock_timeout=60), "vacuum": way}
-        job = pool.submit(run_step, "vacuum", asked)
-        wait_until(often, 30)
-        building.close()
-        assert table(job.result()).reclaim == way
-
-
-def asking(cluster: Postgres, url: str) -> set[str]:
-    return {row[0] for row in cluster.execute(ASKING, name_of(url))}
+        with heard(note):
+            outcome = run_step("vacuum", {**full(bloated), "vacuum": way})
+    assert told == ["he began", "BEGIN", "LOCK", "BEGIN", "LOCK"]
+    assert table(outcome).reclaim == way

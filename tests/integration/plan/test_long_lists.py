@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from maintenance import run_step
+from statements import heard
 
 from benchmarks.plan_backlog import fill, fill_events
 from lab.postgres import Postgres
@@ -49,7 +49,7 @@ def test_no_list_is_gone_through_again_for_each_row(small_memory: str, rules: st
     explained: list[str] = []
     again: list[str] = []
 
-    def explain(_: Any, cursor: Any, statement: str, values: Any, *__: Any) -> None:
+    def explain(cursor: Any, statement: str, values: Any) -> None:
         if statement.split(None, 1)[0].upper() not in ("SELECT", "INSERT", "WITH", "DELETE"):
             return
         cursor.execute(f"EXPLAIN {statement}", values or None)
@@ -62,11 +62,8 @@ def test_no_list_is_gone_through_again_for_each_row(small_memory: str, rules: st
             again.append(statement)
 
     asked = {"db_url": small_memory, "run_delete_via": "sql", "retention_days": 45, **RULES[rules]}
-    sa.event.listen(sa.Engine, "before_cursor_execute", explain)
-    try:
+    with heard(explain):
         for step in ("bloat_info", "purge", "delete"):
             run_step(step, asked, check=True)
-    finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", explain)
     assert again == []
     assert len(explained) > 50

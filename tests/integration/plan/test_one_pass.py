@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from maintenance import request as asked_of
 from maintenance import run_step
+from statements import heard
 
 from benchmarks.plan_backlog import fill_events, rows_read
 from lab.postgres import Postgres
@@ -60,14 +60,8 @@ def test_a_rewrite_copies_the_events_in_one_pass(cluster: Postgres, filled: str)
     url = cluster.create_database("read", filled)
     told: list[str] = []
 
-    def note(*executed: Any) -> None:
-        told.append(" ".join(executed[2].split()))
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", note)
-    try:
+    with heard(lambda _, statement, __: told.append(" ".join(statement.split()))):
         run_step("purge", purged(url, "rewrite"))
-    finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", note)
     cluster.drop_database("read")
     copies = [sql for sql in told if sql.startswith("INSERT INTO events__maintenance_new")]
     assert len(copies) == 1

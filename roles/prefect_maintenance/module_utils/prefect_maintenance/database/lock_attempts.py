@@ -124,14 +124,30 @@ def attempt_ms(database: Database, table: str, lock_timeout: float) -> int:
     return max(int(lock_timeout * 1000), _AUTOVACUUM_MS)
 
 
+def hold(database: Database, table: str, asked: int) -> None:
+    """Take SHARE UPDATE EXCLUSIVE for the rest of the transaction.
+
+    Args:
+        database: in a transaction.
+        table: its name.
+        asked: milliseconds, see `attempt_ms`.
+
+    Raises:
+        LockTimeout: it could not be had in that time.
+    """
+    before = str(database.scalar("SHOW lock_timeout"))
+    database.run(f"SET LOCAL lock_timeout = '{asked}ms'")
+    database.ddl(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+    database.run(f"SET LOCAL lock_timeout = '{before}'")
+
+
 def _send_autovacuum_away(database: Database, table: str, lock_timeout: float) -> None:
     """Wait for a lock that lets readers and writers pass, if autovacuum has it."""
     asked = attempt_ms(database, table, lock_timeout)
     # Whoever may VACUUM as owner of the database alone may not LOCK.
     if asked > ATTEMPT_MS and database.scalar(_MAY_LOCK, t=table):
         with database.transaction():
-            database.run(f"SET LOCAL lock_timeout = '{asked}ms'")
-            database.run(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+            hold(database, table, asked)
 
 
 def _not_had(database: Database, table: str, lock_timeout: float) -> LockTimeout:

@@ -18,7 +18,7 @@ import psycopg2
 
 from ..errors import GaveWay, LockTimeout, MaintenanceError
 from .connection import Database
-from .lock_attempts import ATTEMPT_MS, attempt_ms, repeat
+from .lock_attempts import ATTEMPT_MS, attempt_ms, hold, repeat
 
 # Between two looks at who waits.
 _PAUSE = 0.2
@@ -164,23 +164,6 @@ def _holding(database: Database, table: str, lock_timeout: float) -> ExitStack:
             return opened.pop_all()
 
     return repeat(database, table, lock_timeout, attempt)
-
-
-def hold(database: Database, table: str, asked: int) -> None:
-    """Take SHARE UPDATE EXCLUSIVE for the rest of the transaction.
-
-    Args:
-        database: in a transaction.
-        table: its name.
-        asked: milliseconds, see `attempt_ms`.
-
-    Raises:
-        LockTimeout: it could not be had in that time.
-    """
-    before = str(database.scalar("SHOW lock_timeout"))
-    database.run(f"SET LOCAL lock_timeout = '{asked}ms'")
-    database.ddl(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
-    database.run(f"SET LOCAL lock_timeout = '{before}'")
 
 
 def take(

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..database.connection import Database
-from ..database.lock_attempts import ATTEMPT_MS, attempt_ms, repeat
+from ..database.lock_attempts import ATTEMPT_MS, attempt_ms, hold, repeat
 from ..database.set_for import NOT_ON_DISK, set_for
-from ..database.table_guard import hold
 from ..errors import MaintenanceError
 from ..events import Progress
 from ..measure import compactable

@@ -13,7 +13,7 @@ from .reclaim import Reclaim
 from .reindex import DROPPED, outlive_others, rebuild
 
 _INDEX = """
-SELECT format('%I.%I', n.nspname, i.relname), pg_relation_size(i.oid)
+SELECT format('%I.%I', n.nspname, i.relname)
 FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
 WHERE x.indrelid = to_regclass(:t) AND i.relname = :i
@@ -59,19 +59,17 @@ def _rebuild(job: Reclaim, table: str, chosen: Mapping[str, IndexChoice]) -> Non
     done = rebuild(job.database, table, job.lock_timeout, job.pace, only=set(chosen))
     for warning in done.warnings:
         job.ledger.warn(warning)
-    for index in done.indexes:
-        for _, size in job.database.rows(_INDEX, t=table, i=index):
-            job.ledger.events(IndexRebuilt(table, index, chosen[index].bytes - (size or 0)))
+    for index, size in done.indexes.items():
+        job.ledger.events(IndexRebuilt(table, index, chosen[index].bytes - size))
 
 
 def _make_valid(job: Reclaim, one: IndexChoice) -> None:
     database, table = job.database, one.table
     job.pace(Progress(table, 0, 1, "indexes"))
-    found = database.rows(_INDEX, t=table, i=one.index)
-    if not found:
+    quoted = database.scalar(_INDEX, t=table, i=one.index)
+    if quoted is None:
         job.ledger.warn(_not_built(one, MaintenanceError(DROPPED)))
         return
-    quoted, _ = found[0]
     try:
         outlive_others(database, table, job.lock_timeout)
         database.ddl(f"REINDEX INDEX CONCURRENTLY {quoted}")

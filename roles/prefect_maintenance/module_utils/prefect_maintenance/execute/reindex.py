@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..database.connection import Database
@@ -50,13 +50,13 @@ class Rebuilt:
     """Indexes that were built anew.
 
     Attributes:
-        indexes: their names.
+        indexes: their bytes now, by name.
         bytes_back: that they are smaller now.
         copy_bytes: of the largest new one: the disk that was needed beside the old one.
         warnings: what was left as it was, and why.
     """
 
-    indexes: tuple[str, ...]
+    indexes: Mapping[str, int]
     bytes_back: int
     copy_bytes: int
     warnings: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ def _rebuilt(
     pace: Pace,
     found: Sequence[tuple[str, str, int]],
 ) -> Rebuilt:
-    done: list[str] = []
+    done: dict[str, int] = {}
     warnings: list[str] = []
     back = copied = 0
     for place, (name, quoted, before) in enumerate(found):
@@ -121,9 +121,9 @@ def _rebuilt(
         if after is None:
             warnings.append(f"index {name} of {table} was not built anew: {DROPPED}")
             continue
-        done.append(name)
-        back, copied = back + before - int(after), max(copied, int(after))
-    return Rebuilt(tuple(done), back, copied, tuple(warnings))
+        done[name] = int(after)
+        back, copied = back + before - done[name], max(copied, done[name])
+    return Rebuilt(done, back, copied, tuple(warnings))
 
 
 def outlive_others(database: Database, table: str, lock_timeout: float) -> None:

@@ -11,7 +11,7 @@ from ..catalogue import EVENT_RESOURCES, EVENTS
 from ..database.connection import Database
 from ..request.policy import Cutoffs
 from .dated_counts import Decided, nothing_yet
-from .event_rules import GENERAL
+from .event_rules import GENERAL, kept_with
 from .joins import without
 from .rules import Rules
 from .words import ALL, finite
@@ -21,7 +21,6 @@ _DECIDED = f"""
 SELECT x.id, x.rule, ({{goes}}) IS NOT TRUE AS stays, x.{EVENTS.age} AS at FROM (
     SELECT x.id, x.{EVENTS.age}, x.resource_id, {{number}} AS rule FROM {EVENTS.name} x {ALL}) x
 """
-# A resource of an event that a rule decides about comes and goes with it, whatever its own age.
 _COUNT = f"""
 WITH e AS MATERIALIZED ({{decided}})
 SELECT '{EVENTS.name}' AS name, n.rule, NOT n.stays, n.old, count(*), min(n.at), max(n.at) FROM (
@@ -30,7 +29,7 @@ GROUP BY n.rule, n.stays, n.old
 UNION ALL
 SELECT '{EVENT_RESOURCES.name}', n.rule, n.goes, n.old, count(*), min(n.at), max(n.at) FROM (
     SELECT COALESCE(e.rule, 0) AS rule, x.{EVENT_RESOURCES.age} < :{GENERAL} AS old,
-           (e.stays AND (x.{EVENT_RESOURCES.age} >= :{GENERAL} OR e.rule > 0)) IS NOT TRUE AS goes,
+           (e.stays AND {kept_with("e.rule").format(x="x")}) IS NOT TRUE AS goes,
            {finite(f"x.{EVENT_RESOURCES.age}")} AS at
     FROM {EVENT_RESOURCES.name} x LEFT JOIN e ON e.id = x.event_id) n
 GROUP BY n.rule, n.goes, n.old

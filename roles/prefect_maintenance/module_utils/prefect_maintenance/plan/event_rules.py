@@ -106,7 +106,7 @@ def resource_rules(events: DatedRules) -> DatedRules:
     return DatedRules(
         str(EVENT_RESOURCES.age),
         GENERAL,
-        otherwise=f"({_BY_KEY.format(kept=_kept_with(events))}) IS NOT TRUE",
+        otherwise=f"({_BY_KEY.format(kept=kept_with(events.number('e')))}) IS NOT TRUE",
         staying=stays_with_event(events),
         bound=events.bound,
         until=NEVER,
@@ -117,7 +117,7 @@ def stays_with_event(events: DatedRules, among: str = "") -> str:
     """Write that resource `{x}` has an event that keeps it; `among` narrows the events `e`."""
     return (
         f"EXISTS (SELECT 1 FROM {EVENTS.name} e "
-        f"WHERE e.id = {{x}}.event_id {among} AND {_kept_with(events)})"
+        f"WHERE e.id = {{x}}.event_id {among} AND {kept_with(events.number('e'))})"
     )
 
 
@@ -127,9 +127,9 @@ def goes_with_purge(events: DatedRules) -> str:
     return f"NOT {staying.format(x='x')}"
 
 
-def _kept_with(events: DatedRules) -> str:
-    """Write that resource `{x}` stays with its event `e`, which is there."""
-    return f"({{x}}.{EVENT_RESOURCES.age} >= :{GENERAL} OR {events.number('e')} > 0)"
+def kept_with(rule: str) -> str:
+    """Write that resource `{x}` stays with its event, which that rule decides about and stays."""
+    return f"({{x}}.{EVENT_RESOURCES.age} >= :{GENERAL} OR {rule} > 0)"
 
 
 def make_ranks(database: Database, events: DatedRules) -> None:

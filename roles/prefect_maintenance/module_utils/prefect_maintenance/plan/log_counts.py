@@ -73,9 +73,9 @@ def count_logs(
 
 def _runs(rules: Rules) -> str:
     """Select the flow runs with the rule that decides about their logs, and whether these stay."""
-    rule = "k.rule" if decide_logs(rules.runs) else "NULL"
-    told = _RUN.format(rule=rule, unfinished=rules.is_unfinished("r"))
-    runs = f"SELECT {told} FROM flow_run r"
+    unfinished = rules.is_unfinished("r")
     if decide_logs(rules.runs):
-        runs = rules.runs.with_kinds(told)
+        runs = rules.runs.with_kinds(_RUN.format(rule="k.rule", unfinished=unfinished))
+    else:
+        runs = f"SELECT {_RUN.format(rule='NULL', unfinished=unfinished)} FROM flow_run r"
     return _OR_HELD.format(runs=runs) if rules.holds.listed else runs
