@@ -9,7 +9,7 @@ from maintenance import request as asked_of
 from maintenance import run_step
 from statements import heard
 
-from benchmarks.plan_backlog import fill_events, rows_read
+from benchmarks.plan_backlog import fill, fill_events, rows_read
 from lab.postgres import Postgres
 
 ROWS = 40_000
@@ -67,3 +67,29 @@ def test_a_rewrite_copies_the_events_in_one_pass(cluster: Postgres, filled: str)
     assert len(copies) == 1
     rest = told[told.index(copies[0]) + 1 :]
     assert [sql for sql in rest if "FROM events x" in sql] == []
+
+
+def test_deletes_of_logs_read_the_unfinished_runs_once_a_batch(
+    cluster: Postgres, template: str
+) -> None:
+    url = cluster.create_database("unfinished", template)
+    fill(cluster, "unfinished", runs=2000, links=1, logs=ROWS)
+    cluster.execute("VACUUM ANALYZE", "unfinished")
+    # The planner knows of none, and would read them again for each log.
+    cluster.execute(
+        "UPDATE flow_run SET state_type = 'RUNNING' WHERE id::text < '08'",
+        "unfinished",
+    )
+    plans: list[str] = []
+
+    def explain(cursor: Any, statement: str, values: Any) -> None:
+        if statement.startswith("DELETE FROM log"):
+            cursor.execute(f"EXPLAIN {statement}", values)
+            plans.append("\n".join(row[0] for row in cursor.fetchall()))
+
+    with heard(explain):
+        outcome = run_step(
+            "purge", {"db_url": url, "retention_days": 80, "purge_strategy": "delete"}
+        )
+    assert outcome.report.deleted["log"] > ROWS / 20
+    assert all("Hash Anti Join" in plan and "Nested Loop Anti" not in plan for plan in plans)

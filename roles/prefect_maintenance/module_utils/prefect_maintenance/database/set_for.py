@@ -14,14 +14,15 @@ NOT_ON_DISK: Mapping[str, str] = {"synchronous_commit": "off"}
 
 @contextmanager
 def set_for(database: Database, settings: Mapping[str, str]) -> Iterator[None]:
-    """Let settings hold in the session until the end of the block.
+    """Let settings hold in the session until the end of the block; SQLite has none of them.
 
     Args:
         database: the session, outside of any transaction.
         settings: by their names, as they stand in SET.
     """
-    before = {name: database.scalar(f"SHOW {name}") for name in settings}
-    for name, value in settings.items():
+    told = settings if database.is_postgresql else {}
+    before = {name: database.scalar(f"SHOW {name}") for name in told}
+    for name, value in told.items():
         database.run(f"SET {name} = '{value}'")
     try:
         yield

@@ -9,7 +9,7 @@ from ..database.connection import Database
 from ..errors import LockTimeout
 from ..measure import relations
 from .archive_victims import archive_settled
-from .batches import HEAP_SHARE, heap_slices, indexed, sample
+from .batches import HEAP_SHARE, heap_slices, indexed, rows_about
 from .crew import build, counted, crew
 from .rewrite_job import Grown, Refused, Work
 
@@ -80,7 +80,7 @@ def _pieces(work: Work, keep: str) -> tuple[int, Iterable[str]]:
     job, database = work.job, work.copier
     if not job.within:
         slices = heap_slices(database, job.table, lambda: _PIECE)
-        kept = max(0, int(sample(database, job.table).rows) - job.expected)
+        kept = max(0, int(rows_about(database, job.table)) - job.expected)
         return kept, (f"{keep} AND {where}" for where in slices)
     if job.stays is not None and job.stays <= _PIECE * 3 // 4:
         # About so few that all of them are one piece.
@@ -94,7 +94,7 @@ def _pieces(work: Work, keep: str) -> tuple[int, Iterable[str]]:
     number = -(-count // _PIECE)
     if number <= 1 or first == last:
         return count, [keep]
-    held = sample(database, job.table).rows
+    held = rows_about(database, job.table)
     if count > HEAP_SHARE * held or not indexed(database, job.table, job.age):
         slices = heap_slices(database, job.table, lambda: _PIECE)
         return count, (f"{keep} AND {where}" for where in slices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..catalogue import ARTIFACT, ARTIFACT_COLLECTION, FLOW_RUN, LOG, TASK_RUN
+from ..database.set_for import NOT_ON_DISK, set_for
 from ..plan.rules import Rules
 from .artifact_collections import (
     COLLECTIONS_OF_KEYS,
@@ -29,6 +30,11 @@ def delete(job: Delete) -> None:
         Stopped: between two batches; the ledger says how far.
         ConnectionFailed: the server or the database is gone.
     """
+    with set_for(job.database, NOT_ON_DISK):
+        _delete(job)
+
+
+def _delete(job: Delete) -> None:
     with job.ledger.working_on(ARTIFACT.name):
         if job.plan.rows[ARTIFACT.name]:
             _artifacts(job)

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from .. import events
 from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENTS, LOG
 from ..database.connection import Database
 from ..errors import DiskFull, HeldTooLong, LockTimeout
 from ..events import FellBack, Progress
-from ..measure.disk_space import Disks, NoRoom, shortage, unknown
-from ..measure.examine import Server
+from ..measure.disk_space import NoRoom, shortage, unknown
 from ..pace.pace import Pace
 from ..plan import log_rules
 from ..plan.event_rules import hand_over
 from ..plan.gone_runs import gone_runs
 from ..plan.hanging import cascading
-from ..plan.plan import Plan
 from ..plan.purge import AGED
-from ..plan.rules import Rules, orphaned_rows
+from ..plan.rules import orphaned_rows
 from ..request.policy import Cutoffs
+from .aged import batch, delete_aged, note, parts, rows_of
 from .archive_rows import delete_parents
 from .artifact_collections import settle_collections
 from .batches import (
-    HEAP_SHARE,
-    SQLITE_BATCH,
     Rows,
     heap_slices,
     in_parts,
-    indexed,
-    run_batch,
-    sample,
-    time_slices,
 )
 from .ledger import Ledger
+from .purge_job import Purge
 from .rewrite import LostAfterSwap, Rewritten, rewrite
 from .rewrite_job import LIVE, REVIVED, Refused, Rewrite
 from .worklist import (
@@ -49,29 +41,6 @@ from .worklist import (
 
 # Parents of orphans whose rows go in one transaction.
 PARENTS_A_BATCH = 100
-
-
-@dataclass(frozen=True)
-class Purge:
-    """One purge: where, by which rules, how and how much at a time.
-
-    Attributes:
-        plan: what goes, and how the rows of each table go, in their order.
-        max_lock: seconds for which a table may be locked.
-        disks: where is looked for what is free.
-    """
-
-    database: Database
-    server: Server
-    rules: Rules
-    cutoffs: Cutoffs
-    plan: Plan
-    batch_size: int
-    lock_timeout: float
-    max_lock: float
-    disks: Disks
-    pace: Pace
-    ledger: Ledger
 
 
 def purge(job: Purge) -> None:
@@ -108,28 +77,8 @@ def _dated(job: Purge, table: str) -> None:
 
 def _aged(job: Purge, table: str) -> None:
     """Purge the rows of a table that go by their age."""
-    _delete_aged(job, table)
+    delete_aged(job, table)
     job.ledger.aged[table] = job.ledger.rows[table]
-
-
-def _delete_aged(job: Purge, table: str) -> None:
-    database, age = job.database, BY_NAME[table].age
-    total, rules = job.plan.rows[table], job.rules.watched
-    goes, bound = rules.aged(table), rules.values(BY_NAME[table], job.cutoffs)
-    sql = f"DELETE FROM {table} AS x WHERE {{where}} AND {goes}"
-
-    if not indexed(database, table, age) or _large(database, table, total):
-        for where in heap_slices(database, table, _rows(job)):
-            _batch(job, table, "delete by heap range", sql.format(where=where), **bound)
-        return
-    within = f"x.{age} >= :first AND x.{age} < :last"
-    sql = sql.format(where=within)
-    for first, last, crowded in time_slices(database, table, age, bound["cutoff"], _rows(job)):
-        slice_of = {**bound, "first": first, "last": last}
-        if crowded:
-            _parts(job, table, "delete by time range", f"{within} AND {goes}", **slice_of)
-        else:
-            _batch(job, table, "delete by time range", sql, **slice_of)
 
 
 def _rewrite(job: Purge, table: str) -> Rewrite:
@@ -206,18 +155,6 @@ def _note_rewrite(job: Purge, table: str, done: Rewritten) -> None:
     job.ledger.aged[table] = done.rows
 
 
-def _batch(job: Purge, table: str, strategy: str, sql: str, **bound: Any) -> None:
-    job.ledger.add(table, run_batch(job.database, table, sql, **bound), strategy)
-    job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
-
-
-def _parts(job: Purge, table: str, strategy: str, goes: str, **bound: Any) -> None:
-    """Delete rows `x` that nothing cuts but their number."""
-    for rows in in_parts(job.database, table, goes, _rows(job), **bound):
-        job.ledger.add(table, rows, strategy)
-        job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
-
-
 def _logs(job: Purge) -> None:
     """Purge logs by age, then those whose run is gone.
 
@@ -235,8 +172,8 @@ def _logs(job: Purge) -> None:
             _aged(job, LOG.name)
         for first, last in positions(job.database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-            _parts(job, LOG.name, "delete by run", goes, **bound)
-    purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, _rows(job))
+            parts(job, LOG.name, "delete by run", goes, **bound)
+    purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, rows_of(job))
 
 
 def purge_logs_of_gone_tasks(
@@ -268,8 +205,8 @@ def _orphans(job: Purge, table: str) -> None:
     lay_down = WORKLIST_OF_ROWS.format(ctes="", table=table, alias="x", order=age, goes=orphaned)
     sql = DELETE_LISTED.format(table=table, goes=orphaned)
     with worklist(job.database, lay_down):
-        for first, last in ranges(job.database, _rows(job)):
-            _batch(job, table, "delete by id", sql, first=first, last=last)
+        for first, last in ranges(job.database, rows_of(job)):
+            batch(job, table, "delete by id", sql, first=first, last=last)
 
 
 def _unforced(job: Purge, table: str) -> None:
@@ -277,23 +214,10 @@ def _unforced(job: Purge, table: str) -> None:
     if not job.plan.rows[table]:
         return
     goes = orphaned_rows(BY_NAME[table])
-    for where in heap_slices(job.database, table, _rows(job)):
+    for where in heap_slices(job.database, table, rows_of(job)):
         if job.database.keeper and any(cascading(BY_NAME[table])):
             rows = delete_parents(job.database, BY_NAME[table], f"{where} AND {goes}")
-            job.ledger.add(table, rows, "delete by heap range")
-            job.pace(Progress(table, job.ledger.rows[table], job.plan.rows[table]))
+            note(job, table, "delete by heap range", rows)
             continue
         sql = f"DELETE FROM {table} AS x WHERE {where} AND {goes}"
-        _batch(job, table, "delete by heap range", sql)
-
-
-def _rows(job: Purge) -> Rows:
-    """Say how many rows a batch has: as many as were asked for while that takes little time."""
-    most = job.batch_size if job.database.is_postgresql else min(job.batch_size, SQLITE_BATCH)
-    return partial(job.pace.batches.of, most)
-
-
-def _large(database: Database, table: str, rows: int) -> bool:
-    if not database.is_postgresql:
-        return False
-    return rows > HEAP_SHARE * sample(database, table).rows
+        batch(job, table, "delete by heap range", sql)

@@ -38,6 +38,21 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Aged:
+    """Rows of one kind that go by their age.
+
+    Attributes:
+        rows: condition on `x` that tells them from those of other kinds.
+        goes: condition on such a row.
+        joined: joins with what is few decide, and each is to be read once, not once a row.
+    """
+
+    rows: str
+    goes: str
+    joined: bool = False
+
+
+@dataclass(frozen=True)
 class DatedRules:
     """The rules for the rows of one table; without any, the general cutoff is all.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..catalogue import TABLES
-from ..execute.purge import Purge, purge
+from ..execute.purge import purge
+from ..execute.purge_job import Purge
 from ..measure.examine import require_writable
 from ..pace.pace import Pace
 from ..plan import rule_warnings
