@@ -61,9 +61,9 @@ def test_a_lock_on_the_old_table_takes_nothing_of_the_result_back(
     really = rewrite._finished
     with session(cluster, database) as backup:
 
-        def held(job: Any, names: Any, gone: int, locked: float) -> Any:
+        def held(job: Any, names: Any, *others: Any) -> Any:
             backup.execute(f"LOCK TABLE {names.old} IN ACCESS SHARE MODE")
-            return really(job, names, gone, locked)
+            return really(job, names, *others)
 
         monkeypatch.setattr(rewrite, "_finished", held)
         outcome = purge(database, lock_timeout=0.2)
@@ -77,6 +77,26 @@ def test_a_lock_on_the_old_table_takes_nothing_of_the_result_back(
     assert not any("unknown tables" in w for w in named)
     monkeypatch.undo()
     run_step("vacuum", {"db_url": database})
+    assert debris(cluster, database) == []
+
+
+def test_the_session_that_drops_the_old_indexes_is_not_needed(
+    cluster: Postgres, database: str, young: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, ended = Database._execute, []
+
+    def deadly(self: Database, sql: str, values: Any) -> Any:
+        if sql.startswith("DROP INDEX IF EXISTS"):
+            ended.append(sql)
+            pid = self.driver.get_backend_pid()
+            cluster.execute("SELECT pg_terminate_backend(%s, 5000)", values=[pid])
+        return really(self, sql, values)
+
+    monkeypatch.setattr(Database, "_execute", deadly)
+    outcome = purge(database)
+    assert len(ended) == 1
+    assert (strategy(outcome), outcome.error, outcome.report.warnings) == ("rewrite", None, ())
+    assert set(ids(cluster, database)) == young
     assert debris(cluster, database) == []
 
 

@@ -58,8 +58,9 @@ def prepare_postgresql(connection: sa.Connection, lock_timeout: float) -> int:
     require_supported(shown, number)
     limits = [f"SET {limit} = 0" for limit, since in _SESSION_LIMITS.items() if number >= since]
     with_timeout = f"SET lock_timeout = '{max(1, int(lock_timeout * 1000))}ms'"
-    for statement in (*limits, with_timeout, *_POSTGRESQL):
-        connection.execute(sa.text(statement))
+    # In one message: each takes the server less time than the way to it.
+    settings = "; ".join((*limits, with_timeout, *_POSTGRESQL))
+    connection.exec_driver_sql(settings, execution_options={"no_parameters": True})
     return int(number)
 
 

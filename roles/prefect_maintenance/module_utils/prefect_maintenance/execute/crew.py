@@ -40,15 +40,17 @@ def crew(work: Work, tasks: int) -> Iterator[Crew]:
     free ones when it has copied.
     """
     allowed = 1 + int(work.copier.scalar("SHOW max_parallel_maintenance_workers"))
+    more = [one_more_session(work.job) for _ in range(min(allowed, tasks) - 1)]
     free: SimpleQueue[Database] = SimpleQueue()
     with ExitStack() as opened:
-        try:
-            for _ in range(min(allowed, tasks) - 1):
-                more = opened.enter_context(one_more_session(work.job))
-                free.put(more)
-                opened.callback(work.guard.release, work.guard.add(more))
-        except ConnectionFailed:
-            pass  # The server has no more places: the sessions that are there do it.
+        # The server takes its time to let somebody in, for one as for several at a time.
+        with ThreadPoolExecutor(max(1, len(more))) as pool:
+            opening = [pool.submit(opened.enter_context, session) for session in more]
+        for session in opening:
+            # A server that has no more places: the sessions that are there do it.
+            if not isinstance(session.exception(), ConnectionFailed):
+                free.put(session.result())
+                opened.callback(work.guard.release, work.guard.add(session.result()))
         yield Crew(1 + free.qsize(), free)
 
 

@@ -16,7 +16,9 @@ either the old table whole or the new one; the next step removes what lies besid
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from ..database.connection import Database
@@ -73,8 +75,8 @@ def rewrite(job: Rewrite) -> Rewritten:
     leftovers.remove(job.database, job.table, job.lock_timeout)
     require_whole(job)
     names = leftovers.beside(job.database, job.table)
-    try:
-        with ExitStack() as opened:
+    with ExitStack() as opened:
+        try:
             try:
                 copier = opened.enter_context(one_more_session(job))
                 copier = replace(copier, keeper=job.database.keeper)
@@ -85,19 +87,23 @@ def rewrite(job: Rewrite) -> Rewritten:
             job.prepare(copier)
             follow(job, names)
             began, grown = _replaced(job, names, copier)
-    except BaseException as error:
-        if job.database.connection.invalidated:
+        except BaseException as error:
+            opened.close()
+            _undone(job, error)
             raise
-        try:
-            leftovers.remove(job.database, job.table, job.lock_timeout)
-        except MaintenanceError as left:
-            if isinstance(error, MaintenanceError):
-                why = f"{error}; the next step removes what lies beside it ({left})"
-                error.args = (why,)
-                raise error from None
-        raise
-    gone = grown.table - grown.copy if job.count else 0
-    return _finished(job, names, gone, time.monotonic() - began)
+        gone = grown.table - grown.copy if job.count else 0
+        return _finished(job, names, copier, Rewritten(gone, time.monotonic() - began, copied=0))
+
+
+def _undone(job: Rewrite, error: BaseException) -> None:
+    """Remove what an interrupted rewrite has made, or say in the error why that stays."""
+    if job.database.connection.invalidated:
+        return
+    try:
+        leftovers.remove(job.database, job.table, job.lock_timeout)
+    except MaintenanceError as left:
+        if isinstance(error, MaintenanceError):
+            error.args = (f"{error}; the next step removes what lies beside it ({left})",)
 
 
 def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, Grown]:
@@ -134,17 +140,17 @@ def _replaced(job: Rewrite, names: Names, copier: Database) -> tuple[float, Grow
     return began, grown + last
 
 
-def _finished(job: Rewrite, names: Names, gone: int, locked: float) -> Rewritten:
+def _finished(job: Rewrite, names: Names, copier: Database, done: Rewritten) -> Rewritten:
     """Remove the old table; whatever fails here, the rows are gone.
 
     Raises:
         LostAfterSwap: the session is gone; it says what was done.
     """
     database = job.database
-    done = Rewritten(rows=gone, locked=locked, copied=0)
     try:
         done = replace(done, copied=total_bytes(database, job.table))
-        leftovers.remove(database, job.table, job.lock_timeout)
+        with _indexes_dropped(copier, names):
+            leftovers.remove(database, job.table, job.lock_timeout)
     except ConnectionFailed as error:
         raise LostAfterSwap(error, done) from None
     except MaintenanceError as error:
@@ -154,3 +160,21 @@ def _finished(job: Rewrite, names: Names, gone: int, locked: float) -> Rewritten
         )
         done = replace(done, warnings=(*done.warnings, told))
     return done
+
+
+@contextmanager
+def _indexes_dropped(session: Database, names: Names) -> Iterator[None]:
+    """Drop the old table's indexes beside the block, which drops the table.
+
+    PostgreSQL removes files after it has let go of the locks, so that both are at it at once.
+    """
+
+    def drop() -> None:
+        # What this leaves goes with the table, or stays with it as the block says.
+        with suppress(MaintenanceError):
+            leftovers.drop_old_indexes(session, names)
+
+    with ThreadPoolExecutor(1) as pool:
+        dropping = pool.submit(drop)
+        yield
+        dropping.result()

@@ -46,6 +46,14 @@ _TRIGGERS = """
 SELECT tgname FROM pg_trigger
 WHERE tgrelid = to_regclass(:t) AND NOT tgisinternal AND tgname = ANY (:names)
 """
+# Of a table; those of constraints go with it alone.
+_DROPPABLE = """
+SELECT string_agg(format('%I.%I', n.nspname, i.relname), ', ')
+FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE x.indrelid = to_regclass(:t)
+  AND NOT EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conindid = x.indexrelid)
+"""
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,16 @@ def remove(database: Database, table: str, lock_timeout: float) -> None:
         database.ddl(f"DROP FUNCTION IF EXISTS {names.function}()")
     for index in database.rows(_INDEXES, t=table):
         database.ddl(f"DROP INDEX CONCURRENTLY IF EXISTS {index[0]}")
+
+
+def drop_old_indexes(database: Database, names: Names) -> None:
+    """Drop what of the old table's indexes does not have to wait for the table.
+
+    Raises:
+        LockTimeout: the table could not be locked.
+    """
+    if indexes := database.scalar(_DROPPABLE, t=names.old):
+        database.ddl(f"DROP INDEX IF EXISTS {indexes}")
 
 
 def _unfollow(database: Database, names: Names, lock_timeout: float) -> None:
