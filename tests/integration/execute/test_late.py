@@ -13,7 +13,7 @@ from prefect_maintenance.request.settings import Api
 from prefect_maintenance.server.api import open_api
 from takers import Instead, between
 from unfinished import STUCK, Unfinished, states, told
-from world import dump
+from world import TABLES, dump
 
 from lab.server import PrefectServer
 
@@ -63,10 +63,12 @@ def test_late_runs_that_nobody_holds_back_are_deleted(
         late("awaits a slot", "AwaitingConcurrencySlot")
         late("is waited for", parent_task_run_id=runs.task(runs.run("waits", days=1)))
         runs.insert()
-        before = dump(runs.engine)
+        # The server writes events of its pools and queues when it comes to it.
+        ours = [table for table in TABLES if table not in ("events", "event_resources")]
+        before = dump(runs.engine, ours)
         asked = request(either_server, None, stuck={"LATE": 3}, reference_time=runs.now.isoformat())
         checked = run_step("delete", asked, check=True)
-        assert dump(runs.engine) == before
+        assert dump(runs.engine, ours) == before
         purge = {**asked, "before": ["delete"], "max_rows": 8}
         refused("purge", purge, PlanRefused, "nothing was deleted: 9 rows would go", "flow_run 4")
         done = run_step("delete", asked)
