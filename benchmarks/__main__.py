@@ -19,6 +19,9 @@ RESULTS = ROOT / "docs" / "benchmarks.md"
 # The batch sizes of Prefect's vacuum: its default, and the largest that helps it.
 _DEFAULT, _LARGE = 200, 10_000
 _TENTH = "10% by deletes"
+_BY_DELETES = (
+    "deletes of PostgreSQL itself: 0.6 microseconds a row in one statement without a guard"
+)
 
 
 def main() -> None:
@@ -95,18 +98,22 @@ def _log(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
         trials,
         {},
         [
-            at_most("10 % by deletes, a row", trials, _TENTH, "us a row", 1 / 1.2, "microseconds"),
-            at_most("10 % by deletes, a row", trials, _TENTH, "pages a row", 1.2, "pages"),
-            at_most("10 % by deletes, a row", trials, _TENTH, "WAL bytes a row", 350, "bytes"),
+            at_most("10 % by deletes, a row", trials, _TENTH, figure, most, unit, _BY_DELETES)
+            for figure, most, unit in (
+                ("us a row", 1 / 1.2, "microseconds"),
+                ("pages a row", 1.2, "pages"),
+                ("WAL bytes a row", 350, "bytes"),
+            )
         ],
     )
 
 
 def _log_goals(gone: str, trials: Sequence[Trial], loop: float, floor: float) -> list[Goal]:
     what = f"purge and shrink `log`, {gone} go, against the"
+    bound = "removing the old table's files, and some three hundred short statements"
     return [
-        times_faster(f"{what} usual loop and VACUUM FULL", trials, "usual loop", loop),
-        times_of(f"{what} floor", trials, "floor", floor),
+        times_faster(f"{what} usual loop and VACUUM FULL", trials, "usual loop", loop, bound=bound),
+        times_of(f"{what} floor", trials, "floor", floor, bound=bound),
     ]
 
 
@@ -172,6 +179,7 @@ def _runs(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
             _prefects(batch),
             limit,
             faster="project, by SQL",
+            bound="logs by index, what foreign keys take along, locks and counts",
         )
         for batch, limit in ((_DEFAULT, 35), (_LARGE, 20))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from .batches import (
 )
 from .purge_job import Purge
 
-_THERE = "SELECT EXISTS (SELECT 1 FROM {table} x WHERE x.{age} < :cutoff"
+_THERE = "SELECT EXISTS (SELECT 1 FROM {table} x WHERE x.{age} < :cutoff AND {rows})"
 # Of what a join finds few rows the planner may believe that there is one, and read them again for
 # each row of a batch.
 _READ_ONCE = {"enable_nestloop": "off"}
@@ -33,17 +34,16 @@ def delete_aged(job: Purge, table: str) -> None:
 
     A row of a kind that was not there at the beginning goes with the next run.
     """
-    there = _THERE.format(table=table, age=BY_NAME[table].age)
-    cutoff = job.rules.values(BY_NAME[table], job.cutoffs)["cutoff"]
+    age, bound = BY_NAME[table].age, job.rules.values(BY_NAME[table], job.cutoffs)
     for kind in job.rules.watched.aged_apart(table):
-        if job.database.scalar(f"{there} AND {kind.rows})", cutoff=cutoff):
+        there = _THERE.format(table=table, age=age, rows=kind.rows)
+        if job.database.scalar(there, cutoff=bound["cutoff"]):
             with set_for(job.database, {**NOT_ON_DISK, **(_READ_ONCE if kind.joined else {})}):
-                _delete_kind(job, table, f"{kind.rows} AND {kind.goes}")
+                _delete_kind(job, table, f"{kind.rows} AND {kind.goes}", bound)
 
 
-def _delete_kind(job: Purge, table: str, goes: str) -> None:
-    database, age = job.database, BY_NAME[table].age
-    total, bound = job.plan.rows[table], job.rules.values(BY_NAME[table], job.cutoffs)
+def _delete_kind(job: Purge, table: str, goes: str, bound: Mapping[str, Any]) -> None:
+    database, age, total = job.database, BY_NAME[table].age, job.plan.rows[table]
     sql = f"DELETE FROM {table} AS x WHERE {{where}} AND {goes}"
 
     if not indexed(database, table, age) or _large(database, table, total):
