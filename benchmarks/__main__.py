@@ -98,9 +98,9 @@ def _log(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
         trials,
         {},
         [
-            at_most("10 % by deletes, a row", trials, _TENTH, figure, most, unit, _BY_DELETES)
-            for figure, most, unit in (
-                ("us a row", 1 / 1.2, "microseconds"),
+            at_most("10 % by deletes, a row", trials, _TENTH, *asked)
+            for asked in (
+                ("us a row", 1 / 1.2, "microseconds", _BY_DELETES),
                 ("pages a row", 1.2, "pages"),
                 ("WAL bytes a row", 350, "bytes"),
             )

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from ..catalogue import BY_NAME
-from ..database.connection import Database
 from ..database.set_for import NOT_ON_DISK, set_for
 from ..events import Progress
 from .batches import (
@@ -35,18 +34,21 @@ def delete_aged(job: Purge, table: str) -> None:
     A row of a kind that was not there at the beginning goes with the next run.
     """
     age, bound = BY_NAME[table].age, job.rules.values(BY_NAME[table], job.cutoffs)
+    by_time = indexed(job.database, table, age) and not _large(job, table)
     for kind in job.rules.watched.aged_apart(table):
         there = _THERE.format(table=table, age=age, rows=kind.rows)
         if job.database.scalar(there, cutoff=bound["cutoff"]):
             with set_for(job.database, {**NOT_ON_DISK, **(_READ_ONCE if kind.joined else {})}):
-                _delete_kind(job, table, f"{kind.rows} AND {kind.goes}", bound)
+                _delete_kind(job, table, f"{kind.rows} AND {kind.goes}", bound, by_time)
 
 
-def _delete_kind(job: Purge, table: str, goes: str, bound: Mapping[str, Any]) -> None:
-    database, age, total = job.database, BY_NAME[table].age, job.plan.rows[table]
+def _delete_kind(
+    job: Purge, table: str, goes: str, bound: Mapping[str, Any], by_time: bool
+) -> None:
+    database, age = job.database, BY_NAME[table].age
     sql = f"DELETE FROM {table} AS x WHERE {{where}} AND {goes}"
 
-    if not indexed(database, table, age) or _large(database, table, total):
+    if not by_time:
         for where in heap_slices(database, table, rows_of(job)):
             batch(job, table, "delete by heap range", sql.format(where=where), **bound)
         return
@@ -83,7 +85,8 @@ def rows_of(job: Purge) -> Rows:
     return partial(job.pace.batches.of, most)
 
 
-def _large(database: Database, table: str, rows: int) -> bool:
-    if not database.is_postgresql:
+def _large(job: Purge, table: str) -> bool:
+    """Tell whether so much goes that reading the whole heap in order takes less than its index."""
+    if not job.database.is_postgresql:
         return False
-    return rows > HEAP_SHARE * rows_about(database, table)
+    return job.plan.rows[table] > HEAP_SHARE * rows_about(job.database, table)
