@@ -9,6 +9,7 @@ from typing import Any
 
 from ..database.connection import Database
 from ..measure import relations
+from ..measure.growth import pages_of, share_of
 
 # From this share on, reading the whole heap once in order is cheaper than walking the index.
 HEAP_SHARE = 0.25
@@ -34,11 +35,11 @@ WHERE m.type = 'index' AND m.tbl_name = :t AND i.seqno = 0 AND i.name = :c
   AND COALESCE(m.sql, '') NOT LIKE '% WHERE %'
 """
 
-_HEAP_PAGES = "SELECT pg_relation_size(to_regclass(:t)) / current_setting('block_size')::int"
-_SAMPLE = "FROM {table} x TABLESAMPLE SYSTEM (:percent) REPEATABLE (0)"
-_SAMPLED = f"SELECT count(*) {_SAMPLE}"
+_HEAP = "SELECT pg_relation_size(to_regclass(:t))"
+_PAGE = "SELECT current_setting('block_size')::int"
+_ROWS = "SELECT count(*) FROM {pages}"
 # Takes several times as long as the number of rows alone.
-_SAMPLED_PAGES = f"SELECT count(*), count(DISTINCT (x.ctid::text::point)[0]) {_SAMPLE}"
+_ROWS_AND_PAGES = "SELECT count(*), count(DISTINCT (x.ctid::text::point)[0]) FROM {pages}"
 
 _FIRST = "SELECT CAST(min(x.{age}) AS text) FROM {table} x WHERE x.{age} < :cutoff"
 _FIRST_AFTER = f"{_FIRST} AND x.{{age}} > :first"
@@ -115,21 +116,17 @@ class Heap:
 
 def sample(database: Database, table: str) -> Heap:
     """Look at some pages of a table's heap."""
-    pages, percent = _pages_to_sample(database, table)
-    rows, filled = database.rows(_SAMPLED_PAGES.format(table=table), percent=percent)[0]
-    return Heap(pages, rows / filled if filled else 1.0)
+    heap = database.scalar(_HEAP, t=table)
+    pages = pages_of(table, heap, "x", SAMPLE_PAGES)
+    rows, filled = database.rows(_ROWS_AND_PAGES.format(pages=pages))[0]
+    return Heap(heap // database.scalar(_PAGE), rows / filled if filled else 1.0)
 
 
 def rows_about(database: Database, table: str) -> float:
     """Tell about how many rows a table of PostgreSQL holds, from a sample of its pages."""
-    _, percent = _pages_to_sample(database, table)
-    return float(database.scalar(_SAMPLED.format(table=table), percent=percent) * 100 / percent)
-
-
-def _pages_to_sample(database: Database, table: str) -> tuple[int, float]:
-    """Return the pages of a table's heap, and how many percent of them are enough."""
-    pages = database.scalar(_HEAP_PAGES, t=table)
-    return pages, min(100.0, 100.0 * SAMPLE_PAGES / max(pages, 1))
+    heap = database.scalar(_HEAP, t=table)
+    pages = pages_of(table, heap, "x", SAMPLE_PAGES)
+    return float(database.scalar(_ROWS.format(pages=pages)) / share_of(heap, SAMPLE_PAGES))
 
 
 def heap_slices(database: Database, table: str, rows: Rows) -> Iterator[str]:
