@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from maintenance import request as asked_of
 from maintenance import run_step
+from prefect_maintenance.execute.worklist import WORKLIST_LEFT
 from statements import heard
 
 from benchmarks.plan_backlog import fill, fill_events, rows_read
 from lab.postgres import Postgres
 
 ROWS = 40_000
+LEFT = WORKLIST_LEFT.format(table="flow_run")
+LARGE = "flow_run|flow_run_state|task_run|log|prefect_maintenance_worklist"
 RULES = [
     *({"events": [f"lab.type-{n}"], "keep": {"days": 10 * n + 5}} for n in range(7)),
     {"events": ["lab.type-7"], "keep": {"last": 3}},
@@ -94,3 +98,31 @@ def test_deletes_of_logs_read_the_unfinished_runs_once_a_batch(
     assert outcome.report.deleted["log"] > ROWS / 20
     assert plans
     assert all("Hash Anti Join" in plan and "Nested Loop Anti" not in plan for plan in plans)
+
+
+def test_a_batch_of_runs_is_found_by_indexes_however_many_runs_there_are(
+    cluster: Postgres, template: str
+) -> None:
+    url = cluster.create_database("batches", template)
+    fill(cluster, "batches", runs=8000, links=400, logs=ROWS)
+    cluster.execute("VACUUM ANALYZE", "batches")
+    explained, passes, inside = 0, set[tuple[str, str]](), False
+
+    def explain(cursor: Any, statement: str, values: Any) -> None:
+        nonlocal explained, inside
+        if "prefect_maintenance_top" in statement or "TABLE IF EXISTS" in statement:
+            inside = "prefect_maintenance_top" in statement
+        elif inside and statement.split(None, 1)[0] in ("SELECT", "WITH", "DELETE"):
+            cursor.execute(f"EXPLAIN {statement}", values)
+            explained += 1
+            found = (re.search(rf"Seq Scan on ({LARGE})\b", line) for (line,) in cursor.fetchall())
+            passes.update((each[0], statement) for each in found if each)
+
+    with heard(explain):
+        outcome = run_step(
+            "delete", {"db_url": url, "retention_days": 30, "run_delete_via": "sql"}
+        )
+    assert outcome.report.deleted["flow_run"] > 1000
+    assert explained > 100
+    # The rows that stay are counted once, at the end.
+    assert {statement for _, statement in passes} == {LEFT}

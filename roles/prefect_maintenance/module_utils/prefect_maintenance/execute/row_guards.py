@@ -19,19 +19,20 @@ from ..database.connection import Database
 from ..plan.hanging import run_of, weight
 from ..plan.rules import Rules
 from ..plan.words import listed
+from .batches import among
 
 # Trees that begin among these positions, and the rows that leave with each but its logs; not the
 # single runs that were tried in another way.
 _TREES = f"""
 SELECT CAST(w.top AS VARCHAR), sum(w.leaves) FROM (
     SELECT d.top AS top, {weight(FLOW_RUN, "d.id")} AS leaves
-    FROM prefect_maintenance_worklist d
-    WHERE d.top IN (SELECT b.top FROM prefect_maintenance_worklist b
-                    WHERE b.position BETWEEN :first AND :last
-                      AND NOT (b.single AND b.position <= :tried))
-      AND NOT EXISTS (SELECT 1 FROM prefect_maintenance_worklist e
-                      WHERE e.top = d.top AND e.position < :first)
+    FROM prefect_maintenance_worklist d WHERE d.top {{begun}}
 ) w GROUP BY w.top ORDER BY w.top
+"""
+_BEGUN = """
+SELECT b.top FROM prefect_maintenance_worklist b
+WHERE b.position BETWEEN :first AND :last AND NOT (b.single AND b.position <= :tried)
+  AND (SELECT min(e.position) FROM prefect_maintenance_worklist e WHERE e.top = b.top) >= :first
 """
 
 _SINGLES = f"""
@@ -63,12 +64,15 @@ WHERE t.flow_run_id IN {ids} AND NOT EXISTS (SELECT 1 FROM had h WHERE h.id = t.
 # Runs and their neighbours in the tree, as it is now.
 _NEIGHBOURS = """
 SELECT CAST(t.flow_run_id AS VARCHAR), CAST(c.id AS VARCHAR)
-FROM task_run t JOIN flow_run c ON c.parent_task_run_id = t.id WHERE t.flow_run_id IN {ids}
+FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id
+WHERE c.parent_task_run_id {tasks}
 UNION
 SELECT CAST(c.id AS VARCHAR), CAST(t.flow_run_id AS VARCHAR)
 FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id
-WHERE c.id IN {ids} AND t.flow_run_id IS NOT NULL
+WHERE c.id IN {ids} AND t.flow_run_id IS NOT NULL AND t.id {above}
 """
+_TASKS = "SELECT t.id FROM task_run t WHERE t.flow_run_id IN {ids}"
+_ABOVE = "SELECT f.parent_task_run_id FROM flow_run f WHERE f.id IN {ids}"
 
 # Runs of one batch that nobody holds; the locks are gone again when the statement has ended.
 _FREE_SINGLES = """
@@ -149,7 +153,8 @@ def trees(database: Database, first: int, last: int, tried: int) -> list[Tree]:
         last: position, included.
         tried: up to this position single runs are left out: something else deletes them.
     """
-    found = database.rows(_TREES, first=first, last=last, tried=tried)
+    sql = _TREES.format(begun=among(database, _BEGUN))
+    found = database.rows(sql, first=first, last=last, tried=tried)
     return [Tree(top, int(leaves)) for top, leaves in found]
 
 
@@ -180,9 +185,10 @@ def lock_trees(
     if database.is_postgresql:
         held = database.rows(_RUNS_OF_HELD_TASK_RUNS.format(ids=ids))
         left = {top_of[run] for (run,) in held}
+    tasks, above = (among(database, some.format(ids=ids)) for some in (_TASKS, _ABOVE))
     left |= {
         top_of[run]
-        for run, other in database.rows(_NEIGHBOURS.format(ids=ids))
+        for run, other in database.rows(_NEIGHBOURS.format(ids=ids, tasks=tasks, above=above))
         if top_of.get(other) != top_of[run]
     }
     return [run for run, top in top_of.items() if top not in left]
