@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -91,6 +91,17 @@ def among(database: Database, some: str) -> str:
     An index leads to them on PostgreSQL, whatever the planner expects of the query.
     """
     return f"= ANY(ARRAY({some}))" if database.is_postgresql else f"IN ({some})"
+
+
+def those(database: Database, ids: Iterable[str]) -> str:
+    """Write the query of some ids `v.id`, to be followed by a condition or nothing.
+
+    PostgreSQL expects few of it, however many they are, so an index leads to the rows.
+    """
+    written = ", ".join(f'"{each}"' for each in ids)
+    if database.is_postgresql:
+        return f"SELECT v.id FROM unnest(CAST('{{{written}}}' AS uuid[])) v(id)"
+    return f"SELECT v.id FROM (SELECT value AS id FROM json_each('[{written}]')) v"
 
 
 def indexed(database: Database, table: str, column: str) -> bool:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from ..catalogue import LOG
 from ..database.connection import Database
+from ..database.set_for import set_for
 from ..events import Progress
 from ..pace.pace import Pace
 from ..plan.plan import Plan
 from ..plan.rules import Rules
 from ..request.policy import Cutoffs
 from .ledger import Ledger
-from .ways import LOGGING, ByApi, BySql, Deleted
+from .ways import SETTINGS_FOR_LOGS, ByApi, BySql, Deleted
 from .worklist import WORKLIST_LEFT
 
 
@@ -43,9 +44,11 @@ class Delete:
         """Count what a batch did, finish it, and let the pace decide about the next."""
         for left, rows in done.gone.items():
             self.ledger.add(left, rows, way if left == table else "cascade")
-        if table in LOGGING and done.ids:
-            for rows in self.by_sql.logs(table, done.ids):
-                self.ledger.add(LOG.name, 0 if done.logs_counted else rows, "cascade")
+        if done.logging:
+            with set_for(self.database, SETTINGS_FOR_LOGS[table]):
+                for rows in self.by_sql.logs(table, done.logging, lambda: self.most):
+                    self.ledger.add(LOG.name, 0 if done.logs_counted else rows, "cascade")
+                    self.pace(Progress(table, self.ledger.rows[table], total))
         self.pace(Progress(table, self.ledger.rows[table], total))
 
     def tell_left(self, table: str) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from .. import events
 from ..catalogue import ARTIFACT_COLLECTION, BY_NAME, EVENTS, LOG
 from ..database.connection import Database
+from ..database.set_for import BY_INDEX, set_for
 from ..errors import DiskFull, HeldTooLong, LockTimeout
 from ..events import FellBack, Progress
 from ..measure.disk_space import NoRoom, shortage, unknown
@@ -170,9 +171,10 @@ def _logs(job: Purge) -> None:
     with worklist(job.database, _gone_runs(job.database, "flow_run_id")):
         if not rewritten:
             _aged(job, LOG.name)
-        for first, last in positions(job.database, PARENTS_A_BATCH):
-            bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-            parts(job, LOG.name, "delete by run", goes, **bound)
+        with set_for(job.database, BY_INDEX):
+            for first, last in positions(job.database, PARENTS_A_BATCH):
+                bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
+                parts(job, LOG.name, "delete by run", goes, **bound)
     purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, rows_of(job))
 
 
@@ -181,7 +183,8 @@ def purge_logs_of_gone_tasks(
 ) -> None:
     """Purge the logs of task runs that had no flow run and are gone."""
     goes = logs_of_gone(database, "task_run_id")
-    with worklist(database, _gone_runs(database, "task_run_id")):
+    lay_down = _gone_runs(database, "task_run_id")
+    with worklist(database, lay_down), set_for(database, BY_INDEX):
         for first, last in positions(database, PARENTS_A_BATCH):
             bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
             for rows in in_parts(database, LOG.name, goes, most, **bound):

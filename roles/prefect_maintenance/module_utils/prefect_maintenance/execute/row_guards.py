@@ -19,7 +19,7 @@ from ..database.connection import Database
 from ..plan.hanging import run_of, weight
 from ..plan.rules import Rules
 from ..plan.words import listed
-from .batches import among
+from .batches import among, those
 
 # Trees that begin among these positions, and the rows that leave with each but its logs; not the
 # single runs that were tried in another way.
@@ -43,7 +43,7 @@ WHERE d.single AND d.position > :after ORDER BY d.position LIMIT :most
 
 # A tree is had whole or not at all: not when a run of it is held by somebody or goes no more.
 _LOCKED_TREES = """
-WITH tree AS (SELECT m.* FROM prefect_maintenance_worklist m WHERE m.top IN {tops}),
+WITH tree AS (SELECT m.* FROM prefect_maintenance_worklist m WHERE m.top {begun}),
 had AS MATERIALIZED (
     SELECT r.id, m.top FROM flow_run r JOIN tree m ON m.id = r.id WHERE {goes} {lock}
 )
@@ -67,12 +67,11 @@ SELECT CAST(t.flow_run_id AS VARCHAR), CAST(c.id AS VARCHAR)
 FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id
 WHERE c.parent_task_run_id {tasks}
 UNION
-SELECT CAST(c.id AS VARCHAR), CAST(t.flow_run_id AS VARCHAR)
-FROM flow_run c JOIN task_run t ON t.id = c.parent_task_run_id
-WHERE c.id IN {ids} AND t.flow_run_id IS NOT NULL AND t.id {above}
+SELECT CAST(c.id AS VARCHAR),
+       CAST((SELECT t.flow_run_id FROM task_run t WHERE t.id = c.parent_task_run_id) AS VARCHAR)
+FROM flow_run c WHERE c.id IN {ids} AND c.parent_task_run_id IS NOT NULL
 """
 _TASKS = "SELECT t.id FROM task_run t WHERE t.flow_run_id IN {ids}"
-_ABOVE = "SELECT f.parent_task_run_id FROM flow_run f WHERE f.id IN {ids}"
 
 # Runs of one batch that nobody holds; the locks are gone again when the statement has ended.
 _FREE_SINGLES = """
@@ -176,7 +175,9 @@ def lock_trees(
     a run was hung on since it was listed.
     """
     sql = _LOCKED_TREES.format(
-        tops=listed(tops), goes=rules.run_still_goes, lock=_lock(database, "UPDATE", "r")
+        begun=among(database, those(database, tops)),
+        goes=rules.run_still_goes,
+        lock=_lock(database, "UPDATE", "r"),
     )
     top_of: dict[str, str] = dict(tuple(row) for row in database.rows(sql, **bound))
     if not top_of:
@@ -185,11 +186,11 @@ def lock_trees(
     if database.is_postgresql:
         held = database.rows(_RUNS_OF_HELD_TASK_RUNS.format(ids=ids))
         left = {top_of[run] for (run,) in held}
-    tasks, above = (among(database, some.format(ids=ids)) for some in (_TASKS, _ABOVE))
+    tasks = among(database, _TASKS.format(ids=ids))
     left |= {
         top_of[run]
-        for run, other in database.rows(_NEIGHBOURS.format(ids=ids, tasks=tasks, above=above))
-        if top_of.get(other) != top_of[run]
+        for run, other in database.rows(_NEIGHBOURS.format(ids=ids, tasks=tasks))
+        if other and top_of.get(other) != top_of[run]
     }
     return [run for run, top in top_of.items() if top not in left]
 

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalogue import BY_NAME, FLOW_RUN, LOG, TASK_RUN
 from ..database.connection import Database
+from ..database.set_for import BY_INDEX, set_in_transaction
 from ..errors import ApiError, ConnectionFailed, MaintenanceError
 from ..plan.rules import Rules
 from .api_pace import ApiPace
 from .archive_rows import archive_leaving, delete_whole
-from .batches import SQLITE_BATCH, among, delete_some, in_parts
+from .batches import SQLITE_BATCH, Rows, among, in_parts, run_batch, those
 from .leaving import Unanswered, leaving, survivors
-from .row_guards import Single, free_singles, lock_rows, lock_trees
+from .row_guards import Single, cut, free_singles, lock_rows, lock_trees
 
 if TYPE_CHECKING:
     from ..server.api import PrefectApi
@@ -38,13 +39,21 @@ _RUNS, _ROWS, _BOUND = 200, 1000, 10_000
 
 # The objects are asked, not their logs: to ask each log, the planner reads all objects there are.
 _GONE = """
-SELECT v.id FROM {those} v WHERE NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = v.id)
+{those} WHERE NOT EXISTS (SELECT 1 FROM {table} p WHERE p.id = v.id)
 """
-_THOSE = "(SELECT value AS id FROM unnest(CAST('{{{ids}}}' AS uuid[])) value)"
-_THOSE_ON_SQLITE = "(SELECT value AS id FROM json_each('[{ids}]'))"
+# So many logs are counted before a part of them is deleted, in transactions' worth.
+_COUNTED = 20
+_COUNT_LOGS = """
+SELECT CAST(s.id AS VARCHAR), count(*) FROM (
+    SELECT x.{column} AS id FROM {log} x WHERE {goes} LIMIT {most}) s GROUP BY s.id
+"""
+_DELETE_LOGS = f"DELETE FROM {LOG.name} AS x WHERE {{goes}}"
 
 # Tables whose rows logs name, and the column in which they do.
 LOGGING = {parent.table: parent.column for parent in LOG.parents}
+
+# A condition on the logs of task runs reads deployments, for their tags.
+SETTINGS_FOR_LOGS = {FLOW_RUN.name: BY_INDEX, TASK_RUN.name: {}}
 
 
 @dataclass(frozen=True)
@@ -54,13 +63,15 @@ class Deleted:
     Attributes:
         gone: rows that left each table, those that foreign keys took along included.
         error: why something could not be deleted.
-        ids: objects that are gone, whose logs may still be there.
+        ids: objects that are gone.
+        logging: those of them whose logs may still be there.
         logs_counted: whether `gone` has all their logs, those that are still there included.
     """
 
     gone: Mapping[str, int]
     error: MaintenanceError | None = None
     ids: Sequence[str] = ()
+    logging: Sequence[str] = ()
     logs_counted: bool = False
 
 
@@ -121,12 +132,13 @@ class ByApi:
             self.unanswered.add(self.database, left)
         # Servers before 3.4.9 leave the logs, newer ones remove them in the background and forget
         # about it when they are restarted: whichever is there first takes them.
-        return Deleted(gone, error, [run for run in asked if run not in left], logs_counted=True)
+        went = [run for run in asked if run not in left]
+        return Deleted(gone, error, went, went, logs_counted=True)
 
     def late(self) -> Deleted:
         """Return what the server deleted after a call had failed, each run once."""
         rows, runs = self.unanswered.gone(self.database)
-        return Deleted(rows, ids=runs, logs_counted=True)
+        return Deleted(rows, ids=runs, logging=runs, logs_counted=True)
 
     def _asked(
         self, batch: Sequence[Single], bound: Mapping[str, Any]
@@ -162,8 +174,8 @@ class BySql:
     """Deletion by SQL: each transaction locks, asks again and deletes, or does nothing of it.
 
     The children of an object go with it in one transaction, because a run that was revived
-    half-way would have lost some, and so do as many of its logs as fit. The other logs go right
-    after it, in transactions of their own: once it is gone nobody can revive it, so they can be cut
+    half-way would have lost some, and so do their logs where they fit. Else the logs go right after
+    it, in transactions of their own: once it is gone nobody can revive it, so they can be cut
     however many they are. So a transaction deletes at most `bound` rows, or what hangs on a single
     tree of runs or a single task run. Whoever is killed between the two leaves logs without their
     run, which the next purge takes.
@@ -201,19 +213,43 @@ class BySql:
         """
         return self._once(table, partial(lock_rows, self.database, table, alias, goes, bound))
 
-    def logs(self, table: str, ids: Sequence[str]) -> Iterator[int]:
-        """Delete what is left of the logs of objects that are gone; yields each part's rows."""
+    def logs(self, table: str, ids: Sequence[str], most: Rows) -> Iterator[int]:
+        """Delete what is left of the logs of objects that are gone; yields each part's rows.
+
+        Args:
+            table: of the objects.
+            ids: of the objects.
+            most: says how many rows the next transaction may delete.
+        """
+        counted = self._count_logs(table, ids, _COUNTED * self.most)
+        if counted is None and len(ids) > 1:
+            for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
+                yield from self.logs(table, half, most)
+            return
+        at_once = most()
+        many = list(ids) if counted is None else [one for one, rows in counted if rows > at_once]
+        for part in cut([each for each in counted or () if each[0] not in many], at_once):
+            goes, bound = self._logs_of_gone(table, part)
+            yield run_batch(self.database, LOG.name, _DELETE_LOGS.format(goes=goes), **bound)
+        if many:
+            goes, bound = self._logs_of_gone(table, many)
+            yield from in_parts(self.database, LOG.name, goes, most, **bound)
+
+    def _count_logs(
+        self, table: str, ids: Sequence[str], most: int
+    ) -> list[tuple[str, int]] | None:
+        """Count the logs of each of some objects that are gone; None where they are more."""
         goes, bound = self._logs_of_gone(table, ids)
-        yield from in_parts(self.database, LOG.name, goes, lambda: self.most, **bound)
+        sql = _COUNT_LOGS.format(log=LOG.name, column=LOGGING[table], goes=goes, most=most + 1)
+        counted = [(one, int(rows)) for one, rows in self.database.rows(sql, **bound)]
+        return None if sum(rows for _, rows in counted) > most else counted
 
     def _logs_of_gone(self, table: str, ids: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         """Row `x` is a log of objects that are gone; returns too what that binds.
 
         A flow run that is retried after its old task runs went keeps their logs.
         """
-        those = _THOSE if self.database.is_postgresql else _THOSE_ON_SQLITE
-        written = those.format(ids=", ".join(f'"{each}"' for each in ids))
-        gone = _GONE.format(those=written, table=table)
+        gone = _GONE.format(those=those(self.database, ids), table=table)
         goes = f"x.{LOGGING[table]} {among(self.database, gone)}"
         if table != TASK_RUN.name:
             return goes, {}
@@ -227,11 +263,15 @@ class BySql:
                     return Deleted({})
                 gone = leaving(self.database, BY_NAME[table], ids, trailers=False)
                 delete_whole(self.database, BY_NAME[table], ids)
-                left = self.most - sum(gone.values())
-                if table in LOGGING and left > 0:
-                    goes, bound = self._logs_of_gone(table, ids)
-                    sql = delete_some(self.database, LOG.name, goes, left)
+                if table not in LOGGING:
+                    return Deleted(gone, ids=ids)
+                left = max(0, self.most - sum(gone.values()))
+                set_in_transaction(self.database, SETTINGS_FOR_LOGS[table])
+                counted = self._count_logs(table, ids, left)
+                if counted:
+                    goes, bound = self._logs_of_gone(table, [one for one, _ in counted])
+                    sql = _DELETE_LOGS.format(goes=goes)
                     gone[LOG.name] = self.database.delete(LOG.name, sql, **bound)
-                return Deleted(gone, ids=ids)
+                return Deleted(gone, ids=ids, logging=ids if counted is None else ())
 
         return self.database.retry_on_lock(transaction)
