@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..catalogue import BY_NAME, FLOW_RUN
+from ..catalogue import BY_NAME
 from ..database.connection import Database
 from ..plan.hanging import run_of, weight
 from ..plan.rules import Rules
@@ -23,11 +23,9 @@ from .batches import among, those
 
 # Trees that begin among these positions, and the rows that leave with each but its logs; not the
 # single runs that were tried in another way.
-_TREES = f"""
-SELECT CAST(w.top AS VARCHAR), sum(w.leaves) FROM (
-    SELECT d.top AS top, {weight(FLOW_RUN, "d.id")} AS leaves
-    FROM prefect_maintenance_worklist d WHERE d.top {{begun}}
-) w GROUP BY w.top ORDER BY w.top
+_TREES = """
+SELECT CAST(d.top AS VARCHAR), sum(d.leaves)
+FROM prefect_maintenance_worklist d WHERE d.top {begun} GROUP BY d.top ORDER BY d.top
 """
 _BEGUN = """
 SELECT b.top FROM prefect_maintenance_worklist b
@@ -35,8 +33,8 @@ WHERE b.position BETWEEN :first AND :last AND NOT (b.single AND b.position <= :t
   AND (SELECT min(e.position) FROM prefect_maintenance_worklist e WHERE e.top = b.top) >= :first
 """
 
-_SINGLES = f"""
-SELECT CAST(d.id AS VARCHAR), d.position, {weight(FLOW_RUN, "d.id")}, d.rule, d.untagged
+_SINGLES = """
+SELECT CAST(d.id AS VARCHAR), d.position, d.leaves, d.rule, d.untagged
 FROM prefect_maintenance_worklist d
 WHERE d.single AND d.position > :after ORDER BY d.position LIMIT :most
 """

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..catalogue import LOG
+from ..catalogue import FLOW_RUN, LOG
 from ..database.connection import Database
 from ..plan.counts import single
+from ..plan.hanging import count_hanging
 from ..plan.rules import Rules
 from .batches import Rows, among
 
@@ -20,11 +21,12 @@ SELECT row_number() OVER (
                              top.expected_start_time), COALESCE(o.top, d.id), d.id
        ) AS position,
        d.id AS id, COALESCE(o.top, d.id) AS top, d.rule AS rule, d.state AS state, d.age AS age,
-       r.tags = '[]' AS untagged, {single} AS single
+       r.tags = '[]' AS untagged, {single} AS single, 1 + COALESCE(w.hanging, 0) AS leaves
 FROM prefect_maintenance_candidate d
 JOIN flow_run r ON r.id = d.id
 LEFT JOIN prefect_maintenance_tree o ON o.id = d.id
 LEFT JOIN flow_run top ON top.id = COALESCE(o.top, d.id)
+LEFT JOIN (SELECT h.id, sum(h.rows) AS hanging FROM ({hanging}) h GROUP BY h.id) w ON w.id = d.id
 """
 
 WORKLIST_OF_ROWS = """
@@ -62,7 +64,8 @@ SINGLES_LEFT = "SELECT count(*) FROM prefect_maintenance_worklist d WHERE d.sing
 
 def worklist_of_runs(rules: Rules) -> str:
     """Write the statement that lays the candidates down, those of one guard together."""
-    return _WORKLIST_OF_RUNS.format(single=single(rules))
+    hanging = count_hanging(FLOW_RUN, "prefect_maintenance_candidate")
+    return _WORKLIST_OF_RUNS.format(single=single(rules), hanging=hanging)
 
 
 def logs_of_gone(database: Database, column: str) -> str:

@@ -48,6 +48,19 @@ def weight(table: Table, key: str) -> str:
     return " + ".join(("1", *counts))
 
 
+def count_hanging(table: Table, listed: str) -> str:
+    """Write the query of the rows that foreign keys take along with each listed object.
+
+    It reads each table once, however many objects are listed, and returns `id` and `rows`, once
+    for each table that has some.
+    """
+    return " UNION ALL ".join(
+        f"SELECT {h.key} AS id, count(*) AS rows FROM {h.rows} JOIN {listed} d ON d.id = {h.key} "
+        f"GROUP BY {h.key}"
+        for h in cascading(table)
+    )
+
+
 def run_of(table: Table, row: str) -> str:
     """Write the flow run that a row belongs to, by itself or through its task run."""
     columns = {parent.table: f"{row}.{parent.column}" for parent in table.parents}
