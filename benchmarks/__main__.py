@@ -164,12 +164,15 @@ def _runs(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
         "project, by SQL": purge.project_runs,
         _prefects(_DEFAULT): peers.prefects("runs", _DEFAULT),
         _prefects(_LARGE): peers.prefects("runs", _LARGE),
+        "bare deletes": peers.bare_deletes,
     }
     trials = purge.turns(backlog, contenders, 0.5, repetitions, tables)
     told = {
         f"against Prefect's vacuum at {batch}": f"{_against(trials, batch):.0f} times"
         for batch in (_DEFAULT, _LARGE)
     }
+    bare = ratio(trials, _prefects(_DEFAULT), "bare deletes", "seconds")
+    told[f"bare deletes against Prefect's vacuum at {_DEFAULT}"] = f"{bare:.0f} times"
     count = backlog.size.runs // 2
     title = f"Delete {count:,} flow runs with their children and {backlog.size.logs // 2:,} logs"
     goals = [
@@ -179,7 +182,7 @@ def _runs(results: Results, backlog: purge.Backlog, repetitions: int) -> None:
             _prefects(batch),
             limit,
             faster="project, by SQL",
-            bound="logs by index, what foreign keys take along, locks and counts",
+            bound="bare deletes, which ask nothing, are the most that one session can do",
         )
         for batch, limit in ((_DEFAULT, 35), (_LARGE, 20))
     ]
