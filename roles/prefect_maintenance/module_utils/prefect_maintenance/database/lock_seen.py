@@ -1,14 +1,20 @@
-"""How long a statement keeps everybody out of a table while it does other work as well."""
+"""How long a statement keeps everybody out of a table while it does other work as well.
+
+VACUUM looks at the empty end of a table under a lock that keeps everybody out, cuts off what it has
+looked at as soon as somebody waits for it, and goes on (lazy_truncate_heap in PostgreSQL's
+vacuumlazy.c). Where nobody waits it looks at all of it first, and who comes then waits until
+gigabytes are cut off. So somebody waits here.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ..errors import MaintenanceError
+from ..errors import LockTimeout, MaintenanceError
 from .connection import Database
 from .table_guard import backend
 
@@ -18,6 +24,7 @@ _HELD = """
 SELECT count(*) FROM pg_locks WHERE pid = :pid AND relation = to_regclass(:t)
   AND mode = 'AccessExclusiveLock' AND granted
 """
+_WAIT_FOR_IT = "SELECT 1 FROM {table} LIMIT 0"
 
 
 @dataclass
@@ -45,7 +52,9 @@ class Seen:
 
 @contextmanager
 def lock_seen(observer: Database, at_work: Database, table: str) -> Iterator[Seen]:
-    """Look again and again whether a session keeps everybody out of a table, until the block ends.
+    """Look again and again whether a session keeps everybody out of a table, and wait for it then.
+
+    That ends with the block.
 
     Args:
         observer: an idle session that nobody else uses meanwhile.
@@ -80,6 +89,9 @@ def _watch(observer: Database, pid: int, table: str, seen: Seen, over: threading
         began = time.monotonic()
         if observer.scalar(_HELD, pid=pid, t=table):
             held, seen.times = True, seen.times + 1
+            # Who does not give way is looked at again.
+            with suppress(LockTimeout):
+                observer.rows(_WAIT_FOR_IT.format(table=table))
             continue
         lasted = time.monotonic() - free
         if held:
