@@ -99,6 +99,24 @@ def test_the_logs_of_a_run_that_goes_are_cut_and_so_are_many_runs(
     assert whole() <= BOUND
 
 
+def test_the_logs_of_a_run_are_cut_where_they_are_too_many_to_count_before(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_defaults(monkeypatch, BySql, bound=10)
+    world = World(POLICY, 1)
+    ages = {"end_time": OLD, "state_timestamp": OLD, "start_time": OLD}
+    for count in (1, 300, 0, 7, 8):
+        run = world.run("flow_run", "flow_runs", flow_id=FLOW, parent_task_run_id=None)
+        world.rows["flow_run"][-1].update(state_type="COMPLETED", **ages)
+        add_logs(world, run, count)
+    insert(engine, world)
+    with transactions() as sums:
+        outcome = run_step("delete", request(engine, run_delete_via="sql"))
+    assert outcome.report.deleted["flow_run"] == 5
+    assert outcome.report.deleted["log"] == 316
+    assert max(sums) <= 10
+
+
 @contextmanager
 def rows_by_transaction(engine: sa.Engine) -> Iterator[Any]:
     """Count what foreign keys take along too, by a trigger; yields the most of a transaction."""
