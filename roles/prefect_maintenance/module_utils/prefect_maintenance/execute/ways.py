@@ -177,8 +177,8 @@ class BySql:
     half-way would have lost some, and so do their logs where they fit. Else the logs go right after
     it, in transactions of their own: once it is gone nobody can revive it, so they can be cut
     however many they are. So a transaction deletes at most `bound` rows, or what hangs on a single
-    tree of runs or a single task run. Whoever is killed between the two leaves logs without their
-    run, which the next purge takes.
+    tree of runs or a single task run. Whoever is killed or stopped between the two leaves logs
+    without their run, which the next purge takes.
 
     Attributes:
         rules: say whether an object still goes.
