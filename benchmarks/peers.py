@@ -101,15 +101,18 @@ def bare_deletes(cluster: Postgres, database: str, cutoff: datetime) -> dict[str
     Nobody who deletes them in one session can do with less: foreign keys take along what hangs on
     them, a trigger for each row.
     """
-    with closing(_connect(cluster, database)) as connection, connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit = off")
+    with (
+        closing(_connect(cluster, database)) as connection,
+        connection.cursor() as reading,
+        connection.cursor() as deleting,
+    ):
+        reading.execute("SET synchronous_commit = off")
         started = time.monotonic()
         old = "SELECT CAST(id AS text) FROM flow_run WHERE end_time < %s ORDER BY end_time"
-        cursor.execute(old, [cutoff])
-        while ids := [row[0] for row in cursor.fetchmany(200)]:
-            with connection.cursor() as deleting:
-                for sql in _BARE:
-                    deleting.execute(sql, [ids])
+        reading.execute(old, [cutoff])
+        while ids := [row[0] for row in reading.fetchmany(200)]:
+            for sql in _BARE:
+                deleting.execute(sql, [ids])
         return {"seconds": time.monotonic() - started}
 
 

@@ -30,6 +30,13 @@ def add_logs(world: World, run: str, count: int, **columns: Any) -> None:
         world.rows["log"].append({**row, "timestamp": YOUNG, "task_run_id": None, **columns})
 
 
+def add_old_run(world: World) -> str:
+    run = world.run("flow_run", "flow_runs", flow_id=FLOW, parent_task_run_id=None)
+    ages = {"end_time": OLD, "state_timestamp": OLD, "start_time": OLD}
+    world.rows["flow_run"][-1].update(state_type="COMPLETED", **ages)
+    return run
+
+
 @contextmanager
 def transactions() -> Iterator[list[int]]:
     """Count the rows that each transaction, or statement outside of one, deletes."""
@@ -82,9 +89,7 @@ def test_the_logs_of_a_run_that_goes_are_cut_and_so_are_many_runs(
     with_defaults(monkeypatch, BySql, bound=BOUND)
     world = World(POLICY, 1)
     for number in range(20):
-        run = world.run("flow_run", "flow_runs", flow_id=FLOW, parent_task_run_id=None)
-        ages = {"end_time": OLD, "state_timestamp": OLD, "start_time": OLD}
-        world.rows["flow_run"][-1].update(state_type="COMPLETED", **ages)
+        run = add_old_run(world)
         add_logs(world, run, LOGS if number == 0 else 1)
         for n in range(100):
             key = {"task_key": "t", "dynamic_key": str(n)}
@@ -104,11 +109,8 @@ def test_the_logs_of_a_run_are_cut_where_they_are_too_many_to_count_before(
 ) -> None:
     with_defaults(monkeypatch, BySql, bound=10)
     world = World(POLICY, 1)
-    ages = {"end_time": OLD, "state_timestamp": OLD, "start_time": OLD}
     for count in (1, 300, 0, 7, 8):
-        run = world.run("flow_run", "flow_runs", flow_id=FLOW, parent_task_run_id=None)
-        world.rows["flow_run"][-1].update(state_type="COMPLETED", **ages)
-        add_logs(world, run, count)
+        add_logs(world, add_old_run(world), count)
     insert(engine, world)
     with transactions() as sums:
         outcome = run_step("delete", request(engine, run_delete_via="sql"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from .. import events
@@ -19,7 +20,7 @@ from ..plan.hanging import cascading
 from ..plan.purge import AGED
 from ..plan.rules import orphaned_rows
 from ..request.policy import Cutoffs
-from .aged import batch, delete_aged, note, parts, rows_of
+from .aged import batch, delete_aged, note, rows_of
 from .archive_rows import delete_parents
 from .artifact_collections import settle_collections
 from .batches import (
@@ -167,14 +168,12 @@ def _logs(job: Purge) -> None:
         if not rewritten:
             _aged(job, LOG.name)
         return
-    goes = logs_of_gone(job.database, "flow_run_id")
     with worklist(job.database, _gone_runs(job.database, "flow_run_id")):
         if not rewritten:
             _aged(job, LOG.name)
         with set_for(job.database, BY_INDEX):
-            for first, last in positions(job.database, PARENTS_A_BATCH):
-                bound = {"first": first, "last": last, "orphans": job.cutoffs.orphans}
-                parts(job, LOG.name, "delete by run", goes, **bound)
+            for rows in _listed_gone(job.database, "flow_run_id", job.cutoffs, rows_of(job)):
+                note(job, LOG.name, "delete by run", rows)
     purge_logs_of_gone_tasks(job.database, job.cutoffs, job.pace, job.ledger, rows_of(job))
 
 
@@ -182,14 +181,19 @@ def purge_logs_of_gone_tasks(
     database: Database, cutoffs: Cutoffs, pace: Pace, ledger: Ledger, most: Rows
 ) -> None:
     """Purge the logs of task runs that had no flow run and are gone."""
-    goes = logs_of_gone(database, "task_run_id")
     lay_down = _gone_runs(database, "task_run_id")
     with worklist(database, lay_down), set_for(database, BY_INDEX):
-        for first, last in positions(database, PARENTS_A_BATCH):
-            bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
-            for rows in in_parts(database, LOG.name, goes, most, **bound):
-                ledger.add(LOG.name, rows, "delete by run")
-                pace(Progress(LOG.name, ledger.rows[LOG.name], None))
+        for rows in _listed_gone(database, "task_run_id", cutoffs, most):
+            ledger.add(LOG.name, rows, "delete by run")
+            pace(Progress(LOG.name, ledger.rows[LOG.name], None))
+
+
+def _listed_gone(database: Database, column: str, cutoffs: Cutoffs, most: Rows) -> Iterator[int]:
+    """Delete the logs of the listed runs, which they name in a column; yields each part's rows."""
+    goes = logs_of_gone(database, column)
+    for first, last in positions(database, PARENTS_A_BATCH):
+        bound = {"first": first, "last": last, "orphans": cutoffs.orphans}
+        yield from in_parts(database, LOG.name, goes, most, **bound)
 
 
 def _gone_runs(database: Database, column: str) -> str:

@@ -41,7 +41,7 @@ WHERE d.single AND d.position > :after ORDER BY d.position LIMIT :most
 
 # A tree is had whole or not at all: not when a run of it is held by somebody or goes no more.
 _LOCKED_TREES = """
-WITH tree AS (SELECT m.* FROM prefect_maintenance_worklist m WHERE m.top {begun}),
+WITH tree AS (SELECT m.* FROM prefect_maintenance_worklist m WHERE m.top {tops}),
 had AS MATERIALIZED (
     SELECT r.id, m.top FROM flow_run r JOIN tree m ON m.id = r.id WHERE {goes} {lock}
 )
@@ -173,7 +173,7 @@ def lock_trees(
     a run was hung on since it was listed.
     """
     sql = _LOCKED_TREES.format(
-        begun=among(database, those(database, tops)),
+        tops=among(database, those(database, tops)),
         goes=rules.run_still_goes,
         lock=_lock(database, "UPDATE", "r"),
     )

@@ -221,28 +221,30 @@ class BySql:
             ids: of the objects.
             most: says how many rows the next transaction may delete.
         """
-        counted = self._count_logs(table, ids, _COUNTED * self.most)
+        countable = _COUNTED * self.most
+        counted = self._count_logs(table, ids, countable)
         if counted is None and len(ids) > 1:
             for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
                 yield from self.logs(table, half, most)
             return
+        logs = {ids[0]: countable + 1} if counted is None else counted
         at_once = most()
-        many = list(ids) if counted is None else [one for one, rows in counted if rows > at_once]
-        for part in cut([each for each in counted or () if each[0] not in many], at_once):
+        for part in cut(logs.items(), at_once):
             goes, bound = self._logs_of_gone(table, part)
-            yield run_batch(self.database, LOG.name, _DELETE_LOGS.format(goes=goes), **bound)
-        if many:
-            goes, bound = self._logs_of_gone(table, many)
-            yield from in_parts(self.database, LOG.name, goes, most, **bound)
+            if sum(logs[one] for one in part) > at_once:
+                yield from in_parts(self.database, LOG.name, goes, most, **bound)
+            else:
+                yield run_batch(self.database, LOG.name, _DELETE_LOGS.format(goes=goes), **bound)
 
-    def _count_logs(
-        self, table: str, ids: Sequence[str], most: int
-    ) -> list[tuple[str, int]] | None:
-        """Count the logs of each of some objects that are gone; None where they are more."""
+    def _count_logs(self, table: str, ids: Sequence[str], most: int) -> dict[str, int] | None:
+        """Count the logs of each of some objects that are gone; None where they are more.
+
+        Objects that have none are not in it.
+        """
         goes, bound = self._logs_of_gone(table, ids)
         sql = _COUNT_LOGS.format(log=LOG.name, column=LOGGING[table], goes=goes, most=most + 1)
-        counted = [(one, int(rows)) for one, rows in self.database.rows(sql, **bound)]
-        return None if sum(rows for _, rows in counted) > most else counted
+        counted = {one: int(rows) for one, rows in self.database.rows(sql, **bound)}
+        return None if sum(counted.values()) > most else counted
 
     def _logs_of_gone(self, table: str, ids: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
         """Row `x` is a log of objects that are gone; returns too what that binds.
@@ -269,7 +271,7 @@ class BySql:
                 set_in_transaction(self.database, SETTINGS_FOR_LOGS[table])
                 counted = self._count_logs(table, ids, left)
                 if counted:
-                    goes, bound = self._logs_of_gone(table, [one for one, _ in counted])
+                    goes, bound = self._logs_of_gone(table, list(counted))
                     sql = _DELETE_LOGS.format(goes=goes)
                     gone[LOG.name] = self.database.delete(LOG.name, sql, **bound)
                 return Deleted(gone, ids=ids, logging=ids if counted is None else ())
