@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from prefect_maintenance.events import Event, Events, Progress, TableDone
 from prefect_maintenance.execute import api_pace
+from prefect_maintenance.execute.api_pace import ApiPace
 from prefect_maintenance.pace.pace import Pace
 from prefect_maintenance.request.settings import Settings
 from prefect_maintenance.run.line import STEPS
@@ -31,10 +32,11 @@ from .reader import reader
 
 IDLE, ONE, UNPACED, PACED = "idle server", "one DELETE a run", "without pauses", "project"
 RUN, P50, P95 = "ms a run", "read p50 ms", "read p95 ms"
-# Seconds of a measurement of the idle server, and between two trials for its background tasks.
-_LOOK, _SETTLE = 4.0, 2.0
+# Seconds of a measurement of the idle server, and between two looks for its tasks.
+_LOOK, _POLL = 4.0, 0.1
+_LOGS_OF = "SELECT EXISTS (SELECT FROM log WHERE flow_run_id = %s)"
 # What each contender deletes in one trial.
-_RUNS = {ONE: 50, UNPACED: 600, PACED: 300}
+_RUNS = {ONE: 200, UNPACED: 1500, PACED: 600}
 # At most so many times the idle server's p95, at least so many times the runs of one by one.
 _SLOWER, _FASTER = 3.0, 8.0
 
@@ -67,7 +69,7 @@ class _Stage:
 
     def trial(self, contender: str) -> Trial:
         """Let a contender delete its share of the oldest runs, with a reader beside it."""
-        time.sleep(_SETTLE)
+        self._await_tasks()
         ways: dict[str, Callable[[], tuple[float, list[float]]]] = {
             IDLE: self._idle,
             ONE: self._one_by_one,
@@ -85,21 +87,41 @@ class _Stage:
         return _LOOK, latencies
 
     def _one_by_one(self) -> tuple[float, list[float]]:
-        oldest = self.cluster.execute(
-            "SELECT id FROM flow_run ORDER BY end_time LIMIT %s", "served", [_RUNS[ONE]]
-        )
+        oldest = self._oldest(_RUNS[ONE])
         with reader(self.server.api_url) as latencies:
             began = time.monotonic()
-            for (run_id,) in oldest:
-                path = f"{self.server.api_url}/flow_runs/{run_id}"
-                with urllib.request.urlopen(urllib.request.Request(path, method="DELETE")):
-                    pass
+            for run_id in oldest:
+                self._delete(run_id)
             seconds = time.monotonic() - began
         return seconds, latencies
 
+    def _oldest(self, runs: int) -> list[str]:
+        sql = "SELECT id FROM flow_run ORDER BY end_time LIMIT %s"
+        return [run for (run,) in self.cluster.execute(sql, "served", [runs])]
+
+    def _delete(self, run: str) -> None:
+        path = f"{self.server.api_url}/flow_runs/{run}"
+        with urllib.request.urlopen(urllib.request.Request(path, method="DELETE")):
+            pass
+
+    def _await_tasks(self) -> None:
+        """Wait until the server has carried out the tasks that the trial before left.
+
+        It deletes the logs of each deleted run by a task, some forty a second, in turn: once those
+        of one more run are gone, so are the others.
+        """
+        (run,) = self._oldest(1)
+        self._delete(run)
+        while self.cluster.execute(_LOGS_OF, "served", [run])[0][0]:
+            time.sleep(_POLL)
+
     def _unpaced(self) -> tuple[float, list[float]]:
-        # No read is ever too slow, and the first call is as large as any.
-        with patch.object(api_pace, "SLOWER", 1e9), patch.object(api_pace, "FIRST", 50):
+        # Nobody looks at the server between two calls, and the first is as large as any.
+        with (
+            patch.object(api_pace, "SLOWER", 1e9),
+            patch.object(api_pace, "FIRST", 50),
+            patch.object(ApiPace, "__call__", lambda _pace, _moment: None),
+        ):
             return self._project(_RUNS[UNPACED])
 
     def _project(self, runs: int) -> tuple[float, list[float]]:
@@ -125,7 +147,7 @@ class _Stage:
 
 def run(runs: int, repetitions: int) -> list[Trial]:
     """Measure all ways in turns on one server, a slice of the oldest runs at a time."""
-    runs = max(runs, (repetitions + 1) * sum(_RUNS.values()))
+    runs = max(runs, (repetitions + 1) * (sum(_RUNS.values()) + len(_RUNS) + 1))
     with Postgres(options=SERVER, durable=True) as cluster:
         url = cluster.create_database("served")
         migrate(url)

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from maintenance import FLOW, clear, engine_for, request, run_step, with_defaults
+from paces import paced
 from prefect_maintenance.database.connection import connect
 from prefect_maintenance.execute.batches import time_slices
 from prefect_maintenance.execute.ways import BySql
 from prefect_maintenance.measure.sizes import oldest
+from statements import heard
 from world import NOW, POLICY, World, insert
 
 BOUND = 500
@@ -117,6 +119,26 @@ def test_the_logs_of_a_run_are_cut_where_they_are_too_many_to_count_before(
     assert outcome.report.deleted["flow_run"] == 5
     assert outcome.report.deleted["log"] == 316
     assert max(sums) <= 10
+
+
+def test_the_pace_is_asked_once_between_two_batches_of_the_logs_of_runs_that_went(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_defaults(monkeypatch, BySql, bound=10)
+    world = World(POLICY, 1)
+    for _ in range(3):
+        add_logs(world, add_old_run(world), 8)
+    insert(engine, world)
+    happened: list[str] = []
+
+    def note(_cursor: Any, statement: str, _values: Any) -> None:
+        happened.extend(["log"] if statement.strip().startswith("DELETE FROM log") else [])
+
+    with heard(note):
+        pace = paced(lambda _: happened.append("asked"))
+        run_step("delete", request(engine, run_delete_via="sql"), pace=pace)
+    assert happened.count("log") == 3
+    assert "asked asked" not in " ".join(happened)
 
 
 @contextmanager

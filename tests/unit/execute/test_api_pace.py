@@ -82,6 +82,7 @@ def test_the_next_call_waits_until_reads_are_nearly_as_quick_as_before_the_first
     server = Server()
     pace = server.pace()
     assert asked(pace) is None
+    server.now += api_pace.EVERY
     server.next_reads = [1.01 * api_pace.SLOWER * IDLE, IDLE, IDLE, 10.0, IDLE, 1.1 * IDLE]
     told = wait(pace)
     assert told.seconds == pytest.approx(3.03 * IDLE)
@@ -89,6 +90,21 @@ def test_the_next_call_waits_until_reads_are_nearly_as_quick_as_before_the_first
     # A stop is heeded between two waits, so none is long.
     assert wait(pace).seconds == 1.0
     assert asked(pace) is None
+
+
+def test_a_server_that_was_quick_is_not_looked_at_between_any_two_calls() -> None:
+    server = Server()
+    pace = server.pace()
+    assert asked(pace) is None
+    server.read_seconds = 1.0
+    server.now += 0.9 * api_pace.EVERY
+    before = server.now
+    assert asked(pace) is None
+    assert server.now == before
+    server.now += 0.1 * api_pace.EVERY
+    assert wait(pace).seconds == 1.0
+    # A server that was slow is looked at before the next call, however soon that comes.
+    assert wait(pace).seconds == 1.0
 
 
 def test_a_server_that_answers_no_read_is_waited_for() -> None:

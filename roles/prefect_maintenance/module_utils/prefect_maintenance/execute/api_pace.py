@@ -18,6 +18,9 @@ FIRST, _SMALLEST = 5, 1
 # How much larger or smaller the next call may be.
 _GROW, _SHRINK = 1.25, 0.5
 _IDLE_READS, _LOOKS = 10, 2
+# A server that was quick is left alone for so many seconds: a look costs it as much as a call, and
+# while calls come one upon another it carries out its tasks as they come, not in heaps.
+EVERY = 0.1
 # A server that is busy for longer than this is not so because of the last call.
 _LONGEST_PAUSE = 60.0
 # Nobody who asks to stop waits for longer.
@@ -32,7 +35,7 @@ class ApiPace:
 
     Prefect's server is one process: reads wait about as long as a call lasts, and while the tasks
     are carried out that it queues for each run. So a call is made as large as reads can bear, and
-    the next one comes when they are nearly as quick again as they were before the first.
+    whenever they are much slower than before the first call, the next one comes when they are not.
 
     Attributes:
         read: makes a light read; returns whether the server answered.
@@ -53,6 +56,7 @@ class ApiPace:
     _calls: int = 0
     _asked: int = 0
     _not_before: float = -math.inf
+    _quick_until: float = -math.inf
     _put_off_by: str = ""
     _ended: bool = False
 
@@ -108,11 +112,12 @@ class ApiPace:
         put_off = self._not_before - self.clock()
         if put_off > 0:
             return self._wait(self._put_off_by, put_off)
-        if moment.waited >= _LONGEST_PAUSE:
+        if moment.waited >= _LONGEST_PAUSE or self.clock() < self._quick_until:
             return None
         # One quick read may have come between two of the tasks that the last call left.
         latency = max(self._latency() for _ in range(_LOOKS))
         if latency < SLOWER * self._idle:
+            self._quick_until = self.clock() + EVERY
             return None
         slow = f"{1000 * latency:,.0f} ms" if latency < math.inf else "no answer"
         return self._wait(f"a read of the API: {slow}, idle {1000 * self._idle:,.0f} ms", latency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..catalogue import LOG
@@ -44,12 +45,19 @@ class Delete:
         """Count what a batch did, finish it, and let the pace decide about the next."""
         for left, rows in done.gone.items():
             self.ledger.add(left, rows, way if left == table else "cascade")
+        asked = False
+        for rows in self._logs(table, done):
+            self.ledger.add(LOG.name, 0 if done.logs_counted else rows, "cascade")
+            self.pace(Progress(table, self.ledger.rows[table], total))
+            asked = True
+        if not asked:
+            self.pace(Progress(table, self.ledger.rows[table], total))
+
+    def _logs(self, table: str, done: Deleted) -> Iterator[int]:
+        """Delete the logs that a batch left; yields each part's rows."""
         if done.logging:
             with set_for(self.database, SETTINGS_FOR_LOGS[table]):
-                for rows in self.by_sql.logs(table, done.logging, lambda: self.most):
-                    self.ledger.add(LOG.name, 0 if done.logs_counted else rows, "cascade")
-                    self.pace(Progress(table, self.ledger.rows[table], total))
-        self.pace(Progress(table, self.ledger.rows[table], total))
+                yield from self.by_sql.logs(table, done.logging, lambda: self.most)
 
     def tell_left(self, table: str) -> None:
         """Say how many rows of a table stay that the list of this run had."""
