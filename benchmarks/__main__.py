@@ -29,9 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", type=int, default=4_000_000, help="rows of log")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument(
-        "--only", choices=("log", "load", "runs", "large", "events", "whole", "api")
-    )
+    parser.add_argument("--only", choices=(*_OF_ONE_BACKLOG, *_ALONE))
     asked = parser.parse_args()
     results = Results(
         RESULTS if asked.only is None else RESULTS.with_name(f"benchmarks-{asked.only}.md"),
@@ -47,13 +45,13 @@ def main() -> None:
         ],
     )
     size = Size(logs=asked.logs, runs=asked.logs // 100)
-    if asked.only in (None, "log", "load", "runs"):
+    if asked.only is None or asked.only in _OF_ONE_BACKLOG:
         with purge.Backlog.filled(size) as backlog:
-            for name, measured in (("log", _log), ("load", _load), ("runs", _runs)):
+            for name, measured in _OF_ONE_BACKLOG.items():
                 if asked.only in (None, name):
                     measured(results, backlog, asked.repetitions)
-    for alone in (sections.large, sections.events, sections.whole, sections.api):
-        if asked.only in (None, alone.__name__):
+    for name, alone in _ALONE.items():
+        if asked.only in (None, name):
             alone(results, asked.logs, asked.repetitions)
     plot.bars(results.bars, results.path.with_suffix(".svg"))
 
@@ -196,6 +194,16 @@ def _against(trials: Sequence[Trial], batch: int) -> float:
 
 def _prefects(batch: int) -> str:
     return f"Prefect's vacuum, {batch}"
+
+
+_OF_ONE_BACKLOG = {"log": _log, "load": _load, "runs": _runs}
+_ALONE = {
+    section.__name__: section
+    for section in (
+        sections.large, sections.events, sections.whole, sections.compact, sections.plan,
+        sections.api, sections.sqlite,
+    )
+}  # fmt: skip
 
 
 if __name__ == "__main__":

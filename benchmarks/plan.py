@@ -22,6 +22,7 @@ from lab.postgres import Postgres
 from lab.server import migrate
 
 from .compare import ENGINE, checkout
+from .measure import Trial
 from .plan_backlog import fill, fill_events, rows_read
 
 # Twenty rules of every kind, some with a retention for logs; but for a thousandth the same runs go.
@@ -54,17 +55,19 @@ _EVENTS: list[dict[str, Any]] = [
     {"resources": ["lab.flow-run.2*"], "keep": {"days": 70}},
     {"events": ["nothing.*"], "keep": {"days": 10}},
 ]  # fmt: skip
+WITHOUT_RULES, WHOLE = "without rules", "the whole plan s"
 _ASKED = {"run_delete_via": "sql", "retention_days": 85}
 _WITHOUT = {**_ASKED, "hold_tags": []}
 _OF_RUNS = {**_ASKED, "rules": _RUNS, "log_rules": _LOGS}
 # What is asked for is about runs and logs; events come on top.
 _WAYS = {
-    "without rules": _WITHOUT,
+    WITHOUT_RULES: _WITHOUT,
     "for runs and logs": _OF_RUNS,
     "for events too": {**_OF_RUNS, "event_rules": _EVENTS},
 }
 _TIMED = ROOT / "benchmarks" / "plan_timed.py"
 _MOST = 3.0
+_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
 _PURGE = """
 import json, os
 from prefect_maintenance.pace.pace import Pace
@@ -88,8 +91,7 @@ def main() -> None:
     options.add_argument("--times", type=int, default=3)
     options.add_argument("--base", help="another revision, in turn with this one")
     asked = options.parse_args()
-    settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
-    with Postgres(options=settings) as cluster, tempfile.TemporaryDirectory() as folder:
+    with Postgres(options=_SETTINGS) as cluster, tempfile.TemporaryDirectory() as folder:
         if asked.runs:
             ways = {"this": ROOT}
             if asked.base:
@@ -100,20 +102,42 @@ def main() -> None:
             _passes(cluster, asked.pass_events)
 
 
-def _plans(cluster: Postgres, ways: Mapping[str, Path], asked: argparse.Namespace) -> None:
+def planned(runs: int, links: int, logs: int, events: int, times: int) -> list[Trial]:
+    """Plan for so many runs without a rule, so many times."""
+    with Postgres(options=_SETTINGS) as cluster:
+        url = _filled(cluster, runs, links, logs, events)
+        return [_trial(_carried_out(ROOT, [str(_TIMED)], url, _WITHOUT)) for _ in range(times)]
+
+
+def _trial(told: Mapping[str, Any]) -> Trial:
+    parts = told["parts"]
+    each = {f"{part} s": seconds for part, seconds in parts.items()}
+    return Trial(WITHOUT_RULES, {WHOLE: _whole(parts), **each})
+
+
+def _whole(parts: Mapping[str, float]) -> float:
+    return sum(seconds for part, seconds in parts.items() if part != "due")
+
+
+def _filled(cluster: Postgres, runs: int, links: int, logs: int, events: int) -> str:
     url = cluster.create_database("filled")
     migrate(url)
-    fill(cluster, "filled", runs=asked.runs, links=asked.links, logs=asked.logs)
-    fill_events(cluster, "filled", asked.events)
+    fill(cluster, "filled", runs=runs, links=links, logs=logs)
+    fill_events(cluster, "filled", events)
     for sql in ("VACUUM ANALYZE", "CHECKPOINT"):
         cluster.execute(sql, "filled")
+    return url
+
+
+def _plans(cluster: Postgres, ways: Mapping[str, Path], asked: argparse.Namespace) -> None:
+    url = _filled(cluster, asked.runs, asked.links, asked.logs, asked.events)
     took: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(asked.times):
         for name, place in ways.items():
             for ruled, rules in _WAYS.items():
                 told = _carried_out(place, [str(_TIMED)], url, rules)
                 parts = told["parts"]
-                whole = sum(seconds for part, seconds in parts.items() if part != "due")
+                whole = _whole(parts)
                 took.setdefault((name, ruled), []).append((whole, parts["due"]))
                 each = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in parts.items())
                 print(

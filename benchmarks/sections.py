@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lab.family import TABLES
+
 from . import api as through_api
+from . import compact as compaction
 from . import memory, peers, purge
+from . import plan as planning
+from . import sqlite as on_sqlite
 from . import whole as all_steps
 from .backlog import Size
 from .goals import Goal, at_most, ratios, times_faster
@@ -146,3 +151,38 @@ def api(results: Results, logs: int, repetitions: int) -> None:
         through_api.told(trials),
         through_api.goals(trials),
     )
+
+
+def compact(results: Results, logs: int, repetitions: int) -> None:
+    """Compaction of the tables that others refer to, beside VACUUM FULL."""
+    runs = logs // 40
+    with compaction.staged(runs) as cluster:
+        for name in TABLES:
+            trials = compaction.trials_of(cluster, name, repetitions)
+            title = f"Give the space of `{name}` back, nine in ten of {runs:,} flow runs are gone"
+            results.section(title, trials, {}, compaction.goals_of(name, trials))
+
+
+def plan(results: Results, logs: int, repetitions: int) -> None:
+    """The plan of the purge and of the deletion, one run in ten being a subflow."""
+    runs = logs // 4
+    trials = planning.planned(runs, runs // 10, logs, logs, repetitions)
+    what = f"planning for {runs:,} flow runs, of which {runs // 10:,} are subflows"
+    bound = "each run, and each log's run, is read once"
+    goal = at_most(what, trials, planning.WITHOUT_RULES, planning.WHOLE, 5, "seconds", bound)
+    results.section(f"Plan for {runs:,} flow runs, {logs:,} logs and events", trials, {}, [goal])
+
+
+def sqlite(results: Results, logs: int, _: int) -> None:
+    """A server on SQLite that is written to and read from during each step."""
+    rows = logs * 3 // 40
+    trials = [part.trial for part in on_sqlite.parts(rows)]
+    bound = "SQLite lets one transaction write at a time: the largest one that cannot be cut"
+    goals = [
+        at_most(
+            f"SQLite, {step}: p95 of the server's writes",
+            trials, step, on_sqlite.WRITE_P95, on_sqlite.GOAL_MS, "ms", bound,
+        )
+        for step in on_sqlite.STEPS_BESIDE
+    ]  # fmt: skip
+    results.section(f"A server on SQLite with {rows:,} rows, one pass", trials, {}, goals)
