@@ -10,6 +10,7 @@ from bulk import Bulk, due, fill_by_hand, instant, left, names
 from maintenance import at_first_batch, engine_for, run_step
 from maintenance import request as asked_of
 from rewriting import at_the_swap, doing
+from statements import heard
 
 from lab.postgres import Postgres
 
@@ -159,6 +160,29 @@ def test_logs_of_a_run_that_comes_to_life_before_the_swap_stay_whatever_its_rule
     fill_by_hand(database, rows)
     at_the_swap(monkeypatch, doing(cluster, database, "UPDATE flow_run SET state_type = 'RUNNING'"))
     run_step("purge", asked_of(database, rules=[HEALTH], purge_strategy="rewrite"))
+    assert names(database) == {"retried"}
+
+
+def test_logs_of_a_run_that_came_to_life_after_they_were_left_out_stay_whatever_its_rule_says(
+    cluster: Postgres, database: str
+) -> None:
+    rows = Bulk()
+    rows.run("healthy", 2, tag="health")
+    rows.log("retried", 2, run="healthy")
+    rows.log("old", 16)
+    fill_by_hand(database, rows)
+    retry = doing(cluster, database, "UPDATE flow_run SET state_type = 'RUNNING'")
+    looks: list[str] = []
+
+    def act(_cursor: object, statement: str, _values: object) -> None:
+        # All that stays has been copied; now it looks for runs that came to life meanwhile.
+        if "CREATE TEMPORARY TABLE prefect_maintenance_live" in statement and not looks:
+            looks.append(statement)
+            retry()
+
+    with heard(act):
+        run_step("purge", asked_of(database, rules=[HEALTH], purge_strategy="rewrite"))
+    assert looks
     assert names(database) == {"retried"}
 
 
