@@ -16,6 +16,7 @@ from lab.postgres import Postgres
 from lab.server import migrate
 
 ENGINE = Path("roles/prefect_maintenance/module_utils")
+SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
 # The policy keeps so many days of those that are there.
 _KEPT = 15.0
 FILL = """
@@ -67,8 +68,7 @@ def checkout(revision: str, folder: Path, part: Path = ENGINE) -> Path:
 
 
 def _compare(checkouts: dict[str, Path], logs: int, days: float, pairs: int) -> None:
-    settings = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
-    with Postgres(options=settings, durable=True) as cluster:
+    with Postgres(options=SETTINGS, durable=True) as cluster:
         migrate(cluster.create_database("filled"))
         cluster.execute(FILL.format(rows=logs, days=days), "filled")
         cluster.execute("VACUUM (ANALYZE) log", "filled")

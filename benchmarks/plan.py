@@ -21,7 +21,7 @@ from lab.environments import ROOT
 from lab.postgres import Postgres
 from lab.server import migrate
 
-from .compare import ENGINE, checkout
+from .compare import ENGINE, SETTINGS, checkout
 from .measure import Trial
 from .plan_backlog import fill, fill_events, rows_read
 
@@ -67,7 +67,6 @@ _WAYS = {
 }
 _TIMED = ROOT / "benchmarks" / "plan_timed.py"
 _MOST = 3.0
-_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"}
 _PURGE = """
 import json, os
 from prefect_maintenance.pace.pace import Pace
@@ -91,7 +90,7 @@ def main() -> None:
     options.add_argument("--times", type=int, default=3)
     options.add_argument("--base", help="another revision, in turn with this one")
     asked = options.parse_args()
-    with Postgres(options=_SETTINGS) as cluster, tempfile.TemporaryDirectory() as folder:
+    with Postgres(options=SETTINGS) as cluster, tempfile.TemporaryDirectory() as folder:
         if asked.runs:
             ways = {"this": ROOT}
             if asked.base:
@@ -104,7 +103,7 @@ def main() -> None:
 
 def planned(runs: int, links: int, logs: int, events: int, times: int) -> list[Trial]:
     """Plan for so many runs without a rule, so many times."""
-    with Postgres(options=_SETTINGS) as cluster:
+    with Postgres(options=SETTINGS) as cluster:
         url = _filled(cluster, runs, links, logs, events)
         return [_trial(_carried_out(ROOT, [str(_TIMED)], url, _WITHOUT)) for _ in range(times)]
 

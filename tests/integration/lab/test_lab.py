@@ -248,15 +248,17 @@ def test_a_postgresql_of_another_checksum_than_the_pinned_one_is_refused(
 
 def test_a_terminated_process_takes_its_cluster_with_it() -> None:
     code = """
-import time
+import os, select, signal
 from lab import end_orderly
 from lab.postgres import Postgres
 end_orderly()
+# A signal that comes right before signal.pause() would be heeded after the next one only.
+came, told = os.pipe()
+os.set_blocking(told, False)
+signal.set_wakeup_fd(told)
 with Postgres() as cluster:
     print(cluster.data, cluster.port, flush=True)
-    # A signal that came right before signal.pause() would be heeded after the next one only.
-    while True:
-        time.sleep(0.1)
+    select.select([came], [], [])
 """
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=environments.ROOT, stdout=subprocess.PIPE, text=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -150,15 +151,20 @@ def test_logs_of_a_run_that_gains_a_longer_rule_after_the_plan_stay(purged: str)
     assert names(purged) == {"turned old", *young}
 
 
-def test_logs_of_a_run_that_comes_to_life_before_the_swap_stay_whatever_its_rule_says(
-    cluster: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def retrying(cluster: Postgres, url: str) -> Callable[[], None]:
+    """Fill in a run whose log goes by its rule; returns what lets the run come to life."""
     rows = Bulk()
     rows.run("healthy", 2, tag="health")
     rows.log("retried", 2, run="healthy")
     rows.log("old", 16)
-    fill_by_hand(database, rows)
-    at_the_swap(monkeypatch, doing(cluster, database, "UPDATE flow_run SET state_type = 'RUNNING'"))
+    fill_by_hand(url, rows)
+    return doing(cluster, url, "UPDATE flow_run SET state_type = 'RUNNING'")
+
+
+def test_logs_of_a_run_that_comes_to_life_before_the_swap_stay_whatever_its_rule_says(
+    cluster: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_swap(monkeypatch, retrying(cluster, database))
     run_step("purge", asked_of(database, rules=[HEALTH], purge_strategy="rewrite"))
     assert names(database) == {"retried"}
 
@@ -166,12 +172,7 @@ def test_logs_of_a_run_that_comes_to_life_before_the_swap_stay_whatever_its_rule
 def test_logs_of_a_run_that_came_to_life_after_they_were_left_out_stay_whatever_its_rule_says(
     cluster: Postgres, database: str
 ) -> None:
-    rows = Bulk()
-    rows.run("healthy", 2, tag="health")
-    rows.log("retried", 2, run="healthy")
-    rows.log("old", 16)
-    fill_by_hand(database, rows)
-    retry = doing(cluster, database, "UPDATE flow_run SET state_type = 'RUNNING'")
+    retry = retrying(cluster, database)
     looks: list[str] = []
 
     def act(_cursor: object, statement: str, _values: object) -> None:
